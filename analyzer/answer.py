@@ -1,0 +1,108 @@
+"""From a verdict to the JSON that is answered: every number finite, absent ones null, short by default."""
+
+import math
+from typing import Any
+
+from analyzer.judge import Verdict
+from analyzer.model import Estimate, Finding, Kind
+from analyzer.policy import Check
+from analyzer.quantity import format_instant
+from analyzer.request import Detail
+from analyzer.version import __version__
+
+
+def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
+    """Write a verdict as the contract says; ``full`` adds notes, the policy and what the source was asked."""
+    window = verdict.window
+    answer: dict[str, Any] = {
+        "verdict": verdict.outcome.value,
+        "reason": verdict.reason,
+        "checks": {
+            name: _check(finding, verdict.policy.checks[name], window.seconds, detail)
+            for name, finding in verdict.findings.items()
+        },
+        "summary": _summary(verdict),
+        "window": {
+            "start": None if window.start is None else format_instant(window.start),
+            "end": None if window.end is None else format_instant(window.end),
+            "seconds": number(window.seconds),
+        },
+        "policy": verdict.policy.name,
+        "policy_digest": verdict.policy.digest,
+        "version": __version__,
+    }
+    if detail is Detail.FULL:
+        answer["queries"] = list(verdict.queries)
+        answer["effective_policy"] = verdict.policy.model_dump(mode="json", exclude_none=True)
+    return answer
+
+
+def number(value: float | None, digits: int = 4) -> float | int | None:
+    """Round to significant digits; what JSON cannot say is null."""
+    if value is None or not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
+
+
+def _check(finding: Finding, check: Check, window_seconds: float | None, detail: Detail) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "verdict": finding.outcome.value,
+        "code": finding.code.value,
+        "reason": finding.reason,
+        "canary": _estimate(finding.canary),
+        "baseline": _estimate(finding.baseline),
+        "promote": number(finding.promote, 6),
+        "rollback": number(finding.rollback, 6),
+        # Rounded down: 0.99996 of the evidence must not look like all of it.
+        "evidence": {
+            "pass": number(math.floor(min(finding.evidence.towards_pass, 1e6) * 1e4) / 1e4, 8),
+            "fail": number(math.floor(min(finding.evidence.towards_fail, 1e6) * 1e4) / 1e4, 8),
+        },
+        "remaining": _remaining(finding, window_seconds),
+    }
+    if finding.delta is not None:
+        answer["delta"] = _estimate(finding.delta)
+    if detail is Detail.FULL:
+        answer |= {"kind": check.kind.value, "role": check.role.value, "rule": check.rule.value}
+        answer["notes"] = list(finding.notes)
+    return answer
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | int | None]:
+    return {
+        "value": number(estimate.value),
+        "low": number(estimate.low),
+        "high": number(estimate.high),
+        "n": number(estimate.n, 15),
+    }
+
+
+def _remaining(finding: Finding, window_seconds: float | None) -> dict[str, float | int | None]:
+    requests = finding.remaining_requests
+    if requests is None:
+        return {"requests": None, "seconds": None}
+    if requests == 0:
+        return {"requests": 0, "seconds": 0}
+    rate = finding.canary.n / window_seconds if window_seconds else 0.0
+    return {"requests": number(requests, 3), "seconds": number(requests / rate, 3) if rate else None}
+
+
+def _summary(verdict: Verdict) -> dict[str, float | int | None]:
+    """Flat numbers for dashboards: the first check of each kind."""
+    summary: dict[str, float | int | None] = {}
+    for name, finding in verdict.findings.items():
+        check = verdict.policy.checks[name]
+        match check.kind:
+            case Kind.ERROR_RATE:
+                summary.setdefault("canary_error_rate", number(finding.canary.value))
+            case Kind.LATENCY:
+                quantile = f"p{(check.quantile or 0) * 100:g}".replace(".", "_")
+                value = finding.canary.value if not check.compares else None
+                summary.setdefault(f"canary_{quantile}_latency_ms", number(None if value is None else value * 1000))
+            case Kind.DRIFT:
+                summary.setdefault("psi", number(finding.canary.value))
+            case Kind.BUSINESS:
+                delta = finding.delta.value if finding.delta else None
+                summary.setdefault("business_metric_delta", number(delta))
+    return summary

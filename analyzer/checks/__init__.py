@@ -1,0 +1,69 @@
+"""One file a kind of check: counts of both arms and a row of the policy in, a finding out.
+
+How limits become a finding is the same for every kind and stands in `decision`.
+"""
+
+from typing import assert_never, cast
+
+from analyzer.checks import business, drift, error_rate, latency
+from analyzer.checks.decision import Levels
+from analyzer.model import (
+    Classes,
+    Conversions,
+    Counts,
+    Errors,
+    Finding,
+    Gap,
+    Histogram,
+    Kind,
+    MeanOnly,
+    Outcome,
+    Reading,
+    Values,
+)
+from analyzer.policy import Check, Policy
+
+
+def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy) -> Finding:
+    """Judge one check on what the source read for it; missing data is inconclusive, never a pass.
+
+    Raises
+    ------
+    TypeError : the source returned counts of another kind than the check's, a bug
+    """
+    if isinstance(reading, Gap):
+        return missing(check, reading)
+    levels = Levels.of(policy)
+    for arm in (reading.canary, reading.baseline):
+        if arm is not None and not isinstance(arm, _ACCEPTED[check.kind]):
+            raise TypeError(f"a check of kind {check.kind} cannot be judged on {type(arm).__name__}")
+    match check.kind:
+        case Kind.ERROR_RATE:
+            return error_rate.judge(check, cast("Reading[Errors]", reading), levels)
+        case Kind.LATENCY:
+            return latency.judge(check, cast("Reading[Histogram | MeanOnly]", reading), levels)
+        case Kind.DRIFT:
+            return drift.judge(check, cast("Reading[Histogram | Classes]", reading), levels)
+        case Kind.BUSINESS:
+            return business.judge(check, cast("Reading[Conversions | Values]", reading), levels)
+        case _:
+            assert_never(check.kind)
+
+
+def missing(check: Check, gap: Gap) -> Finding:
+    """Say that there is nothing to judge."""
+    return Finding(
+        outcome=Outcome.INCONCLUSIVE,
+        code=gap.code,
+        reason=gap.reason,
+        promote=check.promote,
+        rollback=check.rollback,
+    )
+
+
+_ACCEPTED: dict[Kind, tuple[type[Counts], ...]] = {
+    Kind.ERROR_RATE: (Errors,),
+    Kind.LATENCY: (Histogram, MeanOnly),
+    Kind.DRIFT: (Histogram, Classes),
+    Kind.BUSINESS: (Conversions, Values),
+}

@@ -1,0 +1,73 @@
+"""The share of the canary's requests that failed: against limits, or against the baseline's share."""
+
+import numpy as np
+
+from analyzer.checks import comparison
+from analyzer.checks.decision import Levels, Question, decide, format_count, outlook
+from analyzer.checks.wording import no_traffic, proof
+from analyzer.model import Errors, Estimate, Finding, Outcome, Reading
+from analyzer.policy import Check
+from analyzer.quantity import format_ratio
+from analyzer.stats import binomial
+from analyzer.stats.search import Floats
+
+SPREADS = (1.0,)  # error rates change by factors
+
+
+def judge(check: Check, reading: Reading[Errors], levels: Levels) -> Finding:
+    """Judge an error rate on the requests summed over all slices."""
+    canary, baseline = _total(reading.canary), _total(reading.baseline)
+    if canary[1] <= 0:
+        return no_traffic(check, "canary", "requests")
+    if check.compares and baseline[1] <= 0:
+        return no_traffic(check, "baseline", "requests")
+    arms = estimates(canary, baseline, levels)
+    if check.compares:
+        return comparison.judge_rates(
+            check, canary, baseline, levels, spreads=SPREADS, worse="above", arms=arms, what="requests failed"
+        )
+    errors, requests = canary
+
+    def log_evidence(limit: float, side: binomial.Side, scale: float | Floats) -> Floats:
+        return binomial.log_evidence(errors * scale, requests * scale, limit, side=side)
+
+    question = Question(errors / requests, check.promote, check.rollback, "above", log_evidence, requests)
+    decision = decide(check, question, levels)
+    text = f"{format_ratio(errors / requests)} of {format_count(requests)} canary requests failed"
+    if baseline[1] > 0:
+        text += f" (baseline {format_ratio(baseline[0] / baseline[1])} of {format_count(baseline[1])})"
+    text += f", {proof(check, decision, question, format_ratio)}"
+    if decision.outcome is Outcome.INCONCLUSIVE:
+        text += f"; {outlook(decision)}"
+    return Finding(
+        outcome=decision.outcome,
+        code=decision.code,
+        reason=text,
+        promote=check.promote,
+        rollback=check.rollback,
+        canary=arms[0],
+        baseline=arms[1],
+        evidence=decision.evidence,
+        remaining_requests=decision.remaining_requests,
+        notes=reading.notes,
+    )
+
+
+def estimates(canary: tuple[float, float], baseline: tuple[float, float], levels: Levels) -> tuple[Estimate, Estimate]:
+    """Estimate the share of events in each arm from (events, trials), with always-valid intervals."""
+    seen = [arm for arm in (canary, baseline) if arm[1] > 0]
+    events, trials = np.array(seen).T
+    lows, highs = binomial.confidence_sequence(
+        np.minimum(events, trials), trials, alpha_low=levels.fail, alpha_high=levels.passing
+    )
+    found = [
+        Estimate(value=float(s / n), low=float(low), high=float(high), n=float(n))
+        if s <= n
+        else Estimate(value=float(s / n), n=float(n))  # several events a trial: a rate, and no share
+        for s, n, low, high in zip(events, trials, lows, highs, strict=True)
+    ]
+    return (found[0], found[1]) if len(found) == 2 else (found[0], Estimate())
+
+
+def _total(arm: Errors | None) -> tuple[float, float]:
+    return (0.0, 0.0) if arm is None else (float(arm.errors.sum()), float(arm.requests.sum()))

@@ -1,0 +1,65 @@
+"""From the findings of the checks to the verdict on the canary."""
+
+from dataclasses import dataclass
+
+from analyzer.model import Finding, Outcome, Role, Window
+from analyzer.policy import Policy
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is answered: the outcome of the whole, why, and the findings that led to it.
+
+    Attributes
+    ----------
+    outcome, reason : of the whole
+    findings : by name of the check, in the policy's order; only the checks that were asked for
+    policy : what it was judged by
+    window : the stretch of time that was judged
+    queries : what the source was asked
+    """
+
+    outcome: Outcome
+    reason: str
+    findings: dict[str, Finding]
+    policy: Policy
+    window: Window
+    queries: tuple[str, ...] = ()
+
+
+def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]:
+    """Combine findings: any gate or guardrail that fails fails; every gate that passes passes.
+
+    Where no gate was asked for, guardrails that hold are enough, if each has `min_requests`.
+
+    Returns
+    -------
+    The outcome and one sentence that names the checks which led to it.
+    """
+    by_role: dict[Role, dict[str, Finding]] = {role: {} for role in Role}
+    for name, finding in findings.items():
+        by_role[policy.checks[name].role][name] = finding
+    gates, guardrails = by_role[Role.GATE], by_role[Role.GUARDRAIL]
+
+    failed = [name for name, found in (gates | guardrails).items() if found.outcome is Outcome.FAIL]
+    if failed:
+        return Outcome.FAIL, _explain(failed, findings)
+    if not gates and not guardrails:
+        return Outcome.INCONCLUSIVE, "only advisory checks were asked for: they never decide"
+    if gates:
+        open_gates = [name for name, found in gates.items() if found.outcome is not Outcome.PASS]
+        if open_gates:
+            return Outcome.INCONCLUSIVE, _explain(open_gates, findings)
+        text = f"proved good: {', '.join(gates)}"
+        unproved = [name for name, found in guardrails.items() if found.outcome is not Outcome.PASS]
+        return Outcome.PASS, f"{text}; not proved bad: {', '.join(unproved)}" if unproved else text
+    thin = [name for name, found in guardrails.items() if found.canary.n < policy.checks[name].min_requests]
+    if thin:
+        return Outcome.INCONCLUSIVE, _explain(thin, findings)
+    return Outcome.PASS, f"no guardrail is proved bad: {', '.join(guardrails)}"
+
+
+def _explain(names: list[str], findings: dict[str, Finding]) -> str:
+    first, *others = names
+    text = f"{first}: {findings[first].reason}"
+    return f"{text} (and {', '.join(others)})" if others else text

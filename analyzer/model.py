@@ -1,0 +1,221 @@
+"""The values that flow from a request to an answer, all frozen: counts, findings, verdicts and their words.
+
+Knows no HTTP, no file and no clock.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Outcome(StrEnum):
+    """What a verdict, or the finding of one check, says."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Kind(StrEnum):
+    """What a check measures."""
+
+    ERROR_RATE = "error_rate"
+    LATENCY = "latency"
+    DRIFT = "drift"
+    BUSINESS = "business"
+
+
+class Role(StrEnum):
+    """What a check has to say in the whole: see `judge`."""
+
+    GATE = "gate"
+    GUARDRAIL = "guardrail"
+    ADVISORY = "advisory"
+
+
+class Rule(StrEnum):
+    """What it takes to fail: see `checks`."""
+
+    ZONE = "zone"
+    STRICT = "strict"
+    RELATIVE = "relative"
+    POINT = "point"
+
+
+class Code(StrEnum):
+    """Why a finding is what it is: a closed list, for alerts and dashboards."""
+
+    PROVED_GOOD = "proved_good"
+    PROVED_BAD = "proved_bad"
+    UNDECIDED = "undecided"
+    DECIDED_BY_POINT = "decided_by_point"
+    NO_CANARY_TRAFFIC = "no_canary_traffic"
+    NO_BASELINE_TRAFFIC = "no_baseline_traffic"
+    METRIC_MISSING = "metric_missing"
+    BUCKETS_DIFFER = "buckets_differ"
+    BUCKET_RESOLUTION = "bucket_resolution"
+    PARTIAL_DATA = "partial_data"
+    SOURCE_UNAVAILABLE = "source_unavailable"
+    INCONSISTENT_DATA = "inconsistent_data"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Requests of one arm and how many of them failed; arrays of shape (slices,)."""
+
+    errors: Floats
+    requests: Floats
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Observations of one arm in bins.
+
+    Attributes
+    ----------
+    edges : upper edges of the bins, ascending, the last one infinite; shape (bins,)
+    counts : observations in (previous edge, edge], not cumulative; shape (slices, bins)
+    exact : the counts come from single samples, whose values are the edges: nothing is lost to bins
+    """
+
+    edges: Floats
+    counts: Floats
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Predictions of one arm by class; `counts` has the shape (slices, classes)."""
+
+    names: tuple[str, ...]
+    counts: Floats
+
+
+@dataclass(frozen=True)
+class Conversions:
+    """Trials of one arm and how many succeeded; arrays of shape (slices,)."""
+
+    successes: Floats
+    trials: Floats
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values of one arm: sum, sum of squares and number; arrays of shape (slices,).
+
+    `squares` is an upper bound where only a histogram is known, and None where not even that.
+    """
+
+    total: Floats
+    squares: Floats | None
+    count: Floats
+
+
+@dataclass(frozen=True)
+class MeanOnly:
+    """Latency of one arm of which only sum (seconds) and count are known; arrays of shape (slices,)."""
+
+    total: Floats
+    count: Floats
+
+
+Counts = Errors | Histogram | Classes | Conversions | Values | MeanOnly
+C_co = TypeVar("C_co", bound=Counts, covariant=True)
+
+
+@dataclass(frozen=True)
+class Reading(Generic[C_co]):
+    """What a source read for one check: both arms at the same moments, in time slices, oldest first.
+
+    Attributes
+    ----------
+    canary, baseline : counts of the same type and shape; None: the source knows nothing of this arm
+    slice_seconds : length of each slice (the last may be shorter); None when there is only one
+    notes : what the reader of the verdict should know about how the counts were read
+    """
+
+    canary: C_co | None
+    baseline: C_co | None
+    slice_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Why there are no counts for a check."""
+
+    code: Code
+    reason: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """The half-open stretch of time [start, end) that was judged, in Unix seconds; None: not known."""
+
+    start: float | None
+    end: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """Length in seconds, where both ends are known."""
+        return None if self.start is None or self.end is None else self.end - self.start
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a source read for one verdict: by name of the check, counts or the reason why there are none."""
+
+    window: Window
+    by_check: dict[str, Reading[Counts] | Gap]
+    queries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its always-valid interval; None where it is not known, infinite where unbounded."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Log evidence over the log evidence needed, towards each outcome; 1 or more decides."""
+
+    towards_pass: float = 0.0
+    towards_fail: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check, with everything that explains it.
+
+    Attributes
+    ----------
+    outcome, code, reason : what was found, why in one word, why in one sentence
+    canary, baseline : the arms' values in the check's unit: ratio, seconds, PSI (canary only) or mean
+    delta : change of the canary against the baseline as a ratio, for checks whose limits are such changes
+    promote, rollback : the limits
+    evidence : towards pass and fail
+    remaining_requests : about how many more canary requests until the check decides; None: never at this value
+    notes : how the counts were read, which edges were used
+    """
+
+    outcome: Outcome
+    code: Code
+    reason: str
+    promote: float
+    rollback: float
+    canary: Estimate = field(default_factory=Estimate)
+    baseline: Estimate = field(default_factory=Estimate)
+    delta: Estimate | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+    remaining_requests: float | None = None
+    notes: tuple[str, ...] = ()

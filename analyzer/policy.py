@@ -1,0 +1,222 @@
+"""How to judge: policies, their checks and limits, and the files that they come from."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from analyzer.errors import ConfigError, Problem, RequestError
+from analyzer.model import Kind, Role, Rule
+from analyzer.quantity import Number, Ratio, Seconds, nearest, parse_number, parse_ratio, parse_seconds
+from analyzer.validation import problems_of, read_yaml, yaml_files
+
+PACKAGED = Path(__file__).parent / "policies"
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
+
+
+class Check(BaseModel):
+    """One row of a policy.
+
+    Attributes
+    ----------
+    kind : what is measured
+    promote, rollback : the limits: ratios for error_rate, seconds for latency, PSI for drift; changes against
+        the baseline as ratios for business and under the rule ``relative``
+    role : ``gate`` must be proved good, ``guardrail`` must not be proved bad, ``advisory`` never decides
+    rule : what it takes to fail. ``zone``: proved beyond promote, and the estimate beyond rollback. ``strict``:
+        proved beyond rollback. ``relative``: like zone, for the change against the baseline. ``point``: the
+        estimates alone, without proof
+    min_requests : no pass below this many canary requests; a fail never waits for it
+    quantile : which quantile of the latency, in (0, 1)
+    edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    promote: float
+    rollback: float
+    role: Role = Role.GATE
+    rule: Rule = Rule.ZONE
+    min_requests: Annotated[Number, Field(ge=1)] = 100.0
+    quantile: Annotated[Ratio, Field(gt=0, lt=1)] | None = None
+    edge: Annotated[Seconds, Field(gt=0)] | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether the limits are changes against the baseline."""
+        return self.kind is Kind.BUSINESS or self.rule is Rule.RELATIVE
+
+    @field_validator("promote", "rollback", mode="before")
+    @classmethod
+    def _read_limit(cls, value: object, info: ValidationInfo) -> float:
+        kind = info.data.get("kind")
+        if kind is Kind.LATENCY and not (isinstance(value, str) and value.strip().endswith("%")):
+            return parse_seconds(value)
+        return parse_number(value) if kind is Kind.DRIFT else parse_ratio(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_quantile(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("kind") == Kind.LATENCY and data.get("quantile") is None:
+            return {**data, "quantile": 0.99}
+        return data
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.rule is Rule.RELATIVE and self.kind in (Kind.DRIFT, Kind.BUSINESS):
+            raise ValueError(f"rule: {self.kind} compares with the baseline by nature; use zone, strict or point")
+        if self.quantile is not None and self.kind is not Kind.LATENCY:
+            raise ValueError("quantile: only latency has one; remove it")
+        needs_edge = self.kind is Kind.LATENCY and self.rule is Rule.RELATIVE
+        if needs_edge != (self.edge is not None):
+            raise ValueError(
+                "edge: rule relative for latency compares the share of requests slower than one edge; "
+                "name it, for example edge: 250ms"
+                if needs_edge
+                else "edge: only latency with rule relative uses it; remove it"
+            )
+        if self.compares:
+            self._possible_changes()
+        elif not 0 < self.promote <= self.rollback:
+            raise ValueError(
+                f"promote: must be above 0 and not beyond rollback, got promote {self.promote:g} and rollback "
+                f"{self.rollback:g}; a canary is promoted below the one and rolled back above the other"
+            )
+        elif self.kind is Kind.ERROR_RATE and self.rollback >= 1:
+            raise ValueError(f"rollback: an error rate of {self.rollback:g} cannot be exceeded; write 1% for 0.01")
+        return self
+
+    def _possible_changes(self) -> None:
+        if self.kind is Kind.BUSINESS and not -1 < self.rollback <= self.promote:
+            raise ValueError(
+                f"promote: must not be beyond rollback, and rollback above -100%, got promote {self.promote:g} "
+                f"and rollback {self.rollback:g}; both are changes against the baseline, such as -1% and -3%"
+            )
+        if self.kind is not Kind.BUSINESS and not -1 < self.promote <= self.rollback:
+            raise ValueError(
+                f"promote: must be above -100% and not beyond rollback, got promote {self.promote:g} and rollback "
+                f"{self.rollback:g}; under rule relative both are changes against the baseline, such as 10% and 50%"
+            )
+
+
+class Policy(BaseModel):
+    """How to judge a rollout.
+
+    Attributes
+    ----------
+    name : label-safe
+    alpha : P(a canary that meets every promote limit is ever rolled back) is at most this, over all checks and
+        all looks; also the level at which each check must be proved good to pass
+    checks : by name
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    name: Name
+    alpha: Annotated[Ratio, Field(gt=0, le=0.5)] = 0.05
+    checks: Annotated[dict[Name, Check], Field(min_length=1)]
+
+    @property
+    def alpha_to_fail(self) -> float:
+        """The part of alpha that each check may spend on failing a good canary.
+
+        Shared over the checks of the whole policy that can fail, not over those asked for in one request: an
+        Argo template that asks for each check by itself still rolls back at the first that fails.
+        """
+        return self.alpha / max(1, sum(check.role is not Role.ADVISORY for check in self.checks.values()))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything in it, so that two answers can be told to come from one policy."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def load_policies(folder: Path | None) -> dict[str, Policy]:
+    """Read the packaged policies and those of a mounted folder, which may replace packaged ones by name.
+
+    Raises
+    ------
+    ConfigError : naming the file, the key and the remedy
+    """
+    policies: dict[str, Policy] = {}
+    for path in [*yaml_files(PACKAGED), *(yaml_files(folder) if folder else [])]:
+        content = read_yaml(path)
+        try:
+            policy = Policy.model_validate(content)
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, Policy), str(path)) from error
+        policies[policy.name] = policy
+    return policies
+
+
+def choose_policy(policies: dict[str, Policy], wanted: str | dict[str, Any], default: str) -> Policy:
+    """Find the policy that a request names, or build the one that it describes.
+
+    Parameters
+    ----------
+    policies : the loaded ones, by name
+    wanted : a name, or ``{"base": name, "alpha": ..., "checks": {check: {field: value}}}``
+    default : the base of an object that names none
+
+    Raises
+    ------
+    RequestError : unknown policy, check or field, or limits that are impossible together
+    """
+    if isinstance(wanted, str):
+        return _named(policies, wanted, "policy")
+    overrides = dict(wanted)
+    base = _named(policies, str(overrides.pop("base", default)), "policy.base")
+    content = base.model_dump(mode="json")
+    problems = [
+        Problem(f"policy.{key}", f"unknown field; {nearest(key, ['base', 'alpha', 'checks'])}")
+        for key in overrides
+        if key not in ("alpha", "checks")
+    ]
+    content |= {key: value for key, value in overrides.items() if key == "alpha"}
+    checks = overrides.get("checks", {})
+    if not isinstance(checks, dict):
+        raise RequestError([Problem("policy.checks", "must be an object: name of a check to the fields to change")])
+    for name, fields in checks.items():
+        where = f"policy.checks.{name}"
+        if name not in base.checks:
+            problems.append(Problem(where, f"unknown check; {nearest(name, base.checks)}"))
+        elif not isinstance(fields, dict):
+            problems.append(Problem(where, "must be an object: the fields to change"))
+        else:
+            problems += _unclear_limits(base.checks[name], fields, where)
+            content["checks"][name] |= fields
+    if problems:
+        raise RequestError(problems)
+    try:
+        return Policy.model_validate(content)
+    except ValidationError as error:
+        raise RequestError(problems_of(error, Policy, "policy")) from error
+
+
+def _named(policies: dict[str, Policy], name: str, field: str) -> Policy:
+    if name not in policies:
+        raise RequestError([Problem(field, f"unknown policy {name[:60]!r}; {nearest(name, policies)}")])
+    return policies[name]
+
+
+def _unclear_limits(check: Check, fields: dict[str, Any], where: str) -> list[Problem]:
+    """Limits change their meaning with the rule: a request that changes the rule must state them anew."""
+    was, becomes = check.rule is Rule.RELATIVE, fields.get("rule", check.rule) == Rule.RELATIVE
+    missing = [limit for limit in ("promote", "rollback") if limit not in fields]
+    if was == becomes or not missing:
+        return []
+    unit = "changes against the baseline, such as 10% and 50%" if becomes else "absolute limits"
+    return [Problem(f"{where}.{limit}", f"is required with rule {fields['rule']}: {unit}") for limit in missing]

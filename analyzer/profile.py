@@ -1,0 +1,301 @@
+"""What to read: profiles, which name the metrics of a serving stack, and the files that they come from.
+
+A selector is written as in PromQL, ``http_requests_total{status=~"5.."}``, with the matchers ``=``, ``!=``,
+``=~`` and ``!~``. ``{service}`` and ``{namespace}`` inside a value stand for the request's fields; a matcher
+whose field the request does not give is left out.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from analyzer.errors import ConfigError, Problem, RequestError
+from analyzer.model import Kind
+from analyzer.quantity import Number, nearest
+from analyzer.validation import problems_of, read_yaml, yaml_files
+
+PACKAGED = Path(__file__).parent / "profiles"
+SELECTOR = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
+MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+FIELD = re.compile(r"\{(service|namespace)\}")
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """One condition on a label; `value` is a regular expression for ``=~`` and ``!~``, matched as a whole."""
+
+    label: str
+    operator: str
+    value: str
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        """Whether a series with these labels meets it; a label that is not there is empty, as in PromQL."""
+        actual = labels.get(self.label, "")
+        equal = actual == self.value if self.operator in ("=", "!=") else bool(re.fullmatch(self.value, actual))
+        return equal if self.operator in ("=", "=~") else not equal
+
+    def __str__(self) -> str:
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'{self.label}{self.operator}"{escaped}"'
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A metric and the matchers on its labels."""
+
+    metric: str
+    matchers: tuple[Matcher, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.metric}{{{','.join(map(str, self.matchers))}}}" if self.matchers else self.metric
+
+    def suffixed(self, suffix: str) -> "Selector":
+        """Name one of the metrics that a histogram consists of, such as ``_bucket``."""
+        return Selector(self.metric + suffix, self.matchers)
+
+
+def parse_matchers(text: str) -> tuple[Matcher, ...]:
+    """Read matchers as in PromQL: ``status=~"5..",handler!="/health"``; raises ValueError."""
+    found, rest = [], text.strip()
+    while rest:
+        match = MATCHER.match(rest)
+        if not match:
+            raise ValueError(f'{rest[:40]!r} is no matcher: write label="value", with =, !=, =~ or !~')
+        value = match[3].replace('\\"', '"').replace("\\\\", "\\")
+        if match[2] in ("=~", "!~"):
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        found.append(Matcher(match[1], match[2], value))
+        rest = rest[match.end() :]
+    return tuple(found)
+
+
+def parse_selector(text: object) -> Selector:
+    """Read a selector as in PromQL: ``http_requests_total{status=~"5.."}``; raises ValueError."""
+    if isinstance(text, Selector):
+        return text
+    match = SELECTOR.fullmatch(text) if isinstance(text, str) else None
+    if not match:
+        raise ValueError(f"{text!r} is no selector: write a metric's name, and matchers in braces if it needs any")
+    return Selector(match[1], parse_matchers(match[2] or ""))
+
+
+def _selectors(value: object) -> tuple[Selector, ...]:
+    return tuple(map(parse_selector, value if isinstance(value, list | tuple) else [value]))
+
+
+One = Annotated[Selector, BeforeValidator(parse_selector)]
+Several = Annotated[tuple[Selector, ...], BeforeValidator(_selectors), Field(min_length=1)]
+
+
+class Unit(StrEnum):
+    """Unit of a latency metric."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+
+    @property
+    def seconds(self) -> float:
+        """How many seconds one unit is."""
+        return {"s": 1.0, "ms": 1e-3, "us": 1e-6}[self.value]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class ErrorCounters(_Part):
+    """Counters of requests and of failed ones; several are added up."""
+
+    requests: Several
+    errors: Several
+
+
+class LatencyHistogram(_Part):
+    """A histogram of the latency: classic (named without ``_bucket``) or native, or sum and count alone.
+
+    Attributes
+    ----------
+    unit : of the metric
+    edges : the bucket edges in that unit, where the stack fixes them: check-config compares limits with them
+    """
+
+    histogram: One | None = None
+    native_histogram: One | None = None
+    sum: Several | None = None
+    count: Several | None = None
+    unit: Unit = Unit.SECONDS
+    edges: tuple[Number, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("histogram", "native_histogram", "sum") if getattr(self, name) is not None]
+        if len(given) != 1 or (self.sum is None) != (self.count is None):
+            raise ValueError("needs exactly one of histogram, native_histogram, or sum together with count")
+        return self
+
+
+class ScoreHistogram(_Part):
+    """A classic histogram of prediction scores, named without ``_bucket``."""
+
+    scores: One
+
+
+class ClassCounter(_Part):
+    """A counter of predictions with the class in a label."""
+
+    classes: One
+    by: str
+
+
+class ConversionCounters(_Part):
+    """Counters of successes and of trials; several are added up."""
+
+    successes: Several
+    trials: Several
+
+
+class ValueHistogram(_Part):
+    """A classic histogram of values such as revenue, named without ``_bucket``; its edges bound the spread."""
+
+    values: One
+
+
+class Profile(_Part):
+    """Which metrics tell how a service is, and which label tells its arms apart.
+
+    For each kind of check there is a list of ways to read it: the first whose metrics exist is used.
+
+    Attributes
+    ----------
+    name : label-safe
+    arm_label : whose values are the request's canary and baseline; set on the targets by Prometheus
+    matchers : that every selector gets, on labels set on the targets by Prometheus
+    process_start : gauge with the Unix time at which a process started, where the pods export it: it tells a
+        new pod from one that Prometheus could not reach for a while
+    """
+
+    name: str
+    arm_label: Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+    matchers: Annotated[
+        tuple[Matcher, ...], BeforeValidator(lambda x: parse_matchers(x) if isinstance(x, str) else x)
+    ] = ()
+    process_start: One | None = None
+    error_rate: tuple[ErrorCounters, ...] = ()
+    latency: tuple[LatencyHistogram, ...] = ()
+    drift: tuple[ScoreHistogram | ClassCounter, ...] = ()
+    business: tuple[ConversionCounters | ValueHistogram, ...] = ()
+
+    def ways(self, kind: Kind) -> tuple["Way", ...]:
+        """List the ways to read a kind of check, the preferred one first."""
+        found: tuple[Way, ...] = getattr(self, kind.value)
+        return found
+
+    @cached_property
+    def presence(self) -> Selector:
+        """The metric whose first sample tells when the canary began."""
+        return main_selector(next(way for kind in Kind for way in self.ways(kind)))
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not any(self.ways(kind) for kind in Kind):
+            raise ValueError(f"names no metric: give at least one of {', '.join(Kind)}")
+        return self
+
+
+Way = ErrorCounters | LatencyHistogram | ScoreHistogram | ClassCounter | ConversionCounters | ValueHistogram
+
+
+def main_selector(way: Way) -> Selector:
+    """Name the metric that must exist for a way of reading to be usable: the one with the most series."""
+    match way:
+        case ErrorCounters():
+            return way.requests[0]
+        case LatencyHistogram(histogram=Selector() as histogram):
+            return histogram.suffixed("_bucket")
+        case LatencyHistogram(native_histogram=Selector() as histogram):
+            return histogram
+        case LatencyHistogram():
+            return (way.count or ())[0]
+        case ScoreHistogram():
+            return way.scores.suffixed("_bucket")
+        case ClassCounter():
+            return way.classes
+        case ConversionCounters():
+            return way.successes[0]
+        case ValueHistogram():
+            return way.values.suffixed("_bucket")
+
+
+def selectors(way: Way) -> tuple[Selector, ...]:
+    """List every metric that a way of reading needs, each once."""
+    match way:
+        case ErrorCounters():
+            found = (*way.requests, *way.errors)
+        case LatencyHistogram(sum=tuple() as total, count=tuple() as count):
+            found = (*total, *count)
+        case ConversionCounters():
+            found = (*way.successes, *way.trials)
+        case ValueHistogram():
+            found = (way.values.suffixed("_bucket"), way.values.suffixed("_sum"))
+        case _:
+            found = (main_selector(way),)
+    return tuple(dict.fromkeys(found))
+
+
+def fill(matchers: tuple[Matcher, ...], service: str | None, namespace: str | None) -> tuple[Matcher, ...]:
+    """Put a request's fields into matchers; those whose field is not given are left out."""
+    given = {"service": service, "namespace": namespace}
+    filled = []
+    for matcher in matchers:
+        names = FIELD.findall(matcher.value)
+        if all(given[name] for name in names):
+            value = matcher.value
+            for name in names:
+                text = _literal(given[name] or "", regex=matcher.operator in ("=~", "!~"))
+                value = value.replace(f"{{{name}}}", text)
+            filled.append(Matcher(matcher.label, matcher.operator, value))
+    return tuple(filled)
+
+
+def arms_matcher(label: str, arms: tuple[str, ...]) -> Matcher:
+    """Select several arms at once."""
+    return Matcher(label, "=~", "|".join(_literal(arm, regex=True) for arm in arms))
+
+
+def _literal(value: str, *, regex: bool) -> str:
+    # [.] and not \. so that one text means the same in Python's, RE2's and PromQL's quoting.
+    return re.sub(r"[^A-Za-z0-9_:/@-]", lambda m: f"[{m[0]}]", value) if regex else value
+
+
+def load_profiles(folder: Path | None) -> dict[str, Profile]:
+    """Read the packaged profiles and those of a mounted folder, which may replace packaged ones by name.
+
+    Raises
+    ------
+    ConfigError : naming the file, the key and the remedy
+    """
+    profiles: dict[str, Profile] = {}
+    for path in [*yaml_files(PACKAGED), *(yaml_files(folder) if folder else [])]:
+        content: dict[str, Any] = read_yaml(path)
+        try:
+            profile = Profile.model_validate(content)
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, Profile), str(path)) from error
+        profiles[profile.name] = profile
+    return profiles
+
+
+def choose_profile(profiles: dict[str, Profile], name: str) -> Profile:
+    """Find the profile that a request names; raises RequestError."""
+    if name not in profiles:
+        raise RequestError([Problem("profile", f"unknown profile {name[:60]!r}; {nearest(name, profiles)}")])
+    return profiles[name]

@@ -1,0 +1,152 @@
+"""What the analyzer is asked: the request's fields, read from JSON, query parameters or a dictionary."""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from analyzer.errors import Problem, RequestError
+from analyzer.quantity import Instant, parse_seconds
+from analyzer.validation import problems_of
+
+LABEL_SAFE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:/@-]{0,251}[A-Za-z0-9])?")
+COMING = {"weight", "baseline_history"}  # in the contract, and not yet judged: refused rather than ignored
+
+
+def _label_safe(value: object) -> str:
+    if not isinstance(value, str) or not LABEL_SAFE.fullmatch(value):
+        raise ValueError(
+            f"{str(value)[:40]!r} is no name: use letters, digits and ._:/@- (253 at most), beginning and ending "
+            "with a letter or digit"
+        )
+    return value
+
+
+LabelSafe = Annotated[str, BeforeValidator(_label_safe)]
+
+
+class Detail(StrEnum):
+    """How much the answer says."""
+
+    SUMMARY = "summary"
+    FULL = "full"
+
+
+class VerdictRequest(BaseModel):
+    """One question: is this canary healthy?
+
+    Every number, list and object may also come as text, because Argo passes arguments as text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: LabelSafe | None = Field(None, description="what is being rolled out; required unless data is given")
+    namespace: LabelSafe | None = Field(None, description="its namespace; left out: any")
+    canary: LabelSafe | None = Field(
+        None, description="what tells the canary apart, a pod template hash with Argo; required unless data is given"
+    )
+    baseline: LabelSafe | None = Field(None, description="the same for the baseline; without it nothing is compared")
+    profile: LabelSafe | None = Field(None, description="which metrics to read; default from the settings")
+    policy: str | dict[str, Any] | None = Field(
+        None, description='a name, or overrides: {"base": "ml-model", "checks": {"latency_p99": {"rollback": "400ms"}}}'
+    )
+    checks: tuple[str, ...] | None = Field(
+        None, description="which checks of the policy to run, a list or comma-separated text; default all"
+    )
+    window: str = Field("start", description="start: since the canary's first sample; or a duration such as 5m")
+    start: Instant | None = Field(None, description="begin of the data, RFC 3339 or Unix seconds; default found")
+    at: Instant | None = Field(None, description="the moment to judge at, RFC 3339 or Unix seconds; default now")
+    detail: Detail = Field(Detail.SUMMARY, description="summary (under 2 KB), or full")
+    data: dict[str, Any] | None = Field(
+        None,
+        description='statistics in the request itself: {"error_rate": {"canary": {"errors": 14, "requests": 865}}}',
+    )
+
+    @property
+    def window_seconds(self) -> float | None:
+        """Length of the window, None for everything since the start."""
+        return None if self.window == "start" else parse_seconds(self.window)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_empty(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            raise ValueError("must be a JSON object")  # noqa: TRY004 - pydantic wants this
+        empty = [name for name, value in body.items() if value == "" or value == []]
+        if empty:
+            raise ValueError(
+                f"{', '.join(empty)}: is empty, perhaps an argument of the AnalysisTemplate that was not set; "
+                "give it a value, or leave the field out"
+            )
+        if coming := [name for name in body if name in COMING]:
+            raise ValueError(f"{', '.join(coming)}: not supported by this version; leave the field out")
+        return body
+
+    @field_validator("policy", "data", mode="before")
+    @classmethod
+    def _object_as_text(cls, value: object) -> object:
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            try:
+                return orjson.loads(value)
+            except orjson.JSONDecodeError as error:
+                raise ValueError(f"is no JSON object: {error}") from error
+        return value
+
+    @field_validator("checks", mode="before")
+    @classmethod
+    def _list_as_text(cls, value: object) -> object:
+        if value == "all":
+            return None
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("window")
+    @classmethod
+    def _known_window(cls, value: str) -> str:
+        if value == "start":
+            return value
+        if value == "step":
+            raise ValueError("step is not supported by this version; use start or a duration such as 5m")
+        if not parse_seconds(value) > 0:
+            raise ValueError(f"must be longer than nothing, got {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.data is None:
+            absent = [name for name in ("service", "canary") if getattr(self, name) is None]
+            if absent:
+                raise ValueError(f"{', '.join(absent)}: is required, unless data is given")
+        if self.canary is not None and self.canary == self.baseline:
+            raise ValueError(
+                f"baseline: is the same as canary ({self.canary!r}): the template passed one hash twice; "
+                "the canary's is podTemplateHashValue Latest, the baseline's Stable"
+            )
+        if self.start is not None and self.window != "start":
+            raise ValueError("start: cannot be given together with a window of a fixed length")
+        if self.start is not None and self.at is not None and self.start >= self.at:
+            raise ValueError("start: must be before at")
+        return self
+
+
+def parse_request(body: object) -> VerdictRequest:
+    """Read a request.
+
+    Raises
+    ------
+    RequestError : names every field that is wrong, with the remedy
+    """
+    try:
+        return VerdictRequest.model_validate(body)
+    except ValidationError as error:
+        raise RequestError([_locate(problem) for problem in problems_of(error, VerdictRequest)]) from error
+
+
+def _locate(problem: Problem) -> Problem:
+    """Rules over several fields name theirs in front of the message, where pydantic has no place for it."""
+    if not problem.field and ": " in problem.message:
+        fields, message = problem.message.split(": ", 1)
+        if all(name in VerdictRequest.model_fields or name in COMING for name in fields.split(", ")):
+            return Problem(fields, message)
+    return problem

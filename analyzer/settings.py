@@ -1,0 +1,211 @@
+"""The settings of the service: environment variables that begin with ANALYZER_, and the files they name."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from analyzer.analysis import Analyzer, Source
+from analyzer.errors import ConfigError, Problem
+from analyzer.policy import load_policies
+from analyzer.profile import load_profiles
+from analyzer.quantity import Seconds, nearest
+from analyzer.sources.http import Observer, ignore
+from analyzer.validation import problems_of
+
+PREFIX = "ANALYZER_"
+
+
+class SourceName(StrEnum):
+    """Where counts come from."""
+
+    SCRAPE = "scrape"
+    PROMETHEUS = "prometheus"
+
+
+class OnSourceError(StrEnum):
+    """What a source that does not answer becomes: an inconclusive verdict, or HTTP 503."""
+
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+class Method(StrEnum):
+    """How Prometheus is asked."""
+
+    POST = "POST"
+    GET = "GET"
+
+
+def _address(value: object) -> str:
+    parts = urlsplit(str(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{str(value)[:80]!r} is no address: write http://host:port or https://host/path")
+    if parts.username or parts.password:
+        raise ValueError("must not contain credentials: use the settings for user and password, or a token file")
+    return str(value).rstrip("/")
+
+
+def _targets(value: object) -> dict[str, list[str]]:
+    """Read ``v1=http://a/metrics,v2=http://b/metrics``; a name may occur several times."""
+    if isinstance(value, dict):
+        return {str(name): [_address(one) for one in addresses] for name, addresses in value.items()}
+    targets: dict[str, list[str]] = {}
+    for part in filter(None, (part.strip() for part in str(value).split(","))):
+        name, separator, address = part.partition("=")
+        if not separator:
+            raise ValueError(f"{part[:60]!r} lacks a name: write arm=http://host:port/metrics")
+        targets.setdefault(name.strip(), []).append(_address(address.strip()))
+    return targets
+
+
+def _mapping(value: object) -> dict[str, str]:
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f'must be a JSON object such as {{"X-Scope-OrgID": "team-a"}}: {error}') from error
+    if not isinstance(value, dict):
+        raise ValueError('must be a JSON object such as {"X-Scope-OrgID": "team-a"}')  # noqa: TRY004
+    return {str(name): str(text) for name, text in value.items()}
+
+
+Address = Annotated[str, BeforeValidator(_address)]
+Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_mapping)]
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable ANALYZER_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    source: SourceName = Field(SourceName.SCRAPE, description="where counts come from: scrape, prometheus")
+    scrape_targets: Annotated[dict[str, list[str]], NoDecode, BeforeValidator(_targets)] = Field(
+        default={}, description="source scrape: arm=http://host:port/metrics, comma-separated; a name may repeat"
+    )
+    prometheus_url: Address = Field("http://localhost:9090", description="up to and without /api/v1")
+    prometheus_method: Method = Field(Method.POST, description="POST, or GET for engines that refuse POST")
+    prometheus_timeout: Seconds = Field(5.0, gt=0, description="for one query")
+    prometheus_token_file: Path | None = Field(None, description="bearer token, read anew for every query")
+    prometheus_username: str | None = Field(None, description="for basic authentication")
+    prometheus_password_file: Path | None = Field(None, description="for basic authentication")
+    prometheus_ca_file: Path | None = Field(None, description="certificate authority of an own PKI")
+    prometheus_cert_file: Path | None = Field(None, description="client certificate (mTLS)")
+    prometheus_key_file: Path | None = Field(None, description="its key, if it is not in the same file")
+    prometheus_headers: Texts = Field(default={}, description="JSON object, such as the tenant X-Scope-OrgID")
+    prometheus_parameters: Texts = Field(default={}, description="JSON object, such as Thanos' partial_response")
+    prometheus_lookback: Seconds = Field(7 * 86400.0, gt=0, description="how far back a canary may have begun")
+    prometheus_max_samples: int = Field(
+        120_000, ge=1000, description="for one verdict; above, the server adds series up"
+    )
+    profile: str = Field("prometheus-client", description="for requests that name none")
+    policy: str = Field("ml-model", description="for requests that name none")
+    config_dir: Path | None = Field(None, description="folder with policies/ and profiles/, which add to the packaged")
+    deadline: Seconds = Field(8.0, gt=0, description="for a whole verdict; below the 10 s that Argo waits")
+    on_source_error: OnSourceError = Field(
+        OnSourceError.INCONCLUSIVE, description="what a source that does not answer becomes: inconclusive, error (503)"
+    )
+    token_file: Path | None = Field(None, description="bearer token that callers must show; none: no token asked")
+    max_body: int = Field(2**20, ge=1024, description="bytes of a request, above: 413")
+    threads: int = Field(16, ge=2, le=256, description="requests served at the same time")
+
+    @model_validator(mode="after")
+    def _files_are_there(self) -> Self:
+        for name in ("token_file", "prometheus_token_file", "prometheus_password_file", "prometheus_ca_file",
+                     "prometheus_cert_file", "prometheus_key_file"):  # fmt: skip
+            path: Path | None = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ValueError(f"{name}: there is no file {path}")
+        if self.config_dir is not None and not self.config_dir.is_dir():
+            raise ValueError(f"config_dir: there is no folder {self.config_dir}")
+        return self
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises
+    ------
+    ConfigError : naming every variable that is wrong, or that is not known
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    unknown = [
+        Problem(name, f"unknown setting; {nearest(name, known)}")
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX) and name not in known and not name.startswith("ANALYZER_REQUIRE_")
+    ]
+    if unknown:
+        raise ConfigError(unknown)
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigError([_named(problem) for problem in problems_of(error, Settings)]) from error
+
+
+def build_analyzer(settings: Settings, observe: Observer = ignore) -> Analyzer:
+    """Load policies and profiles and connect the source.
+
+    Parameters
+    ----------
+    settings : of the service
+    observe : is told of every request to the source
+
+    Raises
+    ------
+    ConfigError : a policy or profile is wrong, or a default names one that is not there
+    """
+    folder = settings.config_dir
+    policies = load_policies(folder / "policies" if folder else None)
+    profiles = load_profiles(folder / "profiles" if folder else None)
+    for field, name, loaded in (("POLICY", settings.policy, policies), ("PROFILE", settings.profile, profiles)):
+        if name not in loaded:
+            raise ConfigError([Problem(f"{PREFIX}{field}", f"there is none named {name!r}; {nearest(name, loaded)}")])
+    return Analyzer(
+        policies=policies,
+        profiles=profiles,
+        source=_source(settings, observe),
+        default_policy=settings.policy,
+        default_profile=settings.profile,
+        deadline_seconds=settings.deadline,
+    )
+
+
+def _source(settings: Settings, observe: Observer) -> Source:
+    if settings.source is SourceName.SCRAPE:
+        from analyzer.sources.scrape import ScrapeSource  # noqa: PLC0415 - only what is used is loaded
+
+        return ScrapeSource(settings.scrape_targets, observe=observe)
+    from analyzer.sources.prometheus import PrometheusSource  # noqa: PLC0415
+    from analyzer.sources.prometheus_api import Connection, PrometheusApi  # noqa: PLC0415
+
+    connection = Connection(
+        url=settings.prometheus_url,
+        method=settings.prometheus_method.value,
+        timeout=settings.prometheus_timeout,
+        token_file=settings.prometheus_token_file,
+        username=settings.prometheus_username,
+        password_file=settings.prometheus_password_file,
+        ca_file=settings.prometheus_ca_file,
+        cert_file=settings.prometheus_cert_file,
+        key_file=settings.prometheus_key_file,
+        headers=settings.prometheus_headers,
+        parameters=settings.prometheus_parameters,
+    )
+    return PrometheusSource(
+        PrometheusApi(connection, observe=observe),
+        lookback=settings.prometheus_lookback,
+        most_values=settings.prometheus_max_samples,
+    )
+
+
+def _named(problem: Problem) -> Problem:
+    """Name the environment variable instead of the field."""
+    field, message = problem.field, problem.message
+    if not field and ": " in message:
+        field, message = message.split(": ", 1)
+    return Problem(f"{PREFIX}{field.upper()}", message)

@@ -1,0 +1,1 @@
+"""Where the counts come from: the request itself, the pods' own /metrics, or Prometheus."""

@@ -1,0 +1,259 @@
+"""From the growth of single series to the counts that a check is judged on; shared by all that read counters."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyzer.model import (
+    Classes,
+    Code,
+    Conversions,
+    Counts,
+    Errors,
+    Floats,
+    Gap,
+    Histogram,
+    Kind,
+    MeanOnly,
+    Reading,
+    Values,
+    Window,
+)
+from analyzer.profile import (
+    ClassCounter,
+    ConversionCounters,
+    ErrorCounters,
+    LatencyHistogram,
+    Profile,
+    ScoreHistogram,
+    Selector,
+    ValueHistogram,
+    Way,
+    main_selector,
+)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a verdict asks of a source.
+
+    Attributes
+    ----------
+    service, namespace, canary, baseline : as in the request
+    profile : which metrics to read
+    checks : kinds of the checks to read for, by the check's name
+    at : moment to judge at, Unix seconds
+    start, window_seconds : begin of the data, or length of the window; both None: since the canary's first sample
+    """
+
+    service: str
+    namespace: str | None
+    canary: str
+    baseline: str | None
+    profile: Profile
+    checks: Mapping[str, Kind]
+    at: float
+    start: float | None = None
+    window_seconds: float | None = None
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms' names, the canary's first."""
+        return (self.canary,) if self.baseline is None else (self.canary, self.baseline)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One series and how much it grew in each slice."""
+
+    arm: str
+    labels: Mapping[str, str]
+    growth: Floats
+
+
+@dataclass(frozen=True)
+class NativeGrowth:
+    """A native histogram of one series: observations by (lower, upper] boundary of the bucket, in all."""
+
+    arm: str
+    buckets: Mapping[tuple[float, float], float]
+
+
+Table = Mapping[Selector, Sequence[Grown]]
+
+
+class InconsistentError(ValueError):
+    """The series contradict each other; `code` says how."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Reading[Counts] | Gap:
+    """Add up series to the counts of both arms; an arm without any series of the main metric is None.
+
+    Parameters
+    ----------
+    way : how the profile says to read this kind
+    table : growth of the series of every selector of `profile.selectors(way)`
+    slices : number of time slices
+    """
+    main = main_selector(way)
+    present = {series.arm for series in table[main]}
+    if isinstance(way, ConversionCounters):
+        present = {series.arm for trials in way.trials for series in table[trials]}
+    counts: dict[str, Counts | None] = {}
+    try:
+        for arm in selection.arms:
+            counts[arm] = _counts(way, arm, table, slices) if arm in present else None
+        if isinstance(way, ClassCounter):
+            counts = _same_classes(counts)
+    except InconsistentError as error:
+        return Gap(error.code, f"{error} ({main.metric})")
+    baseline = counts[selection.baseline] if selection.baseline else None
+    return Reading(canary=counts[selection.canary], baseline=baseline)
+
+
+def absent(way: Way | None, kind: Kind, selection: Selection, present: set[str]) -> Gap | None:
+    """Say why a kind cannot be read, given the arms for which its main metric exists; None: it can."""
+    if way is None:
+        return Gap(Code.METRIC_MISSING, f"profile {selection.profile.name} names no metric for {kind}")
+    if selection.canary in present:
+        return None
+    metric = main_selector(way).metric
+    label = selection.profile.arm_label
+    if not present:
+        return Gap(
+            Code.METRIC_MISSING,
+            f'no series of {metric} with {label}="{selection.canary}" (canary)'
+            + (f' or "{selection.baseline}" (baseline)' if selection.baseline else "")
+            + ": check the profile, the label and that the pods are scraped",
+        )
+    return Gap(
+        Code.NO_CANARY_TRAFFIC,
+        f'no series of {metric} with {label}="{selection.canary}": the canary has no traffic yet',
+    )
+
+
+def _counts(way: Way, arm: str, table: Table, slices: int) -> Counts:
+    def total(selectors: Iterable[Selector]) -> Floats:
+        return _sum((s.growth for one in selectors for s in table[one] if s.arm == arm), slices)
+
+    match way:
+        case ErrorCounters():
+            errors, requests = total(way.errors), total(way.requests)
+            _not_more(errors, requests, "errors", "requests")
+            return Errors(errors=errors, requests=requests)
+        case ConversionCounters():
+            return Conversions(successes=total(way.successes), trials=total(way.trials))
+        case ClassCounter():
+            return _classes([s for s in table[way.classes] if s.arm == arm], way.by, slices)
+        case ScoreHistogram():
+            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0)
+        case LatencyHistogram(histogram=Selector()):
+            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, way.unit.seconds)
+        case LatencyHistogram():
+            return MeanOnly(total=total(way.sum or ()) * way.unit.seconds, count=total(way.count or ()))
+        case ValueHistogram():
+            histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0)
+            return _values(histogram, total([way.values.suffixed("_sum")]))
+
+
+def native_histograms(
+    series: Sequence[NativeGrowth], selection: Selection, unit_seconds: float
+) -> Reading[Histogram] | Gap:
+    """Add up native histograms to one histogram an arm, over the boundaries that occur in either."""
+    schemas = {round(np.log2(high / low), 9) for one in series for low, high in one.buckets if low > 0}
+    if len(schemas) > 1:
+        return Gap(Code.BUCKETS_DIFFER, "the native histograms of the pods have different resolutions")
+    bounds = sorted({bound for one in series for pair in one.buckets for bound in pair if bound > 0})
+    edges = np.array([*bounds, np.inf])
+
+    def arm(name: str) -> Histogram | None:
+        mine = [one for one in series if one.arm == name]
+        if not mine:
+            return None
+        counts = np.zeros((1, len(edges)))
+        for one in mine:
+            for (_, high), count in one.buckets.items():
+                counts[0, np.searchsorted(edges, high)] += count
+        return Histogram(edges=np.append(edges[:-1] * unit_seconds, np.inf), counts=counts)
+
+    return Reading(canary=arm(selection.canary), baseline=arm(selection.baseline) if selection.baseline else None)
+
+
+def window_of(selection: Selection, found: float | None) -> Window:
+    """Tell the window that a source judged, with the start that it found."""
+    start = selection.start
+    if selection.window_seconds is not None:
+        start = selection.at - selection.window_seconds
+    return Window(start=found if start is None else start, end=selection.at)
+
+
+def _histogram(series: list[Grown], slices: int, unit_seconds: float) -> Histogram:
+    """Add up buckets by their edge; every pod of an arm must have the same edges."""
+    by_pod: dict[tuple[tuple[str, str], ...], dict[float, Floats]] = {}
+    for one in series:
+        pod = tuple(sorted((name, value) for name, value in one.labels.items() if name != "le"))
+        edge = _edge(one.labels.get("le", ""))
+        buckets = by_pod.setdefault(pod, {})
+        # Prometheus 3 writes le="1.0" where 2 wrote le="1": one bucket, in two series over time.
+        buckets[edge] = buckets.get(edge, 0.0) + one.growth
+    edge_sets = {tuple(sorted(buckets)) for buckets in by_pod.values()}
+    if len(edge_sets) > 1:
+        raise InconsistentError(Code.BUCKETS_DIFFER, "pods of one arm have different buckets")
+    edges = edge_sets.pop() if edge_sets else (np.inf,)
+    if edges[-1] != np.inf:
+        raise InconsistentError(Code.INCONSISTENT_DATA, 'the histogram has no bucket le="+Inf"')
+    cumulative = np.column_stack([_sum((pod[edge] for pod in by_pod.values()), slices) for edge in edges])
+    # A restart hidden in some buckets only (see counters) must not make a difference negative.
+    counts = np.diff(np.maximum.accumulate(cumulative, axis=1), axis=1, prepend=0.0)
+    return Histogram(edges=np.array(edges) * unit_seconds, counts=counts)
+
+
+def _edge(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InconsistentError(Code.INCONSISTENT_DATA, f"le={text!r} is no number") from error
+
+
+def _classes(series: list[Grown], label: str, slices: int) -> Classes:
+    by_class: dict[str, list[Floats]] = {}
+    for one in series:
+        by_class.setdefault(one.labels.get(label, ""), []).append(one.growth)
+    names = tuple(sorted(by_class))
+    return Classes(names=names, counts=np.column_stack([_sum(by_class[name], slices) for name in names]))
+
+
+def _same_classes(counts: dict[str, Counts | None]) -> dict[str, Counts | None]:
+    """Give both arms the same classes: one that never occurred in an arm was counted 0 times."""
+    arms = {arm: one for arm, one in counts.items() if isinstance(one, Classes)}
+    names = tuple(sorted({name for one in arms.values() for name in one.names}))
+    filled: dict[str, Counts | None] = dict(counts)
+    for arm, one in arms.items():
+        columns = dict(zip(one.names, one.counts.T, strict=True))
+        zeros = np.zeros(one.counts.shape[0])
+        filled[arm] = Classes(names=names, counts=np.column_stack([columns.get(name, zeros) for name in names]))
+    return filled
+
+
+def _values(histogram: Histogram, total: Floats) -> Values:
+    """Bound the sum of squares from above by the buckets' edges; not possible with values in the last one."""
+    bounded = np.where(np.isinf(histogram.edges), 0.0, histogram.edges) ** 2
+    squares = histogram.counts @ bounded if histogram.counts[:, -1].sum() == 0 else None
+    return Values(total=total, squares=squares, count=histogram.counts.sum(axis=1))
+
+
+def _not_more(part: Floats, whole: Floats, part_name: str, whole_name: str) -> None:
+    if part.sum() > whole.sum() * (1 + 1e-9):
+        raise InconsistentError(
+            Code.INCONSISTENT_DATA,
+            f"more {part_name} ({part.sum():g}) than {whole_name} ({whole.sum():g}): the selectors do not fit",
+        )
+
+
+def _sum(arrays: Iterable[Floats], slices: int) -> Floats:
+    return np.asarray(sum(arrays, np.zeros(slices)))

@@ -1,0 +1,45 @@
+"""Reading over HTTP within limits of time and size; shared by the sources that do."""
+
+import time
+from collections.abc import Callable
+
+import requests
+
+from analyzer.errors import BadResponse, SourceUnavailable
+
+MOST_BYTES = 32 * 2**20
+
+Observer = Callable[[float, str | None], None]
+"""Told of every request to a source: seconds it took, and the error's reason or None."""
+
+
+def ignore(seconds: float, reason: str | None) -> None:
+    """Observe nothing."""
+
+
+def read_body(response: requests.Response, ends: float) -> bytes:
+    """Read a body within limits of size and time: a server that trickles must not hold a verdict."""
+    parts, size = [], 0
+    while part := response.raw.read1(2**16):  # what has come so far: read() would wait for the whole 64 KiB
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            raise BadResponse(f"the answer is larger than {MOST_BYTES >> 20} MiB")
+        if time.monotonic() > ends:
+            raise timed_out(None)
+    return b"".join(parts)
+
+
+def timed_out(seconds: float | None) -> SourceUnavailable:
+    """Build the error for an answer that did not come in time."""
+    found = SourceUnavailable(f"no answer within {seconds:.1f} s" if seconds else "no whole answer in time")
+    found.reason = "timeout"
+    return found
+
+
+def brief(error: Exception) -> str:
+    """Name the innermost cause, without the URL that requests puts into its messages."""
+    inner: BaseException = error
+    while inner.__cause__ is not None or inner.__context__ is not None:
+        inner = inner.__cause__ if inner.__cause__ is not None else inner.__context__  # type: ignore[assignment]
+    return f"{type(inner).__name__}: {inner}"[:150]

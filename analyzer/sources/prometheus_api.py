@@ -1,0 +1,220 @@
+"""The HTTP API of Prometheus and the engines that speak it: bytes to typed samples, failures to typed errors."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
+from analyzer.model import Floats
+from analyzer.sources.http import Observer, brief, ignore, read_body, timed_out
+
+RETRIED = frozenset({429, 502, 503, 504})
+PAUSES = (0.1, 0.3)  # seconds before the second and the third try
+LAST_TRY = math.inf
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the API.
+
+    Attributes
+    ----------
+    url : up to and without ``/api/v1``, for example ``http://prometheus:9090`` or ``https://mimir/prometheus``
+    method : POST, or GET for engines that refuse POST
+    timeout : seconds for one query
+    token_file : bearer token, read anew for every query because Kubernetes rotates it
+    username, password_file : basic authentication
+    ca_file, cert_file, key_file : own certificate authority, client certificate
+    headers : sent with every query, such as X-Scope-OrgID
+    parameters : added to every query, such as Thanos' partial_response
+    """
+
+    url: str
+    method: str = "POST"
+    timeout: float = 5.0
+    token_file: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of an answer.
+
+    Attributes
+    ----------
+    labels : including ``__name__`` where the query keeps it
+    times, values : Unix seconds and values of its samples; shape (samples,)
+    histograms : (Unix seconds, native histogram) pairs
+    """
+
+    labels: dict[str, str]
+    times: Floats
+    values: Floats
+    histograms: tuple[tuple[float, dict[str, Any]], ...] = ()
+
+
+class PrometheusApi:
+    """A pooled client; safe to use from many threads."""
+
+    def __init__(self, connection: Connection, *, pool_size: int = 32, observe: Observer = ignore) -> None:
+        self._connection = connection
+        self._observe = observe
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy, no .netrc: only what the settings say
+        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=pool_size)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        self._session.headers.update(
+            {"Accept": "application/json", "Accept-Encoding": "identity", **connection.headers}
+        )
+
+    def instant(self, query: str, at: float, deadline: float) -> list[Series]:
+        """Evaluate a query at one moment; `deadline` is on the monotonic clock.
+
+        Raises
+        ------
+        SourceError : no answer in time, one that cannot be used, or one that says that it is not complete
+        """
+        result = self._get("query", {"query": query, "time": f"{at:.3f}"}, "vector", deadline)
+        return [
+            _series(
+                one["metric"],
+                [one["value"]] if "value" in one else [],
+                [one["histogram"]] if "histogram" in one else [],
+            )
+            for one in result
+        ]
+
+    def range(self, query: str, start: float, end: float, step: float, deadline: float) -> list[Series]:
+        """Evaluate a query from start to end inclusive, every `step` seconds; raises as `instant`."""
+        parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        result = self._get("query_range", parameters, "matrix", deadline)
+        return [_series(one["metric"], one.get("values", []), one.get("histograms", [])) for one in result]
+
+    def _get(self, endpoint: str, parameters: dict[str, str], kind: str, deadline: float) -> list[dict[str, Any]]:
+        """Ask, again after short pauses where that may help, and take the result out of its envelope."""
+        began = time.monotonic()
+        try:
+            for pause in (*PAUSES, LAST_TRY):
+                try:
+                    result = _unwrap(*self._ask(endpoint, parameters, deadline), kind)
+                    break
+                except SourceUnavailable as error:
+                    tried_long_enough = error.reason == "timeout" or pause == LAST_TRY
+                    if tried_long_enough or time.monotonic() + pause >= deadline:
+                        raise
+                    time.sleep(pause)
+        except SourceError as error:
+            self._observe(time.monotonic() - began, error.reason)
+            raise
+        self._observe(time.monotonic() - began, None)
+        return result
+
+    def _ask(self, endpoint: str, parameters: dict[str, str], deadline: float) -> tuple[int, str, bytes]:
+        """Send one request and read its whole answer before the deadline: status, redirect's target, body."""
+        left = min(deadline - time.monotonic(), self._connection.timeout)
+        if left <= 0:
+            raise SourceUnavailable("no time was left for the query before the deadline of the verdict")
+        ends = time.monotonic() + left
+        form = {**parameters, "timeout": f"{left:.3f}s", **self._connection.parameters}
+        url = f"{self._connection.url.rstrip('/')}/api/v1/{endpoint}"
+        by_post = self._connection.method == "POST"
+        try:
+            with self._session.request(
+                self._connection.method,
+                url,
+                data=form if by_post else None,
+                params=None if by_post else form,
+                headers=self._authorization(),
+                auth=self._basic(),
+                verify=str(self._connection.ca_file) if self._connection.ca_file else True,
+                cert=self._certificate(),
+                timeout=left,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return response.status_code, response.headers.get("Location", ""), read_body(response, ends)
+        except (requests.Timeout, ReadTimeoutError) as error:
+            raise timed_out(left) from error
+        except (requests.RequestException, HTTPError) as error:
+            raise SourceUnavailable(f"no answer: {brief(error)}") from error
+
+    def _authorization(self) -> dict[str, str]:
+        if not self._connection.token_file:
+            return {}
+        return {"Authorization": f"Bearer {_secret(self._connection.token_file)}"}
+
+    def _basic(self) -> tuple[str, str] | None:
+        if not self._connection.username:
+            return None
+        password = _secret(self._connection.password_file) if self._connection.password_file else ""
+        return self._connection.username, password
+
+    def _certificate(self) -> tuple[str, str] | str | None:
+        if not self._connection.cert_file:
+            return None
+        if not self._connection.key_file:
+            return str(self._connection.cert_file)
+        return str(self._connection.cert_file), str(self._connection.key_file)
+
+
+def _unwrap(status: int, location: str, body: bytes, kind: str) -> list[dict[str, Any]]:
+    """Take the result out of the envelope; everything that is not a whole result is an error."""
+    if 300 <= status < 400:
+        raise BadResponse(f"it redirects to {location[:100]!r}, which is not followed: set the URL to where it answers")
+    try:
+        envelope = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        envelope = None
+    if not isinstance(envelope, dict):
+        text = f"HTTP {status} without JSON: is the URL that of a Prometheus API?"
+        raise SourceUnavailable(text) if status in RETRIED else BadResponse(text)
+    if status != 200 or envelope.get("status") != "success":
+        text = f"HTTP {status} {envelope.get('errorType', '')}: {str(envelope.get('error', ''))[:200]}".strip(": ")
+        unavailable = status in RETRIED or envelope.get("errorType") in ("timeout", "unavailable", "canceled")
+        raise SourceUnavailable(text) if unavailable else BadResponse(text)
+    if warnings := envelope.get("warnings"):
+        raise PartialData(f"it warns that its answer may be partial: {str(warnings[0])[:200]}")
+    if envelope.get("isPartial"):
+        raise PartialData("it says that its answer is partial (isPartial)")
+    data = envelope.get("data")
+    if not isinstance(data, dict) or data.get("resultType") != kind or not isinstance(data.get("result"), list):
+        raise BadResponse(f"it answered with something else than a {kind}")
+    result: list[dict[str, Any]] = data["result"]
+    if any(not isinstance(one, dict) or not isinstance(one.get("metric"), dict) for one in result):
+        raise BadResponse("it answered with a series that has no labels")
+    return result
+
+
+def _series(labels: dict[str, str], pairs: Any, histograms: Any) -> Series:
+    try:
+        return Series(
+            labels=labels,
+            times=np.array([float(pair[0]) for pair in pairs]),
+            values=np.array([float(pair[1]) for pair in pairs]),
+            histograms=tuple((float(moment), dict(histogram)) for moment, histogram in histograms),
+        )
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise BadResponse(f"it answered with something else than samples: {error}") from error
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SourceUnavailable(f"the credential file cannot be read: {error}") from error

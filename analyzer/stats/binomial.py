@@ -1,0 +1,103 @@
+"""One arm against a limit: is the share of its events above or below it?
+
+The error rate asks this of failed requests; latency asks it of requests slower than a bucket's edge,
+because the q-quantile lies above an edge exactly when more than 1 - q of the requests do.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betainc, betaincc, betaln, expit, logit, xlog1py, xlogy
+
+from analyzer.stats.search import Floats, crossing
+
+Side = Literal["above", "below"]
+
+
+def log_evidence(
+    events: ArrayLike,
+    trials: ArrayLike,
+    limit: ArrayLike,
+    *,
+    side: Side,
+    concentration: ArrayLike | None = None,
+) -> Floats:
+    """Log evidence that the share of events lies above (or below) a limit.
+
+    Parameters
+    ----------
+    events, trials : counts so far, 0 <= events <= trials; fractions are allowed. They broadcast
+    limit : share, in (0, 1)
+    side : "above" tests the null hypothesis "share <= limit", "below" tests "share >= limit"
+    concentration : a + b of the prior Beta(a, b), whose mean is the limit; default 1 / limit, that is a = 1
+
+    Returns
+    -------
+    Log of the e-process, of the broadcast shape; -inf when the counts speak against the side beyond
+    what a float holds.
+
+    Notes
+    -----
+    The truncated-Beta mixture of likelihood ratios: the prior Beta(a, b) restricted to the side. With
+    p the share and p0 the limit, for "above"::
+
+        E = B(a + S, b + n - S) I'(a + S, b + n - S) / (B(a, b) I'(a, b) p0^S (1 - p0)^(n - S)),
+
+    I' being the beta distribution's upper tail beyond p0. Exact for any number of looks if each request
+    is an event with a conditional probability of at most p0, given the past: each likelihood ratio
+    (q/p0)^x ((1-q)/(1-p0))^(1-x) with q > p0 then has a conditional expectation of at most 1 [1]_. The
+    one-sided beta-binomial mixture is that of [2]_.
+
+    References
+    ----------
+    .. [1] H. Robbins, Ann. Math. Statist. 41 (1970) 1397-1409.
+    .. [2] S. R. Howard, A. Ramdas, J. McAuliffe, J. Sekhon, Ann. Statist. 49 (2021) 1055-1080.
+
+    Examples
+    --------
+    >>> bool(log_evidence(14, 865, 0.005, side="above") > np.log(80))
+    True
+    """
+    seen, total = np.asarray(events, float), np.asarray(trials, float)
+    p0 = np.clip(np.asarray(limit, float), 1e-300, 1 - 2**-53)  # what rounding made 0 or 1 stays inside
+    tail = betaincc if side == "above" else betainc
+    with np.errstate(divide="ignore", under="ignore"):  # log(0) = -inf is meant: no evidence at all
+        if concentration is None:  # a = 1 has a closed form, which halves the cost
+            a, b = np.asarray(1.0), (1 - p0) / p0
+            log_above = xlog1py(b, -p0)
+            prior = -np.log(b) + (log_above if side == "above" else np.log(-np.expm1(log_above)))
+        else:
+            strength = np.asarray(concentration, float)
+            a, b = strength * p0, strength * (1 - p0)
+            prior = betaln(a, b) + np.log(tail(a, b, p0))
+        posterior = betaln(a + seen, b + total - seen) + np.log(tail(a + seen, b + total - seen, p0))
+    return np.asarray(posterior - prior - xlogy(seen, p0) - xlog1py(total - seen, -p0))
+
+
+def confidence_sequence(
+    events: ArrayLike, trials: ArrayLike, *, alpha_low: float, alpha_high: float
+) -> tuple[Floats, Floats]:
+    """Interval for the share of events that is right at every look, for several arms at once.
+
+    Parameters
+    ----------
+    events, trials : shape (m,), 0 <= events <= trials, trials > 0
+    alpha_low, alpha_high : how often at most, over all looks together, the lower (upper) bound may be wrong
+
+    Returns
+    -------
+    Lower and upper bounds, each of shape (m,), in [0, 1]. A limit is below the lower bound exactly when
+    `log_evidence(..., side="above")` reaches ln(1/alpha_low); likewise for the upper bound.
+    """
+    seen, total = np.atleast_1d(np.asarray(events, float)), np.atleast_1d(np.asarray(trials, float))
+    # A quarter of an event keeps the middle of an arm without events finite; the bounds do not depend on it.
+    share = np.clip(seen, 0.25, total - 0.25) / total
+    middle, scale = logit(share), 1 / np.sqrt(total * share * (1 - share) + 1)
+
+    def surplus(points: Floats, side: Side, alpha: float) -> Floats:
+        return np.asarray(log_evidence(seen, total, expit(points), side=side) + np.log(alpha))
+
+    low = expit(crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1))
+    high = expit(crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1))
+    return np.where(seen > 0, low, 0.0), np.where(seen < total, high, 1.0)

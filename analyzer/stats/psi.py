@@ -1,0 +1,159 @@
+"""Population stability index: how far apart two binned distributions are, beyond what chance explains."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import gammaln, ive
+
+from analyzer.stats.binomial import Side
+from analyzer.stats.search import Floats, crossing, log_mean_exp
+
+PSEUDO_COUNT = 0.5  # Jeffreys: added to every bin of both arms; the usual 1e-4 patch explodes on empty bins
+
+# Alternatives over which the evidence is averaged, as multiples of the limit.
+ABOVE = np.geomspace(1.15, 20, 12)
+BELOW = np.array([0.0, 0.05, 0.2, 0.4, 0.6, 0.8])
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The PSI of two samples and what its law needs.
+
+    Attributes
+    ----------
+    raw : PSI with pseudo-counts
+    freedom : bins that were seen in either arm, minus 1
+    size : effective size n m / (n + m) of the two samples
+    per_bin : each bin's share of `raw`, in the order of the bins; 0 for bins empty in both arms
+    """
+
+    raw: float
+    freedom: int
+    size: float
+    per_bin: Floats
+
+    @property
+    def value(self) -> float:
+        """PSI without its bias: (bins - 1) / size, the mean for identical distributions, is taken off."""
+        return self.raw - self.freedom / self.size
+
+
+def distance(canary: ArrayLike, baseline: ArrayLike) -> Distance:
+    """Measure the PSI of two samples in the same bins.
+
+    Parameters
+    ----------
+    canary, baseline : counts a bin, not cumulative, same bins in both; shape (bins,)
+
+    Raises
+    ------
+    ValueError : shapes differ, or an arm is empty
+
+    Notes
+    -----
+    PSI = sum (c_i - b_i) ln(c_i / b_i) over the shares c_i, b_i: Jeffreys' divergence. While both
+    distributions are the same, size * PSI follows the chi-square law with bins - 1 degrees of freedom [1]_.
+
+    Rare bins are never merged: merging hides a bin that grows from 0.2% to 7% (PSI 0.25) altogether. Bins
+    empty in both arms say nothing and are left out.
+
+    References
+    ----------
+    .. [1] B. Yurdakul, Statistical properties of population stability index, Western
+       Michigan University, 2018.
+    """
+    ours, theirs = np.asarray(canary, float), np.asarray(baseline, float)
+    if ours.shape != theirs.shape or ours.ndim != 1:
+        raise ValueError(f"canary and baseline need the same bins, got shapes {ours.shape} and {theirs.shape}")
+    if not (ours.sum() > 0 and theirs.sum() > 0):
+        raise ValueError(f"both arms need counts, got {ours.sum()!r} and {theirs.sum()!r}")
+    seen = (ours > 0) | (theirs > 0)
+    c, b = ours[seen] + PSEUDO_COUNT, theirs[seen] + PSEUDO_COUNT
+    c, b = c / c.sum(), b / b.sum()
+    per_bin = np.zeros(ours.shape)
+    per_bin[seen] = (c - b) * np.log(c / b)
+    n, m = float(ours.sum()), float(theirs.sum())
+    return Distance(raw=float(per_bin.sum()), freedom=int(seen.sum()) - 1, size=n / (n + m) * m, per_bin=per_bin)
+
+
+def log_evidence(raw: ArrayLike, freedom: int, size: ArrayLike, limit: ArrayLike, *, side: Side) -> Floats:
+    """Log evidence that the PSI is above (or below) a limit.
+
+    Parameters
+    ----------
+    raw, freedom, size : of a `Distance`; freedom >= 1
+    limit : PSI, > 0
+    side : "above" tests "PSI <= limit", "below" tests "PSI >= limit"
+
+    Returns
+    -------
+    Log of the e-process, of the broadcast shape.
+
+    Notes
+    -----
+    x = size * raw follows the noncentral chi-square law with noncentrality size * PSI in the Gaussian limit
+    of the multinomial. The evidence is the likelihood ratio of x, averaged over alternatives: an e-process,
+    because x is the maximal invariant of a group under which the hypotheses are [1]_. Asymptotic.
+
+    References
+    ----------
+    .. [1] M. F. Perez-Ortiz, T. Lardy, R. de Heide, P. Grunwald, E-statistics, group invariance and
+       anytime-valid testing, Ann. Statist. 52 (2024) 1410-1432.
+    """
+    alternatives = ABOVE if side == "above" else BELOW
+    psi, total, null = np.broadcast_arrays(np.asarray(raw, float), np.asarray(size, float), np.asarray(limit, float))
+    x = total * psi
+    grid = null[..., np.newaxis] * np.concatenate(([1.0], alternatives))
+    densities = _log_density(x[..., np.newaxis], total[..., np.newaxis] * grid, freedom)
+    return log_mean_exp(densities[..., 1:] - densities[..., :1])
+
+
+def interval(found: Distance, *, alpha_low: float, alpha_high: float) -> tuple[float, float]:
+    """Interval for the PSI that is right at every look.
+
+    Parameters
+    ----------
+    found : of `distance`, with freedom >= 1
+    alpha_low, alpha_high : how often at most, over all looks together, the lower (upper) bound may be wrong
+
+    Returns
+    -------
+    Lower bound, >= 0, and upper bound.
+    """
+
+    def surplus(points: Floats, side: Side, alpha: float) -> Floats:
+        evidence = log_evidence(found.raw, found.freedom, found.size, np.exp(points), side=side)
+        return np.asarray(evidence + np.log(alpha))
+
+    # The square root of the PSI is a distance, whose standard error is about 1 / sqrt(size) everywhere.
+    noise = 1 / np.sqrt(found.size)
+    root = max(np.sqrt(max(found.value, 0.0)), noise)
+    middle, scale = 2 * np.log(root), noise / root
+    low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)
+    high = crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1)
+    return float(np.exp(low[0])), float(np.exp(high[0]))
+
+
+def _log_density(x: Floats, noncentrality: Floats, freedom: int) -> Floats:
+    """Log of the noncentral chi-square density over that with noncentrality 0."""
+    order = freedom / 2 - 1
+    z = np.sqrt(noncentrality * x)
+    return np.asarray(-noncentrality / 2 + _log_bessel_over_power(order, z))
+
+
+def _log_bessel_over_power(order: float, z: Floats) -> Floats:
+    """Log of Gamma(order + 1) I_order(z) / (z / 2)^order, which is 1 at z = 0."""
+    if order > 25:  # ive underflows: the uniform expansion, DLMF 10.41.3 with the first term of its series
+        w = z / order
+        root = np.sqrt(1 + w**2)
+        t = 1 / root
+        # order * (eta - ln(w / 2)) with w cancelled, so that z = 0 needs no special case
+        exponent = order * (root - np.log1p(root) + np.log(2) - np.log(order))
+        series = np.log1p((3 * t - 5 * t**3) / (24 * order))
+        return np.asarray(exponent - np.log(2 * np.pi * order) / 2 + np.log(t) / 2 + series + gammaln(order + 1))
+    small, large = 1e-4, 1e7  # where the function is flat, and where AMOS loses its digits
+    inside = np.clip(z, small, large)
+    bulk = np.log(ive(order, inside)) + inside - order * np.log(inside / 2) + gammaln(order + 1)
+    # Beyond: I(z) ~ exp(z) / sqrt(2 pi z), DLMF 10.40.1; below: the first term of the power series, 10.25.2.
+    return np.asarray(bulk + np.where(z > large, (z - inside) - (order + 0.5) * np.log(np.maximum(z, 1) / inside), 0.0))

@@ -1,0 +1,113 @@
+"""Where a monotone function crosses a line: one vectorised search, shared by every interval and forecast."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+PARTS = 8  # numpy's cost per call is that of some ten points, so eight parts a round beat bisection
+STEPS = np.array([1, 2, 3, 4, 5, 6, 8, 12, 24, 100, 1000])[:, np.newaxis]  # in standard errors, dense where bounds are
+FURTHEST = 40.0  # on a logarithmic scale: beyond, a bound says nothing
+
+
+def crossing(surplus: Callable[[Floats], Floats], middle: ArrayLike, scale: ArrayLike, *, sign: float) -> Floats:
+    """Find where evidence begins to suffice, going outwards from points where it does not.
+
+    Parameters
+    ----------
+    surplus : takes points of shape (k, m), returns the log evidence against each less the needed one, of that
+        shape; along each column negative up to some distance from `middle` and not after it
+    middle : where to begin, shape (m,)
+    scale : about a standard error, shape (m,); only speed and precision depend on it
+    sign : 1 to go up, -1 to go down
+
+    Returns
+    -------
+    Array of shape (m,); infinite where nothing within FURTHEST is excluded. Precise to about a thousandth of the
+    distance, and as `surplus` is convex rather too near than too far: what is excluded stays outside.
+    """
+    origin, unit = np.atleast_1d(np.asarray(middle, float)), np.atleast_1d(np.asarray(scale, float))
+    columns = np.arange(len(origin))
+    distances = np.minimum(STEPS * unit, FURTHEST)
+    values = surplus(origin + sign * distances)
+    place, found = _first_true(values >= 0)
+    far = distances[place, columns]
+    near = np.where(place > 0, distances[place - 1, columns], 0.0)
+
+    distances = near + np.arange(PARTS + 1)[:, np.newaxis] / PARTS * (far - near)
+    values = surplus(origin + sign * distances)
+    values[-1] = np.maximum(values[-1], 0.0)
+    place = np.maximum(_first_true(values >= 0)[0], 1)
+    before, after = values[place - 1, columns], values[place, columns]
+    with np.errstate(invalid="ignore"):  # from -inf there is no slope: the nearer point is taken
+        part = np.where(np.isfinite(before) & (after > before), -before / (after - before), 0.0)
+    nearest = distances[place - 1, columns]
+    distance = nearest + np.clip(part, 0.0, 1.0) * (distances[place, columns] - nearest)
+    return np.where(found, origin + sign * distance, sign * np.inf)
+
+
+def _first_true(flags: Bools) -> tuple[NDArray[np.intp], Bools]:
+    """For each column, the first row that is true, and whether there is one."""
+    return np.asarray(flags.argmax(axis=0)), np.asarray(flags.any(axis=0))
+
+
+def last_true(
+    holds: Callable[[Floats], Bools], low: ArrayLike, high: ArrayLike, *, rounds: int
+) -> tuple[Floats, Floats]:
+    """Bracket the points up to which `holds` is true, for many brackets at once.
+
+    Parameters
+    ----------
+    holds : takes points of shape (k, m), returns booleans of that shape; along each column true up to
+        some point and false after it. It is taken as true at `low` and as false at `high`
+    low, high : shape (m,), low <= high
+    rounds : each narrows the bracket eightfold
+
+    Returns
+    -------
+    A pair of arrays of shape (m,): the last point known to be true and the first known to be false.
+    """
+    left = np.atleast_1d(np.asarray(low, dtype=float))
+    right = np.atleast_1d(np.asarray(high, dtype=float))
+    inner = (np.arange(1, PARTS) / PARTS)[:, np.newaxis]
+    for _ in range(rounds):
+        width = right - left
+        true_in_a_row = np.logical_and.accumulate(holds(left + inner * width), axis=0).sum(axis=0)
+        left = left + true_in_a_row * width / PARTS
+        right = left + width / PARTS
+    return left, right
+
+
+def log_mean_exp(terms: Floats) -> Floats:
+    """Log of the mean of exp(terms) along the last axis: a mixture of e-processes, itself an e-process."""
+    top = np.maximum(terms.max(axis=-1, keepdims=True), -1e300)  # all -inf must not become nan
+    return np.asarray(np.log(np.exp(terms - top).mean(axis=-1)) + top[..., 0])
+
+
+def trials_until(log_evidence: Callable[[Floats], Floats], needed: float, trials: float) -> float | None:
+    """Tell how many trials in all bring the evidence to `needed` if everything goes on as it went so far.
+
+    Parameters
+    ----------
+    log_evidence : takes numbers of trials, returns the log evidence at each; non-decreasing where it matters
+    needed : log evidence that decides, ln(1/alpha)
+    trials : trials seen so far, > 0
+
+    Returns
+    -------
+    Trials in all, at least `trials`, within 2%; None when it takes more than a million times as many and
+    more than 1e13.
+    """
+    most = max(trials * 1e6, 1e13)
+    if not log_evidence(np.array([[most]]))[0, 0] >= needed:
+        return None
+    _, enough = last_true(
+        lambda points: log_evidence(np.exp(points)) < needed,
+        np.log(trials),
+        np.log(most),
+        rounds=4,
+    )
+    return float(np.exp(enough[0]))

@@ -1,0 +1,506 @@
+"""The analyzer and its manifests under Argo Rollouts' own code: see main.go for what that is.
+
+The first build takes some minutes, for Argo depends on all of Kubernetes; later ones take seconds.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from model_metrics import MODELS
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parents[1]
+METRICS = PROJECT / "analysis-templates" / "ml-model-metrics.yaml"
+VERDICT = PROJECT / "analysis-templates" / "ml-model-verdict.yaml"
+CHECKS = ["error_rate", "latency_p99", "prediction_drift", "business_proxy"]
+
+pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
+
+Script = Callable[[int], bytes | int]
+
+
+# The program, and the two kinds of server that it is let loose on
+
+
+class Argo:
+    """Argo's code: each method is a command of the program in this folder."""
+
+    def __init__(self, program: Path) -> None:
+        self.program = program
+
+    def validate(self, *files: Path) -> list[dict[str, Any]]:
+        """Decode and validate manifests."""
+        return self._ask("validate", *map(str, files))
+
+    def measure(self, template: Path, url: str, **arguments: str) -> dict[str, dict[str, str]]:
+        """Measure every metric of a template once; by the name of the metric."""
+        taken = self._ask("measure", str(template), arguments=arguments_of(url, arguments))
+        return {each["metric"]: each for each in taken}
+
+    def run(self, template: Path, url: str, **arguments: str) -> dict[str, Any]:
+        """Run a whole analysis."""
+        return self._ask("run", str(template), arguments=arguments_of(url, arguments))
+
+    def _ask(self, *words: str, arguments: dict[str, str] | None = None) -> Any:
+        done = subprocess.run(
+            [self.program, *words],
+            check=False,
+            input=json.dumps(arguments),
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+def arguments_of(url: str, given: dict[str, str]) -> dict[str, str]:
+    """Complete the arguments as a Rollout does; an underscore stands for a dash."""
+    usual = {"service": "fraud-detector", "namespace": "default", "canary-hash": "healthy", "baseline-hash": "stable"}
+    return usual | {"analyzer-url": url} | {name.replace("_", "-"): value for name, value in given.items()}
+
+
+@pytest.fixture(scope="session")
+def argo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Argo:
+    """Build the program, or skip where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        assert os.environ.get("ANALYZER_REQUIRE_GO") != "1", "ANALYZER_REQUIRE_GO is set, and there is no Go"
+        pytest.skip("needs Go 1.24 or later on the PATH, to build Argo Rollouts' own code")
+    # In pytest's cache, where the next session finds it: linking alone takes seconds.
+    cache = getattr(request.config, "cache", None)
+    program = (cache.mkdir("argo") if cache else tmp_path_factory.mktemp("argo")) / "argo"
+    subprocess.run(
+        [go, "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", program, "."], cwd=HERE, check=True
+    )
+    return Argo(program)
+
+
+class ScriptedServer(ThreadingHTTPServer):
+    """Answers its nth POST with what the script says for n, and every GET with the page of that path."""
+
+    daemon_threads = True
+
+    def __init__(self, *, script: Script | None = None, pages: dict[str, str] | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.script = script
+        self.pages = pages or {}
+        self.requests: list[tuple[str, str | None, Any]] = []
+        self.counting = threading.Lock()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ScriptedServer
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: in two, each answer waits for a delayed acknowledgement
+
+    def do_GET(self) -> None:
+        page = self.server.pages.get(self.path)
+        self._answer(404 if page is None else 200, (page or "").encode(), "text/plain; version=0.0.4")
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.counting:
+            self.server.requests.append((self.path, self.headers["Content-Type"], body))
+            answer = self.server.script(len(self.server.requests)) if self.server.script else 404
+        if isinstance(answer, int):
+            self._answer(answer, b"", "text/plain")
+        else:
+            self._answer(200, answer, "text/html" if answer.startswith(b"<") else "application/json")
+
+    def _answer(self, status: int, body: bytes, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: pytest shows what matters."""
+
+
+@contextmanager
+def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
+    """Serve in a thread until the block ends."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def verdicts(*words: str) -> Script:
+    """Script a server that answers these verdicts, and the last one for ever."""
+    return lambda n: json.dumps({"verdict": words[min(n, len(words)) - 1]}).encode()
+
+
+def free_port() -> int:
+    """Find a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def analyzer_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run the analyzer on models that have seen all kinds of traffic; `down` is one that does not answer."""
+    folder = tmp_path_factory.mktemp("analyzer")
+    with serving(ScriptedServer(pages={f"/{name}/metrics": text for name, text in MODELS.items()})) as models:
+        targets = {name: f"{models.url}/{name}/metrics" for name in MODELS}
+        targets["down"] = f"http://127.0.0.1:{free_port()}/metrics"
+        port = free_port()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANALYZER_")} | {
+            "ANALYZER_SOURCE": "scrape",
+            "ANALYZER_SCRAPE_TARGETS": ",".join(f"{name}={url}" for name, url in targets.items()),
+        }
+        with (folder / "output.txt").open("w+") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "analyzer", "serve", "--host", "127.0.0.1", "--port", str(port)],
+                env=environment,
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                url = f"http://127.0.0.1:{port}"
+                wait_until_alive(url, process, folder / "output.txt")
+                yield url
+            finally:
+                process.terminate()
+                process.wait(timeout=30)
+
+
+def wait_until_alive(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
+    """Wait for /healthz, and fail with the output of a service that ends or never answers."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.05)
+    pytest.fail(f"the analyzer is not alive:\n{output.read_text()}")
+
+
+def ask(url: str, body: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """POST a verdict request without Argo, for the body of an error, which Argo does not show."""
+    request = urllib.request.Request(
+        f"{url}/v1/verdict", data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+# The manifests, in Argo's types
+
+
+@pytest.mark.parametrize("template", [METRICS, VERDICT], ids=lambda path: path.stem)
+def test_plain_templates_are_valid(argo: Argo, template: Path) -> None:
+    """A template file is an AnalysisTemplate that Argo accepts, with no field that Argo does not know."""
+    (found,) = argo.validate(template)
+
+    assert (found["kind"], found["name"], found["errors"]) == ("AnalysisTemplate", template.stem, [])
+
+
+def test_rendered_manifests_are_valid(argo: Argo, tmp_path: Path) -> None:
+    """What kustomize renders is accepted by Kubernetes, the Prometheus operator and Argo, references included."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl, to render the folders")
+    rendered = []
+    for folder in ["analysis-templates", "rollouts/analyzer", "rollouts/fraud-detector"]:
+        rendered.append(tmp_path / f"{Path(folder).name}.yaml")
+        with rendered[-1].open("w") as file:
+            subprocess.run(["kubectl", "kustomize", PROJECT / folder], stdout=file, check=True)
+
+    found = argo.validate(*rendered)
+
+    assert {f"{each['kind']} {each['name']}": each["errors"] for each in found if each["errors"]} == {}
+    assert {"ClusterAnalysisTemplate", "Deployment", "Rollout", "PodMonitor", "ServiceMonitor"} <= {
+        each["kind"] for each in found
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"consecutiveErrorLimits": 30}, "unknown field"),
+        ({"inconclusiveLimit": 61}, "count must be >= inconclusiveLimit"),
+        ({"failureCondition": "{{args.typo}}"}, "failed to resolve"),
+    ],
+)
+def test_mistakes_in_a_template_are_found(argo: Argo, tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    """The validation is no formality: a misspelt field, an impossible limit and an unknown argument are errors."""
+    (found,) = argo.validate(changed(VERDICT, tmp_path, change))
+
+    assert complaint in " ".join(found["errors"])
+
+
+def changed(template: Path, folder: Path, change: dict[str, Any]) -> Path:
+    """Write a copy of a template with other values in its first metric; None takes a field away."""
+    content = yaml.safe_load(template.read_text())
+    metric = content["spec"]["metrics"][0] | change
+    content["spec"]["metrics"][0] = {name: value for name, value in metric.items() if value is not None}
+    copy = folder / template.name
+    copy.write_text(yaml.safe_dump(content))
+    return copy
+
+
+# What Argo sends
+
+
+def test_argo_sends_the_request_of_the_contract(argo: Argo) -> None:
+    """Each metric asks for its own check, as JSON, with the arguments of the Rollout and the defaults."""
+    with serving(ScriptedServer(script=verdicts("pass"))) as server:
+        argo.measure(METRICS, server.url)
+
+    expected = {
+        "service": "fraud-detector",
+        "namespace": "default",
+        "canary": "healthy",
+        "baseline": "stable",
+        "profile": "prometheus-client",
+        "policy": "ml-model",
+        "window": "start",
+    }
+    assert server.requests == [("/v1/verdict", "application/json", expected | {"checks": check}) for check in CHECKS]
+
+
+HOSTILE = [
+    'with "quotes"',
+    "with spaces",
+    "größe-模型",
+    "{braces}",
+    "{{args.namespace}}",
+    "back\\slash",
+    "two\nlines",
+    '"} or {"',
+    '", "policy": "mine',
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_arguments_arrive_as_they_were(argo: Argo, text: str) -> None:
+    """No argument can leave its field, whatever it is made of."""
+    with serving(ScriptedServer(script=verdicts("pass"))) as server:
+        argo.measure(VERDICT, server.url, service=text, canary_hash=text)
+
+    ((_, _, body),) = server.requests
+    assert (body["service"], body["canary"], body["policy"]) == (text, text, "ml-model")
+
+
+# What Argo makes of the analyzer's answers
+
+
+@pytest.mark.parametrize("template", [METRICS, VERDICT], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("canary", "phase"),
+    [
+        ("healthy", "Successful"),
+        ("bad", "Failed"),
+        ("little", "Inconclusive"),
+        ("silent", "Inconclusive"),
+        ("bare", "Inconclusive"),
+        ("down", "Inconclusive"),
+    ],
+)
+def test_each_state_of_the_canary_has_its_phase(
+    argo: Argo, analyzer_url: str, template: Path, canary: str, phase: str
+) -> None:
+    """Good is Successful and bad is Failed in every metric; whatever is not known is Inconclusive."""
+    taken = argo.measure(template, analyzer_url, canary_hash=canary)
+
+    assert {name: each["phase"] for name, each in taken.items()} == dict.fromkeys(taken, phase)
+
+
+@pytest.mark.parametrize("baseline", ["silent", "bare", "down"])
+def test_no_baseline_is_inconclusive_where_it_is_compared(argo: Argo, analyzer_url: str, baseline: str) -> None:
+    """Without a baseline nothing can be compared with it, so these checks neither pass nor fail."""
+    taken = argo.measure(METRICS, analyzer_url, baseline_hash=baseline)
+
+    assert {taken[check]["phase"] for check in ("prediction_drift", "business_proxy")} == {"Inconclusive"}
+
+
+def test_what_argo_keeps_says_why(argo: Argo, analyzer_url: str) -> None:
+    """The value that Argo stores holds the reason, and is short enough to be stored at every look."""
+    for check, taken in argo.measure(METRICS, analyzer_url, canary_hash="bad").items():
+        answer = json.loads(taken["value"])
+        assert (answer["verdict"], list(answer["checks"])) == ("fail", [check])
+        assert check in answer["reason"]
+        assert len(taken["value"]) < 2048
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"canary_hash": "stable"}, "baseline"),
+        ({"canary_hash": ""}, "canary"),
+        ({"baseline_hash": ""}, "baseline"),
+        ({"service": ""}, "service"),
+        ({"policy": "ml-modell"}, "policy"),
+        ({"profile": "prometheus"}, "profile"),
+        ({"window": "yesterday"}, "window"),
+        *[({"canary_hash": text}, "canary") for text in HOSTILE],
+        ({"service": 'with "quotes"'}, "service"),
+        ({"namespace": "{braces}"}, "namespace"),
+    ],
+)
+def test_a_bad_request_is_an_error(argo: Argo, analyzer_url: str, arguments: dict[str, str], field: str) -> None:
+    """A mistake in the arguments is an Error, never Successful, and the answer names the field."""
+    with serving(ScriptedServer(script=verdicts("pass"))) as recorder:
+        argo.measure(VERDICT, recorder.url, **arguments)
+    taken = argo.measure(VERDICT, analyzer_url, **arguments)["verdict"]
+    status, answer = ask(analyzer_url, recorder.requests[0][2])
+
+    assert (taken["phase"], taken["message"]) == ("Error", "received non 2xx response code: 400")
+    assert (status, answer["error"]["field"]) == (400, field)
+
+
+def test_an_analyzer_that_is_away_is_an_error(argo: Argo) -> None:
+    """A refused connection is an Error, which Argo tries again; it is not a verdict."""
+    taken = argo.measure(VERDICT, f"http://127.0.0.1:{free_port()}")
+
+    assert taken["verdict"]["phase"] == "Error"
+
+
+@pytest.mark.parametrize("body", [b"<html>Please log in</html>", b"", b'{"verdict": "fail", "value": NaN}'])
+def test_argo_takes_a_body_that_is_not_json_for_a_success(argo: Argo, body: bytes) -> None:
+    """Argo 1.9.1 looks at no condition then: the reason why the analyzer never answers 200 without valid JSON."""
+    with serving(ScriptedServer(script=lambda _: body)) as server:
+        taken = argo.measure(VERDICT, server.url)
+
+    assert taken["verdict"]["phase"] == "Successful"
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"verdict": null}', b'{"verdict": "PASS"}', b'{"verdict": ["pass"]}'])
+def test_an_answer_without_a_known_verdict_is_inconclusive(argo: Argo, body: bytes) -> None:
+    """With both conditions in the template an answer that is neither pass nor fail decides nothing."""
+    with serving(ScriptedServer(script=lambda _: body)) as server:
+        taken = argo.measure(VERDICT, server.url)
+
+    assert taken["verdict"]["phase"] == "Inconclusive"
+
+
+# Whole runs, in Argo's analysis controller
+
+
+@pytest.mark.parametrize("template", [METRICS, VERDICT], ids=lambda path: path.stem)
+@pytest.mark.parametrize(("verdict", "phase"), [("pass", "Successful"), ("fail", "Failed")])
+def test_the_first_proof_ends_the_run(argo: Argo, template: Path, verdict: str, phase: str) -> None:
+    """One pass of each metric ends the run Successful, and one fail ends it Failed, at the first look."""
+    with serving(ScriptedServer(script=verdicts(verdict))) as server:
+        end = argo.run(template, server.url)
+
+    assert (end["phase"], len(server.requests)) == (phase, len(end["metrics"]))
+    assert end["seconds"] < 60
+
+
+@pytest.mark.parametrize("template", [METRICS, VERDICT], ids=lambda path: path.stem)
+def test_nothing_proved_in_half_an_hour_pauses_for_a_person(argo: Argo, template: Path) -> None:
+    """Sixty inconclusive looks end Inconclusive, with a message; never Successful, never Failed."""
+    with serving(ScriptedServer(script=verdicts("inconclusive"))) as server:
+        end = argo.run(template, server.url)
+
+    assert end["phase"] == "Inconclusive"
+    assert "inconclusive (60) > inconclusiveLimit (59)" in end["message"]
+    assert {metric["inconclusive"] for metric in end["metrics"]} == {60}
+    assert 29 * 60 < end["seconds"] < 33 * 60
+
+
+@pytest.mark.parametrize(("last", "phase"), [("pass", "Successful"), ("fail", "Failed")])
+def test_the_last_look_still_decides(argo: Argo, last: str, phase: str) -> None:
+    """After 59 inconclusive looks the sixtieth may end the run either way."""
+    with serving(ScriptedServer(script=verdicts(*["inconclusive"] * 59, last))) as server:
+        end = argo.run(VERDICT, server.url)
+
+    assert (end["phase"], len(server.requests)) == (phase, 60)
+
+
+def test_one_failed_check_ends_the_others(argo: Argo) -> None:
+    """A proved harm fails the run at once; Argo shows the checks that it ended undecided as Successful."""
+    with serving(ScriptedServer()) as server:
+        server.script = lambda n: verdict_for(
+            server.requests[n - 1][2]["checks"], {"business_proxy": "fail"}, "inconclusive"
+        )
+        end = argo.run(METRICS, server.url)
+
+    assert (end["phase"], len(server.requests)) == ("Failed", 4)
+    assert {metric["name"]: metric["phase"] for metric in end["metrics"]} == dict.fromkeys(CHECKS, "Successful") | {
+        "business_proxy": "Failed"
+    }
+
+
+def test_one_undecided_check_holds_the_run(argo: Argo) -> None:
+    """Checks that passed are not asked about again, and the run is as good as the worst of its metrics."""
+    with serving(ScriptedServer()) as server:
+        server.script = lambda n: verdict_for(
+            server.requests[n - 1][2]["checks"], {"prediction_drift": "inconclusive"}, "pass"
+        )
+        end = argo.run(METRICS, server.url)
+
+    assert (end["phase"], len(server.requests)) == ("Inconclusive", 60 + 3)
+
+
+def verdict_for(check: str, special: dict[str, str], usual: str) -> bytes:
+    """Answer for one check."""
+    return json.dumps({"verdict": special.get(check, usual)}).encode()
+
+
+def test_a_restart_of_the_analyzer_aborts_nothing(argo: Argo) -> None:
+    """Thirty errors in a row, five minutes, are forgotten at the next answer."""
+    with serving(ScriptedServer(script=lambda n: 503 if n <= 30 else b'{"verdict": "pass"}')) as server:
+        end = argo.run(VERDICT, server.url)
+
+    assert (end["phase"], end["metrics"][0]["error"]) == ("Successful", 30)
+
+
+def test_an_analyzer_that_stays_away_aborts(argo: Argo) -> None:
+    """The thirty-first error in a row ends the run as Error, which aborts the rollout."""
+    with serving(ScriptedServer(script=lambda _: 503)) as server:
+        end = argo.run(VERDICT, server.url)
+
+    assert (end["phase"], len(server.requests)) == ("Error", 31)
+    assert end["seconds"] >= 5 * 60
+
+
+def test_the_limits_are_what_makes_nothing_proved_safe(argo: Argo, tmp_path: Path) -> None:
+    """Without them Argo calls sixty inconclusive looks Successful: the reason why they are explicit."""
+    lax = changed(VERDICT, tmp_path, {"inconclusiveLimit": 60, "consecutiveSuccessLimit": None})
+    with serving(ScriptedServer(script=verdicts("inconclusive"))) as server:
+        end = argo.run(lax, server.url)
+
+    assert end["phase"] == "Successful"
+
+
+@pytest.mark.parametrize(
+    ("canary", "phase", "looks"), [("healthy", "Successful", 1), ("bad", "Failed", 1), ("silent", "Inconclusive", 60)]
+)
+def test_a_whole_run_on_the_analyzer(argo: Argo, analyzer_url: str, canary: str, phase: str, looks: int) -> None:
+    """The analyzer, the template and Argo's controller together promote, roll back and hold."""
+    end = argo.run(VERDICT, analyzer_url, canary_hash=canary)
+
+    (metric,) = end["metrics"]
+    taken = metric["successful"] + metric["failed"] + metric["inconclusive"]
+    assert (end["phase"], taken, metric["error"]) == (phase, looks, 0)
