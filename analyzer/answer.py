@@ -37,7 +37,7 @@ def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
     return answer
 
 
-def number(value: float | None, digits: int = 4) -> float | int | None:
+def number(value: float | None, digits: int = 3) -> float | int | None:
     """Round to significant digits; what JSON cannot say is null."""
     if value is None or not math.isfinite(value):
         return None
@@ -46,42 +46,50 @@ def number(value: float | None, digits: int = 4) -> float | int | None:
 
 
 def _check(finding: Finding, check: Check, window_seconds: float | None, detail: Detail) -> dict[str, Any]:
+    # In short, the interval that judges is enough: that of the change where the limits are changes.
+    arm = _estimate if finding.delta is None or detail is Detail.FULL else _value
     answer: dict[str, Any] = {
         "verdict": finding.outcome.value,
         "code": finding.code.value,
         "reason": finding.reason,
-        "canary": _estimate(finding.canary),
-        "baseline": _estimate(finding.baseline),
-        "promote": number(finding.promote, 6),
-        "rollback": number(finding.rollback, 6),
-        # Rounded down: 0.99996 of the evidence must not look like all of it.
-        "evidence": {
-            "pass": number(math.floor(min(finding.evidence.towards_pass, 1e6) * 1e4) / 1e4, 8),
-            "fail": number(math.floor(min(finding.evidence.towards_fail, 1e6) * 1e4) / 1e4, 8),
-        },
-        "remaining": _remaining(finding, window_seconds),
+        "canary": arm(finding.canary),
+        "baseline": arm(finding.baseline) if finding.baseline.value is not None else _value(finding.baseline),
     }
     if finding.delta is not None:
-        answer["delta"] = _estimate(finding.delta)
+        answer["delta"] = _interval(finding.delta)
+    answer |= {
+        "promote": number(finding.promote, 6),
+        "rollback": number(finding.rollback, 6),
+        "evidence": {"pass": _bar(finding.evidence.towards_pass), "fail": _bar(finding.evidence.towards_fail)},
+        "remaining": _remaining(finding, window_seconds),
+    }
     if detail is Detail.FULL:
         answer |= {"kind": check.kind.value, "role": check.role.value, "rule": check.rule.value}
         answer["notes"] = list(finding.notes)
     return answer
 
 
+def _bar(evidence: float) -> float | int | None:
+    """Round down: 0.9996 of the evidence needed must not look like all of it."""
+    return number(math.floor(min(evidence, 1e6) * 1e3) / 1e3)
+
+
 def _estimate(estimate: Estimate) -> dict[str, float | int | None]:
-    return {
-        "value": number(estimate.value),
-        "low": number(estimate.low),
-        "high": number(estimate.high),
-        "n": number(estimate.n, 15),
-    }
+    return {**_interval(estimate), "n": number(estimate.n, 15)}
 
 
-def _remaining(finding: Finding, window_seconds: float | None) -> dict[str, float | int | None]:
+def _value(estimate: Estimate) -> dict[str, float | int | None]:
+    return {"value": number(estimate.value), "n": number(estimate.n, 15)}
+
+
+def _interval(estimate: Estimate) -> dict[str, float | int | None]:
+    return {"value": number(estimate.value), "low": number(estimate.low), "high": number(estimate.high)}
+
+
+def _remaining(finding: Finding, window_seconds: float | None) -> dict[str, float | int | None] | None:
     requests = finding.remaining_requests
     if requests is None:
-        return {"requests": None, "seconds": None}
+        return None
     if requests == 0:
         return {"requests": 0, "seconds": 0}
     rate = finding.canary.n / window_seconds if window_seconds else 0.0

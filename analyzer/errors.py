@@ -39,7 +39,7 @@ class Problem:
 
 class _WithProblems(AnalyzerError):
     def __init__(self, problems: list[Problem], where: str = "") -> None:
-        self.problems = problems
+        self.problems, self.where = problems, where
         text = "; ".join(str(problem) for problem in problems)
         super().__init__(f"{where}: {text}" if where else text)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analyzer.model import Finding, Outcome, Role, Window
+from analyzer.model import Code, Finding, Outcome, Role, Window
 from analyzer.policy import Policy
 
 
@@ -60,6 +60,9 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
 
 
 def _explain(names: list[str], findings: dict[str, Finding]) -> str:
-    first, *others = names
-    text = f"{first}: {findings[first].reason}"
-    return f"{text} (and {', '.join(others)})" if others else text
+    """Give the first check's reason in short; of several that are merely undecided, name all instead."""
+    telling = [name for name in names if findings[name].code is not Code.UNDECIDED]
+    first = (telling or names)[0]
+    if len(names) > 1 and not telling:
+        return f"not decided yet: {', '.join(names)}"
+    return f"{first}: {findings[first].headline or findings[first].reason}"

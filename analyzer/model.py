@@ -206,6 +206,7 @@ class Finding:
     evidence : towards pass and fail
     remaining_requests : about how many more canary requests until the check decides; None: never at this value
     notes : how the counts were read, which edges were used
+    headline : the reason in short, without the baseline; empty: the reason is short enough
     """
 
     outcome: Outcome
@@ -219,3 +220,4 @@ class Finding:
     evidence: Evidence = field(default_factory=Evidence)
     remaining_requests: float | None = None
     notes: tuple[str, ...] = ()
+    headline: str = ""

@@ -18,7 +18,17 @@ from pydantic import (
 
 from analyzer.errors import ConfigError, Problem, RequestError
 from analyzer.model import Kind, Role, Rule
-from analyzer.quantity import Number, Ratio, Seconds, nearest, parse_number, parse_ratio, parse_seconds
+from analyzer.quantity import (
+    Number,
+    Ratio,
+    Seconds,
+    format_ratio,
+    format_seconds,
+    nearest,
+    parse_number,
+    parse_ratio,
+    parse_seconds,
+)
 from analyzer.validation import problems_of, read_yaml, yaml_files
 
 PACKAGED = Path(__file__).parent / "policies"
@@ -57,6 +67,18 @@ class Check(BaseModel):
     def compares(self) -> bool:
         """Whether the limits are changes against the baseline."""
         return self.kind is Kind.BUSINESS or self.rule is Rule.RELATIVE
+
+    def shown(self, limit: float) -> str:
+        """Write a limit with its unit."""
+        if self.compares:
+            return f"{limit * 100:+.3g}%"
+        match self.kind:
+            case Kind.LATENCY:
+                return format_seconds(limit)
+            case Kind.DRIFT:
+                return f"PSI {limit:g}"
+            case _:
+                return format_ratio(limit)
 
     @field_validator("promote", "rollback", mode="before")
     @classmethod
@@ -139,9 +161,9 @@ class Policy(BaseModel):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything in it, so that two answers can be told to come from one policy."""
+        """Begin of the SHA-256 of everything in it, so that two answers can be told to come from one policy."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def load_policies(folder: Path | None) -> dict[str, Policy]:

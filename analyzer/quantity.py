@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+EARLIEST, LATEST = -62135596800.0, 253402300800.0  # Unix seconds of the years 1 to 9999
 PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
 
 
@@ -24,7 +25,10 @@ def parse_number(value: object) -> float:
         raise ValueError(f"must be a number, got {type(value).__name__}")  # noqa: TRY004 - pydantic wants this
     if isinstance(value, str) and not NUMBER.fullmatch(value.strip()):
         raise ValueError(f"must be a number, got {value[:40]!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"must be finite, got {number}")
     return number
@@ -46,7 +50,7 @@ def parse_seconds(value: object) -> float:
         text = value.strip()
         parts = PART.findall(text)
         if parts and "".join(number + unit for number, unit in parts) == text:
-            return sum(float(number) * UNITS[unit] for number, unit in parts)
+            return parse_number(sum(float(number) * UNITS[unit] for number, unit in parts))
     try:
         return parse_number(value)
     except ValueError as error:
@@ -65,7 +69,10 @@ def parse_instant(value: object) -> float:
         if moment.tzinfo is None:
             raise ValueError(f"{value!r} lacks a time zone: append Z for UTC")
         return moment.timestamp()
-    return parse_number(value)
+    number = parse_number(value)
+    if not EARLIEST <= number < LATEST:
+        raise ValueError(f"{number:g} is no moment: write Unix seconds, between the years 1 and 9999")
+    return number
 
 
 def format_instant(seconds: float) -> str:

@@ -71,18 +71,20 @@ class VerdictRequest(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_empty(cls, body: Any) -> Any:
+    def _is_object(cls, body: Any) -> Any:
         if not isinstance(body, dict):
             raise ValueError("must be a JSON object")  # noqa: TRY004 - pydantic wants this
-        empty = [name for name, value in body.items() if value == "" or value == []]
-        if empty:
-            raise ValueError(
-                f"{', '.join(empty)}: is empty, perhaps an argument of the AnalysisTemplate that was not set; "
-                "give it a value, or leave the field out"
-            )
-        if coming := [name for name in body if name in COMING]:
-            raise ValueError(f"{', '.join(coming)}: not supported by this version; leave the field out")
         return body
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if value in ("", []):
+            raise ValueError(
+                "is empty, perhaps an argument of the AnalysisTemplate that was not set; give it a value, or leave "
+                "the field out"
+            )
+        return value
 
     @field_validator("policy", "data", mode="before")
     @classmethod
@@ -145,8 +147,9 @@ def parse_request(body: object) -> VerdictRequest:
 
 def _locate(problem: Problem) -> Problem:
     """Rules over several fields name theirs in front of the message, where pydantic has no place for it."""
-    if not problem.field and ": " in problem.message:
-        fields, message = problem.message.split(": ", 1)
-        if all(name in VerdictRequest.model_fields or name in COMING for name in fields.split(", ")):
-            return Problem(fields, message)
+    if problem.field in COMING:
+        return Problem(problem.field, "is not supported by this version; leave the field out")
+    fields, separator, message = problem.message.partition(": ")
+    if not problem.field and separator and set(fields.split(", ")) <= set(VerdictRequest.model_fields):
+        return Problem(fields, message)
     return problem

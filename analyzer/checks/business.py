@@ -74,8 +74,8 @@ def _judge_values(check: Check, canary: Values, baseline: Values, levels: Levels
     question = Question(observed - 1, check.promote, check.rollback, "below", log_evidence, n_canary)
     decision = decide(check, question, levels)
     text = (
-        f"a mean of {mean_canary:.4g} over {format_count(n_canary)} canary values, against "
-        f"{mean_baseline:.4g} over {format_count(n_baseline)} in the baseline"
+        f"mean {mean_canary:.4g} of {format_count(n_canary)} canary values "
+        f"(baseline {mean_baseline:.4g} of {format_count(n_baseline)})"
     )
     delta = Estimate(value=observed - 1, low=low - 1, high=high - 1, n=n_canary)
     return comparison.relative_finding(check, question, decision, text, arms, delta, notes)
@@ -101,7 +101,7 @@ def _unusable(moments: tuple[means.Moments | None, means.Moments | None]) -> str
         if found is None or found.total <= 0:
             return f"the mean of the {arm}'s values is not positive: a relative change says nothing"
         # As many equal values as would give this sum and this sum of squares: for 0 and 1, the ones.
-        contributing = found.total**2 / found.squares
+        contributing = found.total**2 / found.squares if found.squares > 0 else 0.0
         if contributing < FEWEST:
             return (
                 f"the {arm}'s sum comes from about {format_count(contributing)} values: the comparison of means "

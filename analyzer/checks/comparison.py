@@ -54,8 +54,8 @@ def judge_rates(
     question = Question(ratio - 1, check.promote, check.rollback, worse, log_evidence, trials)
     decision = decide(check, question, levels)
     text = (
-        f"{format_ratio(events / trials)} of {format_count(trials)} canary {what}, against "
-        f"{format_ratio(base_events / base_trials)} of {format_count(base_trials)} in the baseline"
+        f"{format_ratio(events / trials)} of {format_count(trials)} canary {what} "
+        f"(baseline {format_ratio(base_events / base_trials)})"
     )
     delta = Estimate(value=ratio - 1, low=low - 1, high=high - 1, n=trials)
     return relative_finding(check, question, decision, text, arms, delta, notes)
@@ -73,9 +73,9 @@ def relative_finding(
     """Put a finding on a relative change into words."""
     change = f"{question.value:+.3g}".replace("inf", "infinitely") if math.isinf(question.value) else ""
     change = change or f"{question.value * 100:+.3g}%"
-    text += f": a change of {change}, {proof(check, decision, question, format_change)}"
+    text += f": {change}, {proof(check, decision, question, format_change)}"
     if decision.outcome is Outcome.INCONCLUSIVE:
-        text += f"; {outlook(decision)}"
+        text += outlook(decision)
     return Finding(
         outcome=decision.outcome,
         code=decision.code,

@@ -122,10 +122,10 @@ def decide(check: Check, question: Question, levels: Levels) -> Decision:
 
 
 def outlook(decision: Decision) -> str:
-    """Say in words what an undecided check still needs."""
+    """Say in words what an undecided check still needs, if anything can decide it."""
     if decision.remaining_requests is None:
-        return "at this value it stays undecided"
-    return f"about {format_count(decision.remaining_requests)} more canary requests are likely to decide"
+        return ""
+    return f"; about {format_count(float(f'{decision.remaining_requests:.3g}'))} more requests needed"
 
 
 def format_count(number: float) -> str:

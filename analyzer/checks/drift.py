@@ -48,18 +48,16 @@ def judge(check: Check, reading: Reading[Histogram | Classes], levels: Levels) -
 
     def log_evidence(limit: float, side: Side, scale: float | Floats) -> Floats:
         # With more predictions of the same kind the PSI stays where it is and its bias shrinks.
-        raw = found.value + found.freedom / (found.size * np.asarray(scale, float))
-        return psi.log_evidence(raw, found.freedom, found.size * np.asarray(scale, float), limit, side=side)
+        factor, lasting = np.asarray(scale, float), max(found.value, 0.0)
+        raw = lasting + (found.raw - lasting) / factor
+        return psi.log_evidence(raw, found.freedom, found.size * factor, limit, side=side)
 
     question = Question(found.value, check.promote, check.rollback, "above", log_evidence, n_canary)
     decision = decide(check, question, levels)
     low, high = psi.interval(found, alpha_low=levels.fail, alpha_high=levels.passing)
-    text = (
-        f"PSI {max(found.value, 0.0):.3g} between {format_count(n_canary)} canary and {format_count(n_baseline)} "
-        f"baseline predictions, {proof(check, decision, question, lambda x: f'{x:g}')}"
-    )
+    text = f"PSI {max(found.value, 0.0):.3g} of {format_count(n_canary)} canary predictions, {proof(check, decision, question, lambda x: f'{x:g}')}"
     if decision.outcome is Outcome.INCONCLUSIVE:
-        text += f"; {outlook(decision)}"
+        text += outlook(decision)
     return Finding(
         outcome=decision.outcome,
         code=decision.code,

@@ -24,8 +24,9 @@ def judge(check: Check, reading: Reading[Errors], levels: Levels) -> Finding:
     arms = estimates(canary, baseline, levels)
     if check.compares:
         return comparison.judge_rates(
-            check, canary, baseline, levels, spreads=SPREADS, worse="above", arms=arms, what="requests failed"
-        )
+            check, canary, baseline, levels, spreads=SPREADS, worse="above", arms=arms,
+            what="requests failed", notes=reading.notes,
+        )  # fmt: skip
     errors, requests = canary
 
     def log_evidence(limit: float, side: binomial.Side, scale: float | Floats) -> Floats:
@@ -34,15 +35,15 @@ def judge(check: Check, reading: Reading[Errors], levels: Levels) -> Finding:
     question = Question(errors / requests, check.promote, check.rollback, "above", log_evidence, requests)
     decision = decide(check, question, levels)
     text = f"{format_ratio(errors / requests)} of {format_count(requests)} canary requests failed"
-    if baseline[1] > 0:
-        text += f" (baseline {format_ratio(baseline[0] / baseline[1])} of {format_count(baseline[1])})"
-    text += f", {proof(check, decision, question, format_ratio)}"
+    versus = f" (baseline {format_ratio(baseline[0] / baseline[1])})" if baseline[1] > 0 else ""
+    conclusion = proof(check, decision, question, format_ratio)
     if decision.outcome is Outcome.INCONCLUSIVE:
-        text += f"; {outlook(decision)}"
+        conclusion += outlook(decision)
     return Finding(
         outcome=decision.outcome,
         code=decision.code,
-        reason=text,
+        reason=f"{text}{versus}, {conclusion}",
+        headline=f"{text}, {conclusion}",
         promote=check.promote,
         rollback=check.rollback,
         canary=arms[0],

@@ -149,13 +149,13 @@ def _judge_quantile(
     name = f"p{quantile * 100:g}"
     text = f"{name} of {format_count(canary.requests)} canary requests is {_show(value, canary)}"
     if baseline:
-        text += f" (baseline {_show(baseline.quantile(quantile), baseline)} of {format_count(baseline.requests)})"
+        text += f" (baseline {_show(baseline.quantile(quantile), baseline)})"
     text += f", {proof(check, decision, question, format_seconds)}"
     snapped = _snapped(check, pass_edge, fail_edges)
     if blind:
         text += f"; {blind}"
     elif decision.outcome is Outcome.INCONCLUSIVE:
-        text += f"; {outlook(decision)}"
+        text += outlook(decision)
     return Finding(
         outcome=decision.outcome,
         code=Code.BUCKET_RESOLUTION if blind else decision.code,

@@ -38,9 +38,7 @@ def proof(check: Check, decision: Decision, question: Question, show: Callable[[
         case _:
             pass
     if question.is_beyond(question.rollback):
-        percent = f"{decision.evidence.towards_fail:.0%}"
-        return f"{beyond} the {rollback} rollback limit but not yet proved bad ({percent} of the evidence needed)"
+        return f"{beyond} the {rollback} rollback limit, not yet proved"
     if question.is_within(question.promote):
-        percent = f"{decision.evidence.towards_pass:.0%}"
-        return f"{within} the {promote} promote limit but not yet proved ({percent} of the evidence needed)"
-    return f"between the {promote} promote and the {rollback} rollback limit"
+        return f"{within} the {promote} promote limit, not yet proved"
+    return f"between the limits {promote} and {rollback}"

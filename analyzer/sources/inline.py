@@ -67,7 +67,7 @@ def read(data: Mapping[str, Any], checks: Mapping[str, Check], window: Window) -
 def _reading(arms: object, kind: Kind, where: str) -> Reading[Counts]:
     sides = _mapping(arms, where)
     if unknown := [key for key in sides if key not in ("canary", "baseline", "slice_seconds")]:
-        raise _wrong(f"{where}.{unknown[0]}", f"unknown field; {nearest(unknown[0], ('canary', 'baseline'))}")
+        raise _wrong(f"{where}.{unknown[0]}", f"unknown field; {nearest(unknown[0], ('canary', 'baseline', 'slice_seconds'))}")
     if "canary" not in sides:
         raise _wrong(f"{where}.canary", "is required")
     slices = {arm: _slices(sides[arm], f"{where}.{arm}") for arm in ("canary", "baseline") if arm in sides}
@@ -79,7 +79,7 @@ def _reading(arms: object, kind: Kind, where: str) -> Reading[Counts]:
         if seconds <= 0:
             raise _wrong(f"{where}.slice_seconds", f"must be above 0, got {seconds:g}")
     counts = {arm: _counts(parts, kind, f"{where}.{arm}") for arm, parts in slices.items()}
-    if len({type(one) for one in counts.values()}) > 1:
+    if len({(type(one), getattr(one, "exact", None)) for one in counts.values()}) > 1:
         raise _wrong(where, "canary and baseline need statistics of the same form")
     return Reading(canary=counts["canary"], baseline=counts.get("baseline"), slice_seconds=seconds)
 

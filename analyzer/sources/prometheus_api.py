@@ -131,7 +131,7 @@ class PrometheusApi:
         if left <= 0:
             raise SourceUnavailable("no time was left for the query before the deadline of the verdict")
         ends = time.monotonic() + left
-        form = {**parameters, "timeout": f"{left:.3f}s", **self._connection.parameters}
+        form = {**parameters, "timeout": f"{math.ceil(left * 1000)}ms", **self._connection.parameters}
         url = f"{self._connection.url.rstrip('/')}/api/v1/{endpoint}"
         by_post = self._connection.method == "POST"
         try:

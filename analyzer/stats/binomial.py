@@ -71,7 +71,8 @@ def log_evidence(
             strength = np.asarray(concentration, float)
             a, b = strength * p0, strength * (1 - p0)
             prior = betaln(a, b) + np.log(tail(a, b, p0))
-        posterior = betaln(a + seen, b + total - seen) + np.log(tail(a + seen, b + total - seen, p0))
+        won, lost = a + seen, b + (total - seen)  # the counts first: a small b must not vanish beside them
+        posterior = betaln(won, lost) + np.log(tail(won, lost, p0))
     return np.asarray(posterior - prior - xlogy(seen, p0) - xlog1py(total - seen, -p0))
 
 
@@ -92,7 +93,8 @@ def confidence_sequence(
     """
     seen, total = np.atleast_1d(np.asarray(events, float)), np.atleast_1d(np.asarray(trials, float))
     # A quarter of an event keeps the middle of an arm without events finite; the bounds do not depend on it.
-    share = np.clip(seen, 0.25, total - 0.25) / total
+    quarter = np.minimum(0.25, total / 4)
+    share = np.clip(seen, quarter, total - quarter) / total
     middle, scale = logit(share), 1 / np.sqrt(total * share * (1 - share) + 1)
 
     def surplus(points: Floats, side: Side, alpha: float) -> Floats:

@@ -129,7 +129,8 @@ def interval(found: Distance, *, alpha_low: float, alpha_high: float) -> tuple[f
     # The square root of the PSI is a distance, whose standard error is about 1 / sqrt(size) everywhere.
     noise = 1 / np.sqrt(found.size)
     root = max(np.sqrt(max(found.value, 0.0)), noise)
-    middle, scale = 2 * np.log(root), noise / root
+    # However large the samples, the alternatives nearest to a limit are 15% away: bounds stay a few percent off.
+    middle, scale = 2 * np.log(root), max(noise / root, 0.02)
     low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)
     high = crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1)
     return float(np.exp(low[0])), float(np.exp(high[0]))

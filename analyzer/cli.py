@@ -1,0 +1,185 @@
+"""The command ``analyzer``: serve, verdict, check-config, demo."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from analyzer.errors import AnalyzerError, Problem, RequestError
+from analyzer.version import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from analyzer.judge import Verdict
+
+SCENARIOS = ("healthy", "errors", "slow", "drift", "business")
+EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
+SOURCE_UNAVAILABLE = 4
+WRONG_USAGE = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="analyzer")
+def cli() -> None:
+    """Is the canary model healthy? Verdicts for Argo Rollouts that are right at every look.
+
+    Settings come from environment variables that begin with ANALYZER_; `analyzer check-config` lists them.
+    """
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
+def serve(host: str, port: int) -> None:
+    """Serve verdicts over HTTP (gunicorn, one worker with threads).
+
+    The settings of the environment say where counts come from. SIGTERM answers what is in flight, then ends.
+    """
+    from analyzer.web.server import serve as run
+
+    run(host, port)
+
+
+@cli.command()
+@click.option("--file", "-f", "file", type=click.File("rb"), help="Request as JSON; - reads standard input.")
+@click.option("--service", help="What is being rolled out.")
+@click.option("--namespace", help="Its namespace; left out: any.")
+@click.option("--canary", help="What tells the canary apart: with Argo, its pod template hash.")
+@click.option("--baseline", help="The same for the baseline.")
+@click.option("--profile", help="Which metrics to read.")
+@click.option("--policy", help="Name of a policy, or a JSON object of overrides.")
+@click.option("--checks", help="Which checks to run, comma-separated; default all.")
+@click.option("--window", help="start (default), or a duration such as 5m.")
+@click.option("--start", help="Begin of the data: RFC 3339 or Unix seconds.")
+@click.option("--at", help="Moment to judge at: RFC 3339 or Unix seconds; default now.")
+@click.option("--detail", type=click.Choice(["summary", "full"]), help="How much the JSON answer says.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON answer instead of a table.")
+def verdict(file: Any, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001 - click calls by name
+    r"""Judge a canary once, and say so by the exit code.
+
+    The request comes from a file, from standard input or from the flags, which override fields of the file.
+
+    \b
+    Exit codes: 0 pass, 1 fail, 3 inconclusive, 4 the source is unavailable, 2 wrong usage.
+
+    \b
+    Examples:
+      analyzer verdict --service fraud-detector --canary 6d8f9c7b5d --baseline 75d4f8b9c8
+      analyzer verdict --file request.json --json
+      echo '{"checks": "error_rate", "data": {"error_rate": {"canary": {"errors": 0, "requests": 2000}}}}' |
+        analyzer verdict -f -
+    """
+    import orjson
+
+    from analyzer.answer import render
+    from analyzer.request import parse_request
+    from analyzer.settings import build_analyzer, load_settings
+
+    body = _read_body(file) | {name: value for name, value in flags.items() if value is not None}
+    if not body:
+        raise click.UsageError("nothing to judge: give --file, or at least --service and --canary")
+    request = parse_request(body)
+    found = build_analyzer(load_settings()).verdict(request)
+    if as_json:
+        answer = orjson.dumps(render(found, request.detail), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        click.echo(answer, nl=False)
+    else:
+        _print_verdict(found)
+    sys.exit(_exit_code(found))
+
+
+@cli.command("check-config")
+def check_config() -> None:
+    """Check settings, policies and profiles, and warn of limits that a profile's buckets cannot resolve.
+
+    Exit codes: 0 valid, 2 wrong.
+    """
+    from rich.console import Console
+
+    from analyzer.configcheck import report
+    from analyzer.settings import build_analyzer, load_settings
+
+    settings = load_settings()
+    report(settings, build_analyzer(settings), Console())
+
+
+@cli.command()
+@click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    type=click.Choice(SCENARIOS),
+    help="What to play; may be given several times. Default: healthy, then errors.",
+)
+@click.option("--prometheus", "use_prometheus", is_flag=True, help="Read from a real Prometheus instead of the pods.")
+def demo(scenarios: tuple[str, ...], use_prometheus: bool) -> None:  # noqa: FBT001
+    """Watch a good model version being promoted and a bad one being caught, on this machine.
+
+    Two versions of a small model are served, traffic is sent to both, and a simulated rollout asks the real
+    analyzer between its steps. It takes less than a minute and needs neither network nor Kubernetes.
+    """
+    from rich.console import Console
+
+    from analyzer.demo import DEFAULT_SCENARIOS, run
+
+    sys.exit(run(scenarios or DEFAULT_SCENARIOS, use_prometheus=use_prometheus, console=Console()))
+
+
+def main() -> None:
+    """Run the command; what goes wrong on purpose is one line on standard error and exit code 2."""
+    try:
+        cli()
+    except AnalyzerError as error:
+        problems = getattr(error, "problems", [error])
+        where = getattr(error, "where", "")
+        for problem in problems:
+            click.echo(f"Error: {where + ': ' if where else ''}{problem}", err=True)
+        sys.exit(WRONG_USAGE)
+
+
+def _read_body(file: Any) -> dict[str, Any]:
+    import orjson
+
+    if file is None:
+        return {}
+    try:
+        body = orjson.loads(file.read())
+    except orjson.JSONDecodeError as error:
+        raise RequestError([Problem("", f"the file is not valid JSON: {error}")]) from error
+    if not isinstance(body, dict):
+        raise RequestError([Problem("", "the file must hold a JSON object")])
+    return body
+
+
+def _exit_code(found: "Verdict") -> int:
+    from analyzer.model import Code, Outcome
+
+    unavailable = any(finding.code is Code.SOURCE_UNAVAILABLE for finding in found.findings.values())
+    if found.outcome is Outcome.INCONCLUSIVE and unavailable:
+        return SOURCE_UNAVAILABLE
+    return EXIT_CODES[found.outcome.value]
+
+
+def _print_verdict(found: "Verdict", console: "Console | None" = None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or Console()
+    colours = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+    console.print(Text.assemble((found.outcome.value, f"bold {colours[found.outcome.value]}"), f"  {found.reason}"))
+    table = Table("check", "finding", "promote", "roll back", "evidence", "why", box=None, pad_edge=False)
+    for name, finding in found.findings.items():
+        check = found.policy.checks[name]
+        outcome = finding.outcome.value
+        towards = finding.evidence
+        table.add_row(
+            Text(name),
+            Text(outcome, style=colours[outcome]),
+            check.shown(finding.promote),
+            check.shown(finding.rollback),
+            f"pass {min(towards.towards_pass, 9.99):.0%}, fail {min(towards.towards_fail, 9.99):.0%}",
+            Text("; ".join([finding.reason, *finding.notes])),
+        )
+    console.print(table)

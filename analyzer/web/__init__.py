@@ -1,0 +1,1 @@
+"""The service's face: HTTP in, JSON out. Knows nothing of statistics."""

@@ -1,0 +1,238 @@
+"""The Flask application: routes, and one place where errors become answers.
+
+Every answer to a JSON client is valid JSON, with a 2xx above all: Argo Rollouts up to v1.9 takes a 2xx that
+is not JSON as a success, whatever the conditions say.
+"""
+
+import hmac
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from flask import Flask, Response, render_template, request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from werkzeug.exceptions import HTTPException
+
+from analyzer.analysis import Analyzer
+from analyzer.answer import render
+from analyzer.errors import Problem, RequestError, SourceError
+from analyzer.judge import Verdict
+from analyzer.model import Code, Outcome
+from analyzer.request import VerdictRequest, parse_request
+from analyzer.settings import OnSourceError, Settings
+from analyzer.telemetry import Telemetry
+from analyzer.version import __version__
+from analyzer.web.openapi import document
+
+log = logging.getLogger("analyzer")
+
+ERROR_CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed",
+               413: "too_large", 415: "unsupported_media_type", 503: "overloaded"}  # fmt: skip
+SOURCE_UNAVAILABLE = Code.SOURCE_UNAVAILABLE.value
+READY_SECONDS = 3.0  # time for the source to answer a readiness probe
+READY_KEPT_SECONDS = 2.0
+RESERVED_THREADS = 2  # for probes and /metrics while all others wait for the source
+
+
+class _Refused(Exception):
+    """An answer other than a verdict."""
+
+    def __init__(self, status: int, message: str, *, code: str | None = None, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code or ERROR_CODES[status]
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> Flask:
+    """Build the application from its parts; it keeps no state but metrics and a short memory of readiness."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.url_map.merge_slashes = False  # a redirect would lose Argo's body
+    gate = threading.BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
+
+    @app.get("/v1/verdict")
+    @app.post("/v1/verdict")
+    def verdict() -> Response:
+        _authorize(settings.token_file)
+        asked = parse_request(_body())
+        if not gate.acquire(blocking=False):
+            raise _Refused(503, "too many verdicts at once: ask again", Retry_After="5")
+        try:
+            return _verdict(asked, analyzer, settings, telemetry)
+        finally:
+            gate.release()
+
+    _add_service_routes(app, analyzer, telemetry)
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        telemetry.count_response(response.status_code)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    _handle_errors(app)
+    return app
+
+
+def _add_service_routes(app: Flask, analyzer: Analyzer, telemetry: Telemetry) -> None:
+    readiness = _Readiness(analyzer)
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return _json({"status": "alive", "version": __version__})
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        if problem := readiness.problem():
+            raise _Refused(503, f"the source does not answer: {problem}", code=SOURCE_UNAVAILABLE, Retry_After="5")
+        return _json({"status": "ready", "version": __version__})
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(telemetry.registry), content_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/openapi.json")
+    def openapi() -> Response:
+        return _json(document(analyzer))
+
+    @app.get("/")
+    def index() -> Response:
+        links = {"verdict": "/v1/verdict", "openapi": "/openapi.json", "metrics": "/metrics", "ready": "/readyz"}
+        if not request.accept_mimetypes.provided or not request.accept_mimetypes.accept_html:
+            return _json({"name": "rollout-analyzer", "version": __version__, "links": links})
+        page = render_template(
+            "index.html",
+            version=__version__,
+            links=links,
+            policies=sorted(analyzer.policies.values(), key=lambda one: one.name),
+            profiles=sorted(analyzer.profiles),
+            source=analyzer.source.name,
+            address=request.host_url.rstrip("/"),
+        )
+        return Response(page, content_type="text/html; charset=utf-8")
+
+
+def _verdict(asked: VerdictRequest, analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> Response:
+    began = time.perf_counter()
+    with telemetry.verdict_duration.time():
+        verdict = analyzer.verdict(asked)
+    telemetry.rollouts.record(asked.namespace, asked.service, verdict)
+    _log(asked, verdict, time.perf_counter() - began)
+    if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(verdict)):
+        raise _Refused(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
+    return _json(render(verdict, asked.detail))
+
+
+def _source_unavailable(verdict: Verdict) -> str:
+    """Tell why the source kept a verdict open, where it did."""
+    if verdict.outcome is not Outcome.INCONCLUSIVE:
+        return ""
+    return next((one.reason for one in verdict.findings.values() if one.code is Code.SOURCE_UNAVAILABLE), "")
+
+
+def _body() -> object:
+    """Read the request's fields from its JSON body or, with GET, from its query parameters."""
+    if request.method != "POST":
+        repeated = [name for name, values in request.args.lists() if len(values) > 1]
+        if repeated:
+            raise RequestError([Problem(name, "is given more than once") for name in repeated])
+        return request.args.to_dict()
+    if request.args:
+        raise RequestError([Problem(name, "belongs into the JSON body of a POST") for name in request.args])
+    if request.mimetype != "application/json":
+        raise _Refused(415, "the body must be JSON: send the header Content-Type: application/json")
+    try:
+        return orjson.loads(request.get_data())
+    except orjson.JSONDecodeError as error:
+        raise _Refused(400, f"the body is not valid JSON: {error}") from error
+
+
+def _authorize(token_file: Path | None) -> None:
+    """Ask for the bearer token, read anew each time so that it can be rotated."""
+    if token_file is None:
+        return
+    try:
+        wanted = token_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise _Refused(503, "the file with the token cannot be read", Retry_After="5") from error
+    shown = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+    if not wanted or not hmac.compare_digest(shown.encode(), wanted.encode()):
+        raise _Refused(401, "a valid bearer token is needed in the header Authorization", WWW_Authenticate="Bearer")
+
+
+class _Readiness:
+    """Whether the source answers, asked at most every few seconds."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        self._analyzer = analyzer
+        self._lock = threading.Lock()
+        self._asked = -READY_KEPT_SECONDS
+        self._problem = ""
+
+    def problem(self) -> str:
+        """Say what is wrong with the source; empty: nothing."""
+        with self._lock:
+            if time.monotonic() - self._asked >= READY_KEPT_SECONDS:
+                try:
+                    self._analyzer.source.ready(time.monotonic() + READY_SECONDS)
+                    self._problem = ""
+                except SourceError as error:
+                    self._problem = str(error)
+                self._asked = time.monotonic()
+            return self._problem
+
+
+def _handle_errors(app: Flask) -> None:
+    @app.errorhandler(_Refused)
+    def refused(error: _Refused) -> Response:
+        return _error(error.status, str(error), code=error.code, headers=error.headers)
+
+    @app.errorhandler(RequestError)
+    def bad_request(error: RequestError) -> Response:
+        problems = [{"field": one.field or None, "message": one.message} for one in error.problems]
+        return _error(400, str(error), error.problems[0].field or None, problems=problems)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = error.code or 500
+        headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+        message = error.description or error.name
+        if status == 413:
+            message = f"the request is larger than {app.config['MAX_CONTENT_LENGTH']:,} bytes"
+        return _error(status, message, headers=headers)
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        log.error("unexpected error", exc_info=error)
+        return _error(500, "unexpected error: see the log of the service")
+
+
+def _error(
+    status: int, message: str, field: str | None = None, *, headers: Mapping[str, str] | None = None, **more: Any
+) -> Response:
+    body = {"code": ERROR_CODES.get(status, "internal"), "message": message, "field": field, **more}
+    return _json({"error": body}, status, headers)
+
+
+def _json(body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    # orjson writes NaN and infinity as null; a bare NaN would make Argo take the answer as a success.
+    return Response(orjson.dumps(body), status, headers, content_type="application/json")
+
+
+def _log(asked: VerdictRequest, verdict: Verdict, seconds: float) -> None:
+    line = {
+        "event": "verdict",
+        "namespace": asked.namespace,
+        "service": asked.service,
+        "canary": asked.canary,
+        "baseline": asked.baseline,
+        "verdict": verdict.outcome.value,
+        "reason": verdict.reason,
+        "policy": verdict.policy.name,
+        "seconds": round(seconds, 4),
+    }
+    log.info(orjson.dumps(line).decode())

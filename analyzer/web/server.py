@@ -1,0 +1,70 @@
+"""The service under gunicorn: one worker with threads, which scales by pods and keeps one registry of metrics."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+APP_LOAD_ERROR = 4  # gunicorn's exit code for a worker that could not load the application: it is not restarted
+
+
+def serve(host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight are answered before it ends.
+
+    Raises
+    ------
+    SystemExit : with code 2 where the configuration is wrong
+    """
+    try:
+        _Server(host, port).run()
+    except SystemExit as error:
+        if error.code == APP_LOAD_ERROR:
+            raise SystemExit(2) from error
+        raise
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn with settings from code; the application is loaded in the worker, so the master stays small."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._options: dict[str, Any] = {
+            "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": int(os.environ.get("ANALYZER_THREADS") or 16),  # checked with all settings in the worker
+            "timeout": 60,
+            "graceful_timeout": 15,  # longer than a verdict may take
+            "keepalive": 75,
+            "control_socket_disable": True,  # it would need a writable folder
+            "proc_name": "rollout-analyzer",
+            "loglevel": "warning",
+        }
+        if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK):  # noqa: S108 - for the worker's heartbeat
+            self._options["worker_tmp_dir"] = "/dev/shm"  # noqa: S108
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Hand the options to gunicorn."""
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Build the application in the worker; a wrong configuration ends the service with its message."""
+        from analyzer.errors import ConfigError  # noqa: PLC0415 - the master needs none of this
+        from analyzer.settings import build_analyzer, load_settings  # noqa: PLC0415
+        from analyzer.telemetry import Telemetry  # noqa: PLC0415
+        from analyzer.web.app import create_app  # noqa: PLC0415
+
+        logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+        try:
+            settings = load_settings()
+            telemetry = Telemetry(settings.source.value)
+            analyzer = build_analyzer(settings, telemetry.observe_source)
+        except ConfigError as error:
+            for problem in error.problems:
+                sys.stderr.write(f"analyzer: {error.where + ': ' if error.where else ''}{problem}\n")
+            sys.exit(APP_LOAD_ERROR)
+        return create_app(analyzer, settings, telemetry)

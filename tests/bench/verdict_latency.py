@@ -1,0 +1,163 @@
+"""How long a verdict over loopback takes, against the slowest of its own queries: `python tests/bench/verdict_latency.py`.
+
+Both are measured in one run, turn by turn, against a real Prometheus with one hour at 15 s of a small service.
+"""
+
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from analyzer.analysis import Analyzer
+from analyzer.policy import load_policies
+from analyzer.profile import load_profiles
+from analyzer.request import parse_request
+from analyzer.sources.prometheus import PrometheusSource
+from analyzer.sources.prometheus_api import Connection, PrometheusApi
+from tests.prometheus_server import Point, PrometheusServer
+
+END = 1_767_610_800.0
+SECONDS, INTERVAL = 3600, 15
+PODS = {"canary-7f9c": 2, "stable-5d4b": 4}
+LATENCY_EDGES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5)  # and +Inf: 14 buckets
+SCORE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # and +Inf: 11 buckets
+MOST_TIMES, EXTRA_SECONDS = 1.5, 0.005
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Medians in seconds: of the verdicts, and of each query of a verdict asked alone."""
+
+    verdict: float
+    queries: dict[str, float]
+
+    @property
+    def slowest(self) -> float:
+        """Median of the slowest query."""
+        return max(self.queries.values())
+
+    @property
+    def allowed(self) -> float:
+        """How long a verdict may take."""
+        return MOST_TIMES * self.slowest + EXTRA_SECONDS
+
+
+def measure(folder: Path, verdicts: int = 200) -> Latency:
+    """Measure verdicts of the four checks of the default policy, and their queries in between.
+
+    Parameters
+    ----------
+    folder : for Prometheus' files
+    verdicts : how many to measure
+    """
+    server = PrometheusServer(folder)
+    server.write_history(_history())
+    server.start()
+    try:
+        return _measure(server.url, verdicts)
+    finally:
+        server.stop()
+
+
+def _measure(url: str, verdicts: int) -> Latency:
+    asked: list[tuple[str, dict[str, str]]] = []
+    api = PrometheusApi(Connection(url))
+    source = PrometheusSource(api)
+    analyzer = Analyzer(policies=load_policies(None), profiles=load_profiles(None), source=source)
+    canary, baseline = PODS
+    request = parse_request({"service": "fraud", "canary": canary, "baseline": baseline, "at": END})
+    for _ in range(5):
+        verdict = analyzer.verdict(request)
+    bad = {name: found.reason for name, found in verdict.findings.items() if not found.canary.n}
+    if bad or len(verdict.findings) != 4:
+        raise RuntimeError(f"the verdict is not of four checks with data: {bad}")
+
+    ask = api._ask
+
+    def record(endpoint: str, parameters: dict[str, str], deadline: float) -> tuple[int, str, bytes]:
+        asked.append((endpoint, parameters))
+        return ask(endpoint, parameters, deadline)
+
+    api._ask = record  # type: ignore[method-assign]
+    analyzer.verdict(request)
+    api._ask = ask  # type: ignore[method-assign]
+
+    times: list[float] = []
+    alone: dict[str, list[float]] = {f"{endpoint} {form['query']}": [] for endpoint, form in asked}
+    with requests.Session() as session:
+        session.trust_env = False
+        for _ in range(verdicts):
+            times.append(_timed(lambda: analyzer.verdict(request)))
+            for endpoint, form in asked:
+                key = f"{endpoint} {form['query']}"
+                alone[key].append(_timed(lambda e=endpoint, f=form: _ask(session, f"{url}/api/v1/{e}", f)))
+    return Latency(statistics.median(times), {key: statistics.median(found) for key, found in alone.items()})
+
+
+def _ask(session: requests.Session, url: str, form: dict[str, str]) -> None:
+    response = session.post(url, data=form, timeout=10)
+    response.raise_for_status()
+
+
+def _timed(call: object) -> float:
+    began = time.perf_counter()
+    call()  # type: ignore[operator]
+    return time.perf_counter() - began
+
+
+def _history() -> Iterator[Point]:
+    """Write the counters of every pod, each with its own pace."""
+    draw = random.Random(20260105)
+    for arm, pods in PODS.items():
+        for pod in range(pods):
+            target = {
+                "rollouts_pod_template_hash": arm, "job": "fraud", "namespace": "ml", "pod": f"{arm}-{pod}",
+                "instance": f"10.0.0.{len(arm)}{pod}:8080",
+            }  # fmt: skip
+            yield from _pod(target, draw)
+
+
+def _pod(target: dict[str, str], draw: random.Random) -> Iterator[Point]:
+    begin = END - SECONDS + draw.uniform(0, INTERVAL)
+    counts: dict[tuple[str, str, str], float] = {}
+
+    def add(metric: str, label: str, value: str, growth: float) -> None:
+        counts[metric, label, value] = counts.get((metric, label, value), 0.0) + growth
+
+    for scrape in range(SECONDS // INTERVAL):
+        requests_ = draw.randint(100, 200)
+        failed = sum(draw.random() < 0.003 for _ in range(requests_))
+        for status, growth in (("200", requests_ - failed), ("500", failed), ("404", draw.randint(0, 2))):
+            add("http_requests_total", "status", status, growth)
+        for metric, edges in (("http_request_duration_seconds", LATENCY_EDGES), ("model_prediction_score", SCORE_EDGES)):
+            for edge in edges:
+                add(f"{metric}_bucket", "le", f"{edge:g}", round(requests_ * (1 - 2.0 ** (-8 * edge / edges[-3]))))
+            add(f"{metric}_bucket", "le", "+Inf", requests_)
+        add("model_business_events_total", "event", "conversion", draw.randint(2, 9))
+        add("process_start_time_seconds", "", "", 0.0 if scrape else begin - 20)
+        for (metric, label, value), count in counts.items():
+            labels = {**target, label: value} if label else target
+            yield Point(metric, labels, begin + scrape * INTERVAL, count)
+
+
+def main() -> None:
+    """Print the medians, and end with 1 when the verdict takes longer than it may."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(Path(folder))
+    for query, seconds in sorted(found.queries.items(), key=lambda item: -item[1]):
+        print(f"{seconds * 1000:8.2f} ms  {query[:110]}")
+    print(f"{found.verdict * 1000:8.2f} ms  verdict; allowed {found.allowed * 1000:.2f} ms")
+    print(f"{found.verdict / found.slowest:8.2f}     times the slowest query")
+    sys.exit(found.verdict > found.allowed)
+
+
+if __name__ == "__main__":
+    main()

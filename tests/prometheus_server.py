@@ -1,0 +1,122 @@
+"""A real Prometheus for tests: its own configuration and storage, loopback, a free port, history made by promtool."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+READY_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One sample of history; `moment` in Unix seconds."""
+
+    metric: str
+    labels: Mapping[str, str]
+    moment: float
+    value: float
+
+    def __str__(self) -> str:
+        labels = ",".join(f'{name}="{value}"' for name, value in self.labels.items())
+        return f"{self.metric}{{{labels}}} {self.value!r} {self.moment:.3f}"
+
+
+@dataclass
+class PrometheusServer:
+    """Starts and stops Prometheus in a folder; `url` is where it answers.
+
+    Attributes
+    ----------
+    folder : for its configuration, storage and log
+    scrape_configs : YAML lines under `scrape_configs`, or nothing
+    """
+
+    folder: Path
+    scrape_configs: str = "[]"
+    port: int = field(default_factory=lambda: free_port())
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Address up to and without /api/v1."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def write_history(self, points: Iterable[Point]) -> None:
+        """Write samples into the storage; before the start."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "history.txt"
+        # By series, because promtool takes a block at a time and is quickest with neighbours side by side.
+        lines = sorted(map(str, points), key=lambda line: line.partition("} ")[0])
+        path.write_text("\n".join([*lines, "# EOF", ""]), encoding="utf-8")
+        options = ["tsdb", "create-blocks-from", "--max-block-duration=384h", "openmetrics"]
+        subprocess.run(["promtool", *options, path, self.folder / "data"], check=True, capture_output=True)
+        path.unlink()
+
+    def start(self) -> None:
+        """Start, and wait until it is ready."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "prometheus.yml"
+        config.write_text(f"scrape_configs: {self.scrape_configs}\n", encoding="utf-8")
+        log = (self.folder / "log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={config}",
+                f"--storage.tsdb.path={self.folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                "--storage.tsdb.retention.time=20y",
+                "--web.enable-remote-write-receiver",
+                "--enable-feature=native-histograms",
+                "--log.level=warn",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        log.close()
+        ends = time.monotonic() + READY_SECONDS
+        with requests.Session() as session:
+            session.trust_env = False
+            while not _ready(session, f"{self.url}/-/ready"):
+                if self._process.poll() is not None or time.monotonic() > ends:
+                    text = (self.folder / "log").read_text(encoding="utf-8", errors="replace")
+                    raise RuntimeError(f"prometheus did not start: {text[-2000:]}")
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+
+def require_prometheus() -> None:
+    """Skip where the binaries are missing, or fail where the environment says that they must be there."""
+    missing = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
+    if missing:
+        text = f"{' and '.join(missing)} not installed: install the package prometheus"
+        if os.environ.get("ANALYZER_REQUIRE_PROMETHEUS") == "1":
+            pytest.fail(text)
+        pytest.skip(text)
+
+
+def free_port() -> int:
+    """Find a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _ready(session: requests.Session, url: str) -> bool:
+    try:
+        return session.get(url, timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
