@@ -1,14 +1,13 @@
 """The manifests keep what they promise; that Argo and Kubernetes accept them is in tests/argo."""
 
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kustomize import render
 
 from analyzer.policy import load_policies
 from analyzer.profile import load_profiles
@@ -269,18 +268,14 @@ def test_the_readme_of_rollouts_lists_the_folder(folder: Path) -> None:
     assert (folder / "README.md").is_file()
 
 
-def render(folder: Path) -> list[dict[str, Any]]:
-    """Render a folder, or skip where there is no kubectl."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("needs kubectl, to render the folders")
-    done = subprocess.run(["kubectl", "kustomize", folder], check=True, capture_output=True, text=True)
-    assert done.stderr == ""
-    return [each for each in yaml.safe_load_all(done.stdout) if each]
+def rendered_objects(folder: Path) -> list[dict[str, Any]]:
+    """Render a folder and read what came out."""
+    return [each for each in yaml.safe_load_all(render(folder)) if each]
 
 
 def test_kustomize_makes_templates_for_the_whole_cluster() -> None:
     """Only the kind differs from the plain files."""
-    rendered = {each["metadata"]["name"]: each for each in render(TEMPLATES)}
+    rendered = {each["metadata"]["name"]: each for each in rendered_objects(TEMPLATES)}
 
     assert {path.stem for path in TEMPLATE_FILES} == set(rendered)
     for path in TEMPLATE_FILES:
@@ -290,7 +285,7 @@ def test_kustomize_makes_templates_for_the_whole_cluster() -> None:
 @pytest.mark.parametrize("folder", FOLDERS[1:], ids=lambda folder: folder.name)
 def test_everything_rendered_is_in_one_namespace(folder: Path) -> None:
     """The namespace is made too, and every object says what it is part of."""
-    rendered = render(folder)
+    rendered = rendered_objects(folder)
     (namespace,) = (each["metadata"]["name"] for each in rendered if each["kind"] == "Namespace")
 
     assert {each["metadata"]["namespace"] for each in rendered if each["kind"] != "Namespace"} == {namespace}
@@ -299,7 +294,7 @@ def test_everything_rendered_is_in_one_namespace(folder: Path) -> None:
 
 def test_a_changed_policy_restarts_the_pods() -> None:
     """The volumes name the ConfigMaps by a hash of their content."""
-    rendered = render(ROLLOUTS / "analyzer")
+    rendered = rendered_objects(ROLLOUTS / "analyzer")
     made = {each["metadata"]["name"] for each in rendered if each["kind"] == "ConfigMap"}
     (deployment,) = (each for each in rendered if each["kind"] == "Deployment")
     pod, container = pod_of(deployment)

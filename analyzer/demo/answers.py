@@ -19,7 +19,7 @@ class CheckAnswer:
     Parameters
     ----------
     name, verdict : of the check
-    value, low, high : of the canary, in the check's unit
+    value, low, high : of the canary, or of its change against the baseline, in the check's unit
     baseline : value of the baseline
     towards_pass, towards_fail : evidence; 1 or more decides
     """
@@ -73,15 +73,16 @@ def read_answer(body: Mapping[str, Any]) -> Answer:
 
 
 def _read_check(name: str, check: Mapping[str, Any]) -> CheckAnswer:
-    canary = check.get("canary") or {}
-    baseline = check.get("baseline") or {}
+    # Where the limits are changes against the baseline, the change is what is judged.
+    judged = check.get("delta") or check.get("canary") or {}
+    baseline = {} if "delta" in check else check.get("baseline") or {}
     evidence = check.get("evidence") or {}
     return CheckAnswer(
         name=name,
         verdict=check["verdict"],
-        value=canary.get("value"),
-        low=canary.get("low"),
-        high=canary.get("high"),
+        value=judged.get("value"),
+        low=judged.get("low"),
+        high=judged.get("high"),
         baseline=baseline.get("value"),
         towards_pass=evidence.get("pass") or 0.0,
         towards_fail=evidence.get("fail") or 0.0,

@@ -47,6 +47,7 @@ def render(progress: Progress, *, bar_width: int) -> Group:
     for check in progress.answer.checks:
         table.add_row(*_cells(check, bar_width))
     verdict = Text("  verdict ").append(progress.answer.verdict, f"bold {_COLOURS[progress.answer.verdict]}")
+    verdict.append(f"  {progress.answer.reason}", "dim")
     return Group(steps, counted, Padding(table, (0, 0, 0, 2)), verdict)
 
 
@@ -106,8 +107,7 @@ class _Seen:
         if verdicts == self._verdicts:
             return ""
         self._answer, self._verdicts = answer, verdicts
-        checks = ", ".join(f"{check.name} {check.verdict}" for check in answer.checks)
-        return f"{answer.verdict} at {progress.canary.sent:,} canary requests ({checks or answer.reason})"
+        return f"{answer.verdict} at {progress.canary.sent:,} canary requests: {answer.reason}"
 
 
 def _cells(check: CheckAnswer, bar_width: int) -> tuple[str | Text, ...]:

@@ -49,8 +49,9 @@ class _Refused(Exception):
 
 def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> Flask:
     """Build the application from its parts; it keeps no state but metrics and a short memory of readiness."""
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answer is a 200 that is no JSON
     app.url_map.merge_slashes = False  # a redirect would lose Argo's body
     gate = threading.BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
 
@@ -102,7 +103,7 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, telemetry: Telemetry) ->
     @app.get("/")
     def index() -> Response:
         links = {"verdict": "/v1/verdict", "openapi": "/openapi.json", "metrics": "/metrics", "ready": "/readyz"}
-        if not request.accept_mimetypes.provided or not request.accept_mimetypes.accept_html:
+        if request.accept_mimetypes["text/html"] <= request.accept_mimetypes["application/json"]:  # also for */*
             return _json({"name": "rollout-analyzer", "version": __version__, "links": links})
         page = render_template(
             "index.html",
@@ -157,10 +158,11 @@ def _authorize(token_file: Path | None) -> None:
         return
     try:
         wanted = token_file.read_text(encoding="utf-8").strip()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise _Refused(503, "the file with the token cannot be read", Retry_After="5") from error
-    shown = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    if not wanted or not hmac.compare_digest(shown.encode(), wanted.encode()):
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    matches = hmac.compare_digest(shown.strip().encode(), wanted.encode())
+    if not wanted or scheme.lower() != "bearer" or not matches:
         raise _Refused(401, "a valid bearer token is needed in the header Authorization", WWW_Authenticate="Bearer")
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kustomize import render
 from model_metrics import MODELS
 
 HERE = Path(__file__).parent
@@ -227,13 +228,10 @@ def test_plain_templates_are_valid(argo: Argo, template: Path) -> None:
 
 def test_rendered_manifests_are_valid(argo: Argo, tmp_path: Path) -> None:
     """What kustomize renders is accepted by Kubernetes, the Prometheus operator and Argo, references included."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("needs kubectl, to render the folders")
     rendered = []
     for folder in ["analysis-templates", "rollouts/analyzer", "rollouts/fraud-detector"]:
         rendered.append(tmp_path / f"{Path(folder).name}.yaml")
-        with rendered[-1].open("w") as file:
-            subprocess.run(["kubectl", "kustomize", PROJECT / folder], stdout=file, check=True)
+        rendered[-1].write_text(render(PROJECT / folder))
 
     found = argo.validate(*rendered)
 

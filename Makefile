@@ -1,0 +1,39 @@
+# Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
+.PHONY: demo test check e2e bench image image-test lock clean
+.DEFAULT_GOAL := test
+PYTHON ?= python3
+BASE ?= python:3.11-slim-bookworm
+
+demo: .venv/ready  ## a good model version is promoted, a bad one caught; under a minute
+	.venv/bin/analyzer demo
+
+test: .venv/ready  ## the tests; what needs Prometheus or Go is skipped, with the reason, where they are missing
+	.venv/bin/pytest -q
+
+check: .venv/ready  ## what CI runs: lint, types, import layers, tests
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/codespell
+	.venv/bin/mypy && .venv/bin/lint-imports --no-logo
+	.venv/bin/pytest -q
+
+e2e: .venv/ready  ## real Prometheus and Argo's own code; fails where they are missing
+	ANALYZER_REQUIRE_PROMETHEUS=1 ANALYZER_REQUIRE_GO=1 .venv/bin/pytest -q -m "prometheus or argo"
+
+bench: .venv/ready  ## the figures of the README
+	.venv/bin/python -m tests.bench
+
+image: Dockerfile requirements.lock  ## the container image, by docker, podman or buildah
+	$(shell command -v docker || command -v podman || command -v buildah) build --build-arg BASE=$(BASE) -t rollout-analyzer:0.1.0 .
+
+image-test: .venv/ready  ## builds the image on a plain Debian and runs it; needs root, buildah and debootstrap
+	ANALYZER_REQUIRE_IMAGE=1 .venv/bin/pytest -q tests/image
+
+lock: .venv/ready  ## compile the pinned requirements from pyproject.toml
+	.venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url pyproject.toml -o requirements.lock
+	.venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url pyproject.toml --group dev -o tests/requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+
+.venv/ready: tests/requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv && .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r tests/requirements.lock
+	.venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . && touch .venv/ready

@@ -1,0 +1,29 @@
+"""What the tests share: reproducible properties, and requests as people write them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+import analyzer
+
+settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("reproducible")
+
+Judge = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def judge() -> Judge:
+    """Judge one check on the statistics of a request and return its part of the answer."""
+
+    def judge_one(name: str, canary: Any, baseline: Any = None, **overrides: Any) -> dict[str, Any]:
+        arms = {"canary": canary} if baseline is None else {"canary": canary, "baseline": baseline}
+        body: dict[str, Any] = {"checks": name, "data": {name: arms}, "detail": "full"}
+        if overrides:
+            body["policy"] = {"checks": {name: overrides}}
+        found: dict[str, Any] = analyzer.evaluate(body)["checks"][name]
+        return found
+
+    return judge_one
