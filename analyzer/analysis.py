@@ -63,7 +63,7 @@ class Analyzer:
         readings = self._read(request, asked, deadline)
         findings = {name: checks.judge(check, readings.by_check[name], policy) for name, check in asked.items()}
         outcome, reason = combine(findings, policy)
-        return Verdict(outcome, reason, findings, policy, readings.window, readings.queries)
+        return Verdict(outcome, reason, findings, policy, readings)
 
     def _read(self, request: VerdictRequest, asked: Mapping[str, Check], deadline: float) -> Readings:
         at = self.clock() if request.at is None else request.at

@@ -1,10 +1,26 @@
 """From a verdict to the JSON that is answered: every number finite, absent ones null, short by default."""
 
 import math
+from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from analyzer.judge import Verdict
-from analyzer.model import Estimate, Finding, Kind
+from analyzer.model import (
+    Classes,
+    Conversions,
+    Counts,
+    Errors,
+    Estimate,
+    Finding,
+    Gap,
+    Histogram,
+    Kind,
+    MeanOnly,
+    Reading,
+    Values,
+)
 from analyzer.policy import Check
 from analyzer.quantity import format_instant
 from analyzer.request import Detail
@@ -18,7 +34,7 @@ def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
         "verdict": verdict.outcome.value,
         "reason": verdict.reason,
         "checks": {
-            name: _check(finding, verdict.policy.checks[name], window.seconds, detail)
+            name: _check(finding, verdict.policy.checks[name], verdict.readings.by_check[name], window.seconds, detail)
             for name, finding in verdict.findings.items()
         },
         "summary": _summary(verdict),
@@ -32,7 +48,7 @@ def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
         "version": __version__,
     }
     if detail is Detail.FULL:
-        answer["queries"] = list(verdict.queries)
+        answer["queries"] = list(verdict.readings.queries)
         answer["effective_policy"] = verdict.policy.model_dump(mode="json", exclude_none=True)
     return answer
 
@@ -45,7 +61,9 @@ def number(value: float | None, digits: int = 3) -> float | int | None:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
-def _check(finding: Finding, check: Check, window_seconds: float | None, detail: Detail) -> dict[str, Any]:
+def _check(
+    finding: Finding, check: Check, reading: Reading[Counts] | Gap, window_seconds: float | None, detail: Detail
+) -> dict[str, Any]:
     # In short, the interval that judges is enough: that of the change where the limits are changes.
     arm = _estimate if finding.delta is None or detail is Detail.FULL else _value
     answer: dict[str, Any] = {
@@ -61,12 +79,41 @@ def _check(finding: Finding, check: Check, window_seconds: float | None, detail:
         "promote": number(finding.promote, 6),
         "rollback": number(finding.rollback, 6),
         "evidence": {"pass": _bar(finding.evidence.towards_pass), "fail": _bar(finding.evidence.towards_fail)},
-        "remaining": _remaining(finding, window_seconds),
+        "remaining": _remaining(finding, window_seconds or _length(reading)),
     }
     if detail is Detail.FULL:
         answer |= {"kind": check.kind.value, "role": check.role.value, "rule": check.rule.value}
-        answer["notes"] = list(finding.notes)
+        answer |= {"notes": list(finding.notes), "counts": _counts(reading)}
     return answer
+
+
+def _counts(reading: Reading[Counts] | Gap) -> dict[str, Any] | None:
+    """Write what was read, one number a time slice; of a histogram one list a slice, its last bin unbounded."""
+    if isinstance(reading, Gap):
+        return None
+    arms = {"canary": reading.canary, "baseline": reading.baseline}
+    return {name: None if arm is None else _arrays(arm) for name, arm in arms.items()} | {
+        "slice_seconds": number(reading.slice_seconds)
+    }
+
+
+def _arrays(counts: Counts) -> dict[str, Any]:
+    named = {one.name: getattr(counts, one.name) for one in fields(counts)}
+    if "edges" in named:
+        named["edges"] = named["edges"][:-1]  # the last one is infinite, which JSON cannot say
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in named.items()}
+
+
+def _length(reading: Reading[Counts] | Gap) -> float | None:
+    """Tell how long the slices of a request last together, where it says how long each does."""
+    if isinstance(reading, Gap) or reading.slice_seconds is None or reading.canary is None:
+        return None
+    match reading.canary:
+        case Errors(requests=by_slice) | Conversions(trials=by_slice):
+            pass
+        case Histogram(counts=by_slice) | Classes(counts=by_slice) | Values(count=by_slice) | MeanOnly(count=by_slice):
+            pass
+    return reading.slice_seconds * len(by_slice)
 
 
 def _bar(evidence: float) -> float | int | None:

@@ -38,7 +38,8 @@ def report(settings: Settings, analyzer: Analyzer, console: Console) -> None:
     ]
     for warning in warnings:
         console.print(f"Warning: {warning}", style="yellow", highlight=False)
-    console.print("\nvalid" + (f", {len(warnings)} warnings" if warnings else ""), style="bold green")
+    count = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    console.print(f"\nvalid{count}", style="bold green")
 
 
 def resolution(check: Check, profile: Profile) -> list[str]:

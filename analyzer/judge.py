@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analyzer.model import Code, Finding, Outcome, Role, Window
+from analyzer.model import Code, Finding, Outcome, Readings, Role, Window
 from analyzer.policy import Policy
 
 
@@ -15,16 +15,19 @@ class Verdict:
     outcome, reason : of the whole
     findings : by name of the check, in the policy's order; only the checks that were asked for
     policy : what it was judged by
-    window : the stretch of time that was judged
-    queries : what the source was asked
+    readings : what was read, with the window that was judged
     """
 
     outcome: Outcome
     reason: str
     findings: dict[str, Finding]
     policy: Policy
-    window: Window
-    queries: tuple[str, ...] = ()
+    readings: Readings
+
+    @property
+    def window(self) -> Window:
+        """The stretch of time that was judged."""
+        return self.readings.window
 
 
 def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]:

@@ -43,12 +43,21 @@ class Method(StrEnum):
 
 
 def _address(value: object) -> str:
-    parts = urlsplit(str(value))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{str(value)[:80]!r} is no address: write http://host:port or https://host/path")
-    if parts.username or parts.password:
+    return _address_in(str(value), str(value))
+
+
+def _address_in(whole: str, text: str) -> str:
+    """Check an address, which is a part of the whole that was given."""
+    try:
+        parts = urlsplit(text)
+        possible = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that cannot be
+        possible = False
+    if "@" in whole and (not possible or "@" in parts.netloc):  # not shown: what stands before it may be a password
         raise ValueError("must not contain credentials: use the settings for user and password, or a token file")
-    return str(value).rstrip("/")
+    if not possible:
+        raise ValueError(f"{text[:80]!r} is no address: write http://host:port or https://host/path")
+    return text.rstrip("/")
 
 
 def _targets(value: object) -> dict[str, list[str]]:
@@ -56,11 +65,13 @@ def _targets(value: object) -> dict[str, list[str]]:
     if isinstance(value, dict):
         return {str(name): [_address(one) for one in addresses] for name, addresses in value.items()}
     targets: dict[str, list[str]] = {}
-    for part in filter(None, (part.strip() for part in str(value).split(","))):
+    whole = str(value)
+    for part in filter(None, (part.strip() for part in whole.split(","))):
         name, separator, address = part.partition("=")
-        if not separator:
-            raise ValueError(f"{part[:60]!r} lacks a name: write arm=http://host:port/metrics")
-        targets.setdefault(name.strip(), []).append(_address(address.strip()))
+        if not separator or not name.strip():
+            shown = "an address" if "@" in whole else repr(part[:60])
+            raise ValueError(f"{shown} lacks a name: write arm=http://host:port/metrics")
+        targets.setdefault(name.strip(), []).append(_address_in(whole, address.strip()))
     return targets
 
 

@@ -67,7 +67,7 @@ def distance(canary: ArrayLike, baseline: ArrayLike) -> Distance:
     if ours.shape != theirs.shape or ours.ndim != 1:
         raise ValueError(f"canary and baseline need the same bins, got shapes {ours.shape} and {theirs.shape}")
     if not (ours.sum() > 0 and theirs.sum() > 0):
-        raise ValueError(f"both arms need counts, got {ours.sum()!r} and {theirs.sum()!r}")
+        raise ValueError(f"both arms need counts, got {ours.sum():g} and {theirs.sum():g}")
     seen = (ours > 0) | (theirs > 0)
     c, b = ours[seen] + PSEUDO_COUNT, theirs[seen] + PSEUDO_COUNT
     c, b = c / c.sum(), b / b.sum()

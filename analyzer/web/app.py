@@ -51,6 +51,7 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
     """Build the application from its parts; it keeps no state but metrics and a short memory of readiness."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.config["ANALYZER_SOURCE"] = settings.source.value
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answer is a 200 that is no JSON
     app.url_map.merge_slashes = False  # a redirect would lose Argo's body
     gate = threading.BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))

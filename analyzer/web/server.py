@@ -1,12 +1,16 @@
 """The service under gunicorn: one worker with threads, which scales by pods and keeps one registry of metrics."""
 
+import json
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+
+from analyzer.version import __version__
 
 APP_LOAD_ERROR = 4  # gunicorn's exit code for a worker that could not load the application: it is not restarted
 
@@ -18,12 +22,31 @@ def serve(host: str, port: int) -> None:
     ------
     SystemExit : with code 2 where the configuration is wrong
     """
+    master = os.getpid()
     try:
         _Server(host, port).run()
     except SystemExit as error:
-        if error.code == APP_LOAD_ERROR:
+        # The worker, forked inside of run, ends here too: its code tells the master not to start another.
+        if error.code == APP_LOAD_ERROR and os.getpid() == master:
             raise SystemExit(2) from error
         raise
+
+
+def _threads() -> int:
+    """Read how many threads to start; what is wrong with the setting is said by the worker, with all others."""
+    text = os.environ.get("ANALYZER_THREADS", "")
+    return int(text) if re.fullmatch(r"[1-9][0-9]{0,2}", text) else 16
+
+
+def _announce(worker: Any) -> None:
+    """Say once where the service listens and where its counts come from."""
+    line = {
+        "event": "listening",
+        "address": ", ".join(str(sock) for sock in worker.sockets),
+        "source": worker.wsgi.config["ANALYZER_SOURCE"],
+        "version": __version__,
+    }
+    logging.getLogger("analyzer").info(json.dumps(line))
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -34,13 +57,14 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": 1,
             "worker_class": "gthread",
-            "threads": int(os.environ.get("ANALYZER_THREADS") or 16),  # checked with all settings in the worker
+            "threads": _threads(),
             "timeout": 60,
             "graceful_timeout": 15,  # longer than a verdict may take
             "keepalive": 75,
             "control_socket_disable": True,  # it would need a writable folder
             "proc_name": "rollout-analyzer",
             "loglevel": "warning",
+            "post_worker_init": _announce,
         }
         if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK):  # noqa: S108 - for the worker's heartbeat
             self._options["worker_tmp_dir"] = "/dev/shm"  # noqa: S108

@@ -157,9 +157,7 @@ def test_the_intervals_are_nested(arm: tuple[float, float], alpha: float, factor
     """Who allows fewer errors gets a wider interval."""
     events, trials = np.full(2, arm[0]), np.full(2, arm[1])
     wide = binomial.confidence_sequence(events[:1], trials[:1], alpha_low=alpha, alpha_high=alpha)
-    narrow = binomial.confidence_sequence(
-        events[:1], trials[:1], alpha_low=alpha * factor, alpha_high=alpha * factor
-    )
+    narrow = binomial.confidence_sequence(events[:1], trials[:1], alpha_low=alpha * factor, alpha_high=alpha * factor)
 
     assert wide[0] <= narrow[0]
     assert narrow[1] <= wide[1]

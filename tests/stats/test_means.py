@@ -80,9 +80,7 @@ def test_a_mean_that_is_not_positive_has_no_ratio(canary: Moments) -> None:
 def test_the_evidence_is_finite(observed: float, canary: float, baseline: float, variation: float) -> None:
     """No values give NaN or infinite evidence."""
     for side in SIDES:
-        found = means.log_evidence(
-            observed, 0.99, canary, baseline, variation=variation, spreads=SPREADS, side=side
-        )
+        found = means.log_evidence(observed, 0.99, canary, baseline, variation=variation, spreads=SPREADS, side=side)
 
         assert np.isfinite(found)
 

@@ -41,9 +41,7 @@ def two_arms(draw: st.DrawFn, most: float = 1e12) -> Counts:
         (70, 930, 0.5, 2.85363789927, -2.81903418618),
     ],
 )
-def test_the_evidence_is_that_of_confseq(
-    canary: int, baseline: int, spread: float, above: float, below: float
-) -> None:
+def test_the_evidence_is_that_of_confseq(canary: int, baseline: int, spread: float, above: float, below: float) -> None:
     """The evidence for a ratio of 1 is that of an independent implementation, given the events of both arms."""
     counts = (canary, 5000, baseline, 95000)
 
@@ -134,9 +132,9 @@ def test_equal_arms_can_be_exchanged(one: int, other: int) -> None:
     assert more == pytest.approx(fewer, rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("counts", [(900, 10_000, 1000, 10_000), (5200, 1e6, 5000, 1e6), (300, 5000, 5000, 95_000)])
-def test_exchanging_the_arms_inverts_the_interval_nearly(counts: Counts) -> None:
-    """The prior is not the same from both sides, but with hundreds of events it hardly matters."""
+@pytest.mark.parametrize("counts", [(900, 10_000, 1000, 10_000), (5200, 1e6, 5000, 1e6)])
+def test_exchanging_equal_arms_inverts_the_interval_nearly(counts: Counts) -> None:
+    """The prior is that of the canary's side, so arms of one size differ a little, and others more."""
     low, high = share.ratio_interval(*counts, spreads=ERRORS, alpha_low=0.05, alpha_high=0.05)
     back = share.ratio_interval(*counts[2:], *counts[:2], spreads=ERRORS, alpha_low=0.05, alpha_high=0.05)
 
