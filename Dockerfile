@@ -38,7 +38,7 @@ COPY analyzer analyzer
 RUN /opt/pip/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/pip/bin/pip --python /opt/analyzer/bin/python install --no-index --no-deps --no-compile dist/*.whl \
     && /opt/pip/bin/pip --python /opt/analyzer/bin/python check
-# The tests of numpy and scipy are a fifth of them. Compiled here, for a read-only root cannot keep what Python
+# A seventh of numpy and scipy are their tests. Compiled here, for a read-only root cannot keep what Python
 # compiles at start; unchecked, for the usual check compares times, which a copy or a registry may change.
 RUN find /opt/analyzer/lib -depth -type d -name tests -exec rm -r {} + \
     && /opt/analyzer/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/analyzer/lib

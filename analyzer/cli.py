@@ -1,5 +1,6 @@
 """The command ``analyzer``: serve, verdict, check-config, demo."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ def verdict(file: Any, as_json: bool, **flags: str | None) -> None:  # noqa: FBT
         answer = orjson.dumps(render(found, request.detail), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         click.echo(answer, nl=False)
     else:
-        _print_verdict(found)
+        _print_verdict(found, _console())
     sys.exit(_exit_code(found))
 
 
@@ -95,13 +96,11 @@ def check_config() -> None:
 
     Exit codes: 0 valid, 2 wrong.
     """
-    from rich.console import Console
-
     from analyzer.configcheck import report
     from analyzer.settings import build_analyzer, load_settings
 
     settings = load_settings()
-    report(settings, build_analyzer(settings), Console())
+    report(settings, build_analyzer(settings), _console())
 
 
 @cli.command()
@@ -119,11 +118,9 @@ def demo(scenarios: tuple[str, ...], use_prometheus: bool) -> None:  # noqa: FBT
     Two versions of a small model are served, traffic is sent to both, and a simulated rollout asks the real
     analyzer between its steps. It takes less than a minute and needs neither network nor Kubernetes.
     """
-    from rich.console import Console
-
     from analyzer.demo import DEFAULT_SCENARIOS, run
 
-    sys.exit(run(scenarios or DEFAULT_SCENARIOS, use_prometheus=use_prometheus, console=Console()))
+    sys.exit(run(scenarios or DEFAULT_SCENARIOS, use_prometheus=use_prometheus, console=_console()))
 
 
 def main() -> None:
@@ -134,8 +131,19 @@ def main() -> None:
         problems = getattr(error, "problems", [error])
         where = getattr(error, "where", "")
         for problem in problems:
-            click.echo(f"Error: {where + ': ' if where else ''}{problem}", err=True)
+            line = f"Error: {where + ': ' if where else ''}{problem}"
+            click.echo(" ".join(line.split()), err=True)  # a YAML parser says where in several lines
         sys.exit(WRONG_USAGE)
+    except OSError as error:  # such as a full disk behind standard output; Python's own code 1 would say fail
+        click.echo(f"Error: input or output failed: {error.strerror}", err=True)
+        os._exit(WRONG_USAGE)  # without another attempt to write what is left
+
+
+def _console() -> "Console":
+    """Build the console for people; NO_COLOR is taken to mean no escape codes at all."""
+    from rich.console import Console
+
+    return Console(color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
 def _read_body(file: Any) -> dict[str, Any]:
@@ -161,15 +169,14 @@ def _exit_code(found: "Verdict") -> int:
     return EXIT_CODES[found.outcome.value]
 
 
-def _print_verdict(found: "Verdict", console: "Console | None" = None) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print_verdict(found: "Verdict", console: "Console") -> None:
+    from rich.table import Column, Table
     from rich.text import Text
 
-    console = console or Console()
     colours = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
     console.print(Text.assemble((found.outcome.value, f"bold {colours[found.outcome.value]}"), f"  {found.reason}"))
-    table = Table("check", "finding", "promote", "roll back", "evidence", "why", box=None, pad_edge=False)
+    others = [Column(name, overflow="fold") for name in ("finding", "promote", "roll back", "evidence", "why")]
+    table = Table(Column("check", no_wrap=True), *others, box=None, pad_edge=False)
     for name, finding in found.findings.items():
         check = found.policy.checks[name]
         outcome = finding.outcome.value

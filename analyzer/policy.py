@@ -95,6 +95,20 @@ class Check(BaseModel):
             return {**data, "quantile": 0.99}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unit_of_the_rule(cls, data: Any) -> Any:
+        """Refuse 5% where a duration is meant and 200ms where a change is: both could be read as the other."""
+        if isinstance(data, dict) and data.get("kind") == Kind.LATENCY:
+            relative = data.get("rule") == Rule.RELATIVE
+            for limit in ("promote", "rollback"):
+                text = str(data.get(limit, "")).strip()
+                if text.endswith("%") and not relative:
+                    raise ValueError(f"{limit}: {text[:40]} is no duration; write 200ms, or use rule: relative")
+                if text[-1:].isalpha() and relative:
+                    raise ValueError(f"{limit}: {text[:40]} is no change against the baseline; write 10%")
+        return data
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.rule is Rule.RELATIVE and self.kind in (Kind.DRIFT, Kind.BUSINESS):

@@ -22,6 +22,8 @@ from analyzer.validation import problems_of, read_yaml, yaml_files
 PACKAGED = Path(__file__).parent / "profiles"
 SELECTOR = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
 MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+ESCAPE = re.compile(r"\\(.)")
+ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}  # others are kept as they are: "\d" for "\\d"
 FIELD = re.compile(r"\{(service|namespace)\}")
 
 
@@ -66,7 +68,7 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
         match = MATCHER.match(rest)
         if not match:
             raise ValueError(f'{rest[:40]!r} is no matcher: write label="value", with =, !=, =~ or !~')
-        value = match[3].replace('\\"', '"').replace("\\\\", "\\")
+        value = ESCAPE.sub(lambda m: ESCAPES.get(m[1], m[0]), match[3])
         if match[2] in ("=~", "!~"):
             try:
                 re.compile(value)
@@ -235,6 +237,11 @@ def main_selector(way: Way) -> Selector:
             return way.values.suffixed("_bucket")
 
 
+def traffic_selector(way: Way) -> Selector:
+    """Name the metric that an arm has as soon as it has traffic: not that of successes, which may not occur yet."""
+    return way.trials[0] if isinstance(way, ConversionCounters) else main_selector(way)
+
+
 def selectors(way: Way) -> tuple[Selector, ...]:
     """List every metric that a way of reading needs, each once."""
     match way:
@@ -272,8 +279,10 @@ def arms_matcher(label: str, arms: tuple[str, ...]) -> Matcher:
 
 
 def _literal(value: str, *, regex: bool) -> str:
-    # [.] and not \. so that one text means the same in Python's, RE2's and PromQL's quoting.
-    return re.sub(r"[^A-Za-z0-9_:/@-]", lambda m: f"[{m[0]}]", value) if regex else value
+    # [.] and not \. so that one text means the same in Python's, RE2's and PromQL's quoting; [^] would be none.
+    return (
+        re.sub(r"[^A-Za-z0-9_:/@-]", lambda m: f"\\{m[0]}" if m[0] in "^\\" else f"[{m[0]}]", value) if regex else value
+    )
 
 
 def load_profiles(folder: Path | None) -> dict[str, Profile]:

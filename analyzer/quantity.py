@@ -13,10 +13,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
 
-NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-EARLIEST, LATEST = -62135596800.0, 253402300800.0  # Unix seconds of the years 1 to 9999
-PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
+LATEST = 253402300800.0  # Unix seconds of the end of the year 9999, the last that can be written
+PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
 
 
 def parse_number(value: object) -> float:
@@ -68,11 +68,12 @@ def parse_instant(value: object) -> float:
             ) from error
         if moment.tzinfo is None:
             raise ValueError(f"{value!r} lacks a time zone: append Z for UTC")
-        return moment.timestamp()
-    number = parse_number(value)
-    if not EARLIEST <= number < LATEST:
-        raise ValueError(f"{number:g} is no moment: write Unix seconds, between the years 1 and 9999")
-    return number
+        seconds = moment.timestamp()
+    else:
+        seconds = parse_number(value)
+    if not 0 <= seconds < LATEST:
+        raise ValueError(f"{seconds:g} is no moment: it must lie between the years 1970 and 9999")
+    return seconds
 
 
 def format_instant(seconds: float) -> str:
@@ -82,12 +83,12 @@ def format_instant(seconds: float) -> str:
 
 def format_seconds(seconds: float) -> str:
     """Write a duration for people: ``181 ms``, ``1.2 s``, ``5 min``, ``3.5 h``."""
-    if seconds < 1:
+    if seconds < 0.9995:  # beyond, three digits are those of a second
         return f"{seconds * 1000:.3g} ms"
     for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
         if seconds < limit:
             return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 86400:,.3g} days" if seconds < 86400 * 1000 else "years"
+    return f"{seconds / 86400:,.3g} days" if seconds < 86400 * 999 else "years"
 
 
 def format_ratio(ratio: float) -> str:

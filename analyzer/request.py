@@ -76,16 +76,6 @@ class VerdictRequest(BaseModel):
             raise ValueError("must be a JSON object")  # noqa: TRY004 - pydantic wants this
         return body
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _not_empty(cls, value: object) -> object:
-        if value in ("", []):
-            raise ValueError(
-                "is empty, perhaps an argument of the AnalysisTemplate that was not set; give it a value, or leave "
-                "the field out"
-            )
-        return value
-
     @field_validator("policy", "data", mode="before")
     @classmethod
     def _object_as_text(cls, value: object) -> object:
@@ -102,6 +92,16 @@ class VerdictRequest(BaseModel):
         if value == "all":
             return None
         return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:  # the last one written is the first to see a value
+        if value in ("", []):
+            raise ValueError(
+                "is empty, perhaps an argument of the AnalysisTemplate that was not set; give it a value, or leave "
+                "the field out"
+            )
+        return value
 
     @field_validator("window")
     @classmethod

@@ -24,6 +24,6 @@ def judge() -> Judge:
         if overrides:
             body["policy"] = {"checks": {name: overrides}}
         found: dict[str, Any] = analyzer.evaluate(body)["checks"][name]
-        return found
+        return {field: value for field, value in found.items() if field != "counts"}
 
     return judge_one

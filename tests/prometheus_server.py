@@ -5,8 +5,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -41,8 +41,12 @@ class PrometheusServer:
 
     folder: Path
     scrape_configs: str = "[]"
-    port: int = field(default_factory=lambda: free_port())
+    port: int = 0
     _process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        """Choose a port."""
+        self.port = self.port or free_port()
 
     @property
     def url(self) -> str:
@@ -96,6 +100,10 @@ class PrometheusServer:
             self._process.kill()
             self._process.wait(10)
             self._process = None
+
+
+StartPrometheus = Callable[..., PrometheusServer]
+"""Starts one with a `history`, or with targets to scrape (`scrape_configs`)."""
 
 
 def require_prometheus() -> None:

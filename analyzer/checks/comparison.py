@@ -71,8 +71,7 @@ def relative_finding(
     notes: tuple[str, ...],
 ) -> Finding:
     """Put a finding on a relative change into words."""
-    change = f"{question.value:+.3g}".replace("inf", "infinitely") if math.isinf(question.value) else ""
-    change = change or f"{question.value * 100:+.3g}%"
+    change = "infinitely more" if math.isinf(question.value) else format_change(question.value)
     text += f": {change}, {proof(check, decision, question, format_change)}"
     if decision.outcome is Outcome.INCONCLUSIVE:
         text += outlook(decision)
@@ -93,4 +92,4 @@ def relative_finding(
 
 def format_change(ratio: float) -> str:
     """Write a relative change with its sign."""
-    return f"{ratio * 100:+.3g}%"
+    return f"{ratio * 100:+,.0f}%" if ratio >= 9.995 else f"{ratio * 100:+.3g}%"

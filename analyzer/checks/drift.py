@@ -55,7 +55,8 @@ def judge(check: Check, reading: Reading[Histogram | Classes], levels: Levels) -
     question = Question(found.value, check.promote, check.rollback, "above", log_evidence, n_canary)
     decision = decide(check, question, levels)
     low, high = psi.interval(found, alpha_low=levels.fail, alpha_high=levels.passing)
-    text = f"PSI {max(found.value, 0.0):.3g} of {format_count(n_canary)} canary predictions, {proof(check, decision, question, lambda x: f'{x:g}')}"
+    conclusion = proof(check, decision, question, lambda limit: f"{limit:g}")
+    text = f"PSI {max(found.value, 0.0):.3g} of {format_count(n_canary)} canary predictions, {conclusion}"
     if decision.outcome is Outcome.INCONCLUSIVE:
         text += outlook(decision)
     return Finding(

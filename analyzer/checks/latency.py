@@ -30,11 +30,13 @@ class Tail:
     edges : ascending, finite, in seconds; shape (edges,)
     slower : requests slower than each edge; shape (edges,)
     requests : all of them
+    exact : the edges are the values of single samples
     """
 
     edges: Floats
     slower: Floats
     requests: float
+    exact: bool = False
 
     def above(self, edge: float) -> float:
         """Count the requests slower than an edge of the histogram; beyond the last one none is known to be."""
@@ -58,6 +60,8 @@ class Tail:
         if not reached.any():
             return math.inf
         place = int(np.argmax(reached))
+        if self.exact:
+            return float(self.edges[place])
         low, before = (
             (0.0, self.requests) if place == 0 else (float(self.edges[place - 1]), float(self.slower[place - 1]))
         )
@@ -101,12 +105,13 @@ def buckets_differ(check: Check, canary: Histogram, baseline: Histogram | None) 
         for arm, ours, theirs in (("canary", canary, baseline), ("baseline", baseline, canary))
     }
     found = " and ".join(
-        f"only the {arm} has le {', '.join(f'{e:g}' for e in es[:5])}" for arm, es in only.items() if es
+        f"only the {arm} has le {', '.join(f'{e:g}' for e in es[:3])}" for arm, es in only.items() if es
     )
     return Finding(
         outcome=Outcome.INCONCLUSIVE,
         code=Code.BUCKETS_DIFFER,
         reason=f"the histograms of the two arms have different buckets: {found}; give both versions the same ones",
+        headline="the histograms of the two arms have different buckets",
         promote=check.promote,
         rollback=check.rollback,
     )
@@ -122,7 +127,7 @@ def tail(histogram: Histogram, check: Check) -> Tail:
         slower_at_limits = np.concatenate(([counts.sum()], slower))[places]
         edges, first = np.unique(np.concatenate((edges, limits)), return_index=True)
         slower = np.concatenate((slower, slower_at_limits))[first]
-    return Tail(edges=edges, slower=slower, requests=float(counts.sum()))
+    return Tail(edges=edges, slower=slower, requests=float(counts.sum()), exact=histogram.exact)
 
 
 def _judge_quantile(
@@ -150,16 +155,15 @@ def _judge_quantile(
     text = f"{name} of {format_count(canary.requests)} canary requests is {_show(value, canary)}"
     if baseline:
         text += f" (baseline {_show(baseline.quantile(quantile), baseline)})"
-    text += f", {proof(check, decision, question, format_seconds)}"
-    snapped = _snapped(check, pass_edge, fail_edges)
-    if blind:
-        text += f"; {blind}"
-    elif decision.outcome is Outcome.INCONCLUSIVE:
+    text += f"; {blind}" if blind else f", {proof(check, decision, question, format_seconds)}"
+    if decision.outcome is Outcome.INCONCLUSIVE and not blind:
         text += outlook(decision)
+    snapped = _snapped(check, pass_edge, fail_edges)
     return Finding(
         outcome=decision.outcome,
         code=Code.BUCKET_RESOLUTION if blind else decision.code,
         reason=text,
+        headline=blind,
         promote=check.promote,
         rollback=check.rollback,
         canary=_estimate(canary, quantile, levels),
@@ -205,12 +209,10 @@ def _unresolved(check: Check, canary: Tail, decision: Decision, pass_edge: float
         slower_than_below = canary.above(below) / canary.requests if math.isfinite(below) else 1.0
         inside = slower_than_below > allowed >= canary.above(above) / canary.requests
         if inside and not math.isclose(below, limit, rel_tol=1e-6):
-            start = format_seconds(below) if math.isfinite(below) else "0"
-            end = format_seconds(above) if math.isfinite(above) else "infinity"
+            edges = [format_seconds(edge) for edge in (below, above) if math.isfinite(edge)]
             return (
-                f"the histogram has no bucket edge at {format_seconds(limit)}, only tells that the value is between "
-                f"{start} and {end}, and so it never {purpose}: add le={limit:g} (in seconds), or move the limit to "
-                f"one of {_known(canary)}"
+                f"with no bucket edge at {format_seconds(limit)} it never {purpose}: add le={limit:g} (in seconds), "
+                f"or move the limit to {' or '.join(edges)}"
             )
     return ""
 

@@ -116,7 +116,9 @@ def restarts(tracks: Sequence[Track], process_starts: Track | None) -> Mapping[s
         changed = process_starts.times[1:][np.diff(process_starts.values) != 0]
     families = {track.family for track in tracks}
     return {
-        family: np.union1d(changed, _falls([one for one in tracks if one.family == family and not one.may_fall]))
+        family: np.union1d(
+            changed, _falls([one for one in tracks if one.family == family and not one.may_fall], changed)
+        )
         for family in families
     }
 
@@ -142,19 +144,21 @@ def followed(track: Track, restarts_: Floats, *, from_zero: bool) -> Floats:
     return np.asarray(grown)
 
 
-def _falls(tracks: Sequence[Track]) -> Floats:
-    """Find the scrapes at which the counters of a family fell together."""
+def _falls(tracks: Sequence[Track], restarted: Floats) -> Floats:
+    """Find the scrapes at which the counters of a family fell together, beside the restarts that are known."""
     times = np.unique(np.concatenate([np.empty(0), *(one.times for one in tracks)]))
     values = np.full((len(tracks), len(times)), np.nan)
     for row, one in zip(values, tracks, strict=True):
         row[np.searchsorted(times, one.times)] = one.values
     found = []
-    before = np.full(len(tracks), np.nan)
-    for moment, now in zip(times, values.T, strict=True):
+    unknown = before = np.full(len(tracks), np.nan)
+    known = np.diff(np.searchsorted(restarted, times, side="right"), prepend=0) > 0
+    for moment, now, restart in zip(times, values.T, known, strict=True):
+        before = unknown if restart else before
         absent = np.isnan(now)
         fell = np.where(absent, 0.0, now) < np.nan_to_num(before)
         if (fell & ~absent).any() and 2 * before[fell].sum() >= np.nansum(before):
             found.append(moment)
-            before = np.full(len(tracks), np.nan)
+            before = unknown
         before = np.where(absent, before, now)
     return np.array(found)

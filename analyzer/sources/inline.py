@@ -25,6 +25,7 @@ from analyzer.model import (
 from analyzer.policy import Check
 from analyzer.quantity import nearest, parse_number
 
+LEAST = 1e-9  # smaller ones are what is left of rounding
 MOST = 1e15  # counts beyond are no counts: sums of squares and differences would lose their digits
 
 FORMS: dict[Kind, tuple[frozenset[str], ...]] = {
@@ -67,7 +68,9 @@ def read(data: Mapping[str, Any], checks: Mapping[str, Check], window: Window) -
 def _reading(arms: object, kind: Kind, where: str) -> Reading[Counts]:
     sides = _mapping(arms, where)
     if unknown := [key for key in sides if key not in ("canary", "baseline", "slice_seconds")]:
-        raise _wrong(f"{where}.{unknown[0]}", f"unknown field; {nearest(unknown[0], ('canary', 'baseline', 'slice_seconds'))}")
+        raise _wrong(
+            f"{where}.{unknown[0]}", f"unknown field; {nearest(unknown[0], ('canary', 'baseline', 'slice_seconds'))}"
+        )
     if "canary" not in sides:
         raise _wrong(f"{where}.canary", "is required")
     slices = {arm: _slices(sides[arm], f"{where}.{arm}") for arm in ("canary", "baseline") if arm in sides}
@@ -123,7 +126,7 @@ def _conversions(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
 
 def _part_of(parts: Parts, part: str, whole: str) -> tuple[Floats, Floats]:
     for path, one in parts:
-        if _count(one[part], f"{path}.{part}") > _count(one[whole], f"{path}.{whole}"):
+        if _number(one[part], f"{path}.{part}") > _number(one[whole], f"{path}.{whole}"):
             raise _wrong(f"{path}.{part}", f"must not be more than {whole}: {one[part]} of {one[whole]}")
     return _column(parts, part), _column(parts, whole)
 
@@ -225,7 +228,7 @@ def _count(value: object, path: str) -> float:
     number = _number(value, path)
     if number < 0:
         raise _wrong(path, f"must not be negative, got {number:g}")
-    return number
+    return number if number >= LEAST else 0.0
 
 
 def _wrong(path: str, message: str) -> RequestError:

@@ -1,6 +1,7 @@
-"""Growth of native histograms, from their values on a grid of times."""
+"""Growth of native histograms, from sample to sample."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from analyzer.errors import BadResponse
@@ -10,34 +11,52 @@ from analyzer.sources.prometheus_api import Series
 Buckets = dict[tuple[float, float], float]
 
 
-def growth(base: list[Series], later: list[Series], arm_label: str) -> list[NativeGrowth]:
-    """Tell how much every bucket of every series grew.
+def growth(
+    answers: Iterable[Series], start: float, arm_label: str, is_new: Callable[[Mapping[str, str]], bool]
+) -> list[NativeGrowth]:
+    """Tell how much every bucket of every series grew after the start.
 
     Parameters
     ----------
-    base : the series' last histograms before the window
-    later : their histograms at the ends of the slices
+    answers : the series' histograms, from before the start on
+    start : of the window; the last histograms until then are what is counted from
     arm_label : which label tells the arms apart
+    is_new : whether a series, of these labels, that was not there before the start began at 0
 
     Raises
     ------
-    BadResponse : a histogram without buckets, or one whose resolution changed inside the window
+    BadResponse : a series without histograms, or one whose resolution changed inside the window
     """
-    before = {_key(one.labels): _buckets(one.histograms[-1][1]) for one in base if one.histograms}
-    moments: dict[frozenset[tuple[str, str]], list[tuple[float, Mapping[str, Any]]]] = {}
-    for one in later:
-        moments.setdefault(_key(one.labels), []).extend(one.histograms)
+    moments: dict[frozenset[tuple[str, str]], dict[float, Mapping[str, Any]]] = {}
+    for one in answers:
+        if len(one.values):
+            raise BadResponse("it answered with numbers where native histograms were asked for")
+        moments.setdefault(_key(one.labels), {}).update(one.histograms)
     grown = []
     for key, histograms in moments.items():
-        previous = before.get(key, {})
+        previous: Buckets | None = None
         total: Buckets = {}
-        for _, histogram in sorted(histograms, key=lambda pair: pair[0]):
-            present = _buckets(histogram)
-            restarted = sum(present.values()) < sum(previous.values())
-            _add(total, present, {} if restarted else previous)
+        for moment in sorted(histograms):
+            present = _buckets(histograms[moment])
+            if moment > start:
+                if previous is None:
+                    previous = {} if is_new(dict(key)) else present
+                _add(total, present, {} if _restarted(present, previous) else previous)
             previous = present
         grown.append(NativeGrowth(arm=dict(key).get(arm_label, ""), buckets=total))
     return grown
+
+
+def _restarted(present: Buckets, previous: Buckets) -> bool:
+    """Whether a counter fell: all together, or single buckets of the same widths."""
+    if sum(present.values()) < sum(previous.values()):
+        return True
+    fell = any(present.get(bucket, 0.0) < count for bucket, count in previous.items())
+    return fell and len(_widths(present) | _widths(previous)) == 1
+
+
+def _widths(buckets: Buckets) -> set[float]:
+    return {round(math.log2(high / low), 9) for low, high in buckets if low > 0 and math.isfinite(high)}
 
 
 def _add(total: Buckets, present: Buckets, previous: Buckets) -> None:
@@ -51,9 +70,12 @@ def _add(total: Buckets, present: Buckets, previous: Buckets) -> None:
 
 def _buckets(histogram: Mapping[str, Any]) -> Buckets:
     try:
-        return {(float(low), float(high)): float(count) for _, low, high, count in histogram.get("buckets", [])}
+        found = {(float(low), float(high)): float(count) for _, low, high, count in histogram.get("buckets") or []}
     except (TypeError, ValueError) as error:
-        raise BadResponse(f"it answered with a native histogram that cannot be read: {error}") from error
+        raise BadResponse(f"it answered with a native histogram that cannot be read: {str(error)[:100]}") from error
+    if not all(math.isfinite(count) for count in found.values()):
+        raise BadResponse("it answered with a native histogram that is no finite number")
+    return found
 
 
 def _key(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:

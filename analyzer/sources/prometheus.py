@@ -1,9 +1,11 @@
 """Counts from Prometheus, exact to the unit: every series is read on a grid of times and followed by itself.
 
-One verdict takes two queries a metric, both arms in one: values at the ends of the slices (a range query),
-and the value before the first slice with those of the last, shorter slice (an instant query). What was found
-out about a rollout before (when it began, which metrics exist, how many series they have) is kept for a few
-minutes; it would be found again, so the service stays stateless.
+One verdict takes a few queries, for all metrics and both arms together: values at the ends of the slices (a
+range query), and in an instant query those of the last, shorter slice, what was there longer before the window,
+and which counters were reset. Only around the restart of a process, every sample is read. What was found out
+about a rollout before (when it
+began, which metrics exist, how many series they have) is kept for a few minutes; it would be found again, so
+the service stays stateless.
 """
 
 import math
@@ -28,11 +30,25 @@ from analyzer.profile import (
     fill,
     main_selector,
     selectors,
+    traffic_selector,
 )
 from analyzer.sources.assembly import Grown, Selection, absent, assemble, native_histograms, window_of
-from analyzer.sources.counters import Grid, increments
 from analyzer.sources.native import growth
 from analyzer.sources.prometheus_api import PrometheusApi, Series
+from analyzer.sources.samples import (
+    STAT,
+    TARGET_LABELS,
+    Samples,
+    Target,
+    Timeline,
+    family_of,
+    in_groups,
+    is_part,
+    matchers_of,
+    may_fall,
+    one_a_metric,
+    target_of,
+)
 
 FINEST = 15.0  # seconds of a slice; doubled until there are at most MOST_SLICES
 MOST_SLICES = 60
@@ -40,29 +56,10 @@ FEWEST_SLICES = 12  # rather than longer slices, many series are added up by the
 LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
 PRESENCE_STEP = 300.0  # resolution of the search for the canary's first sample
 LONGEST_GAP = 600.0  # a canary away for longer than this began anew when it came back
-STAT = "analyzer_stat"  # label that tells apart the values of one query
+NATIVE_BUCKETS = 10  # of a native histogram, about: each counts as a sample
+OVERLAP = 120.0  # seconds before a slice in which the last scrape of a process that restarted is looked for
 
 Answer = list[Series] | SourceError
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """The slices of a window: `count` of `step` seconds each from `start` on, and what is left until `end`."""
-
-    start: float
-    end: float
-    step: float
-    count: int
-
-    @property
-    def tail(self) -> float:
-        """Length of the last, shorter slice; 0 where the window is a whole number of slices."""
-        return round(self.end - self.start - self.step * self.count, 3)
-
-    @property
-    def slices(self) -> int:
-        """Number of slices, with the last shorter one."""
-        return self.count + (self.tail > 0)
 
 
 @dataclass(frozen=True)
@@ -140,6 +137,15 @@ class PrometheusSource:
             answers[key] = error if error is not None else future.result()
         return answers
 
+    def _all(self, tasks: Mapping[str, Callable[[], list[Series]]], deadline: float) -> dict[str, list[Series]]:
+        """Run queries as `run`, and raise the first error."""
+        found: dict[str, list[Series]] = {}
+        for key, answer in self.run(tasks, deadline).items():
+            if isinstance(answer, SourceError):
+                raise answer
+            found[key] = answer
+        return found
+
     @property
     def api(self) -> PrometheusApi:
         """The client that queries go through."""
@@ -176,22 +182,25 @@ class PrometheusSource:
     def _first_sample(self, selection: Selection, deadline: float) -> float | None:
         """Find the first sample of the canary in its present run, one second early so that it counts from 0."""
         query = in_arms(selection.profile.presence, selection, (selection.canary,))
-        present = self._api.range(
-            f"count(last_over_time({query}[{duration(PRESENCE_STEP)}]))",
-            selection.at - math.floor(self._lookback / PRESENCE_STEP) * PRESENCE_STEP,
-            selection.at,
-            PRESENCE_STEP,
+        # Multiples of the step, and `at` itself: so that a later look searches at the same moments.
+        last = math.floor(selection.at / PRESENCE_STEP) * PRESENCE_STEP
+        seen = f"count(last_over_time({query}[{duration(PRESENCE_STEP)}]))"
+        begin = last - math.floor(self._lookback / PRESENCE_STEP) * PRESENCE_STEP
+        answers = self._all(
+            {
+                "range": lambda: self._api.range(seen, begin, last, PRESENCE_STEP, deadline),
+                "at": lambda: self._api.instant(seen, selection.at, deadline),
+            },
             deadline,
         )
-        if not present or not len(present[0].times):
+        times = np.unique(np.concatenate([np.empty(0), *(one.times for name in answers for one in answers[name])]))
+        if not len(times):
             return None
-        times = present[0].times
         gaps = np.flatnonzero(np.diff(times) > LONGEST_GAP)
         first = float(times[gaps[-1] + 1] if len(gaps) else times[0])
-        found = self._api.instant(
-            f"min(min_over_time(timestamp({query})[{duration(PRESENCE_STEP)}:1s]))", first, deadline
-        )
-        moment = float(found[0].values[0]) if found else first - PRESENCE_STEP
+        exactly = f"min(min_over_time(timestamp({query})[{duration(PRESENCE_STEP)}:1s]))"
+        found = self._all({"first": lambda: self._api.instant(exactly, first, deadline)}, deadline)["first"]
+        moment = float(found[0].values[0]) if found and len(found[0].values) else first - PRESENCE_STEP
         return math.floor(moment) - 1.0
 
     def _look_for_metrics(self, selection: Selection, start: float, deadline: float) -> Scouted:
@@ -200,22 +209,21 @@ class PrometheusSource:
         kinds = sorted(set(selection.checks.values()))
         ways = {f"{kind}/{place}": way for kind in kinds for place, way in enumerate(profile.ways(kind))}
 
-        def task(way: Way) -> Callable[[], list[Series]]:
-            series = in_arms(main_selector(way), selection, selection.arms)
+        def task(selector: Selector) -> Callable[[], list[Series]]:
+            series = in_arms(selector, selection, selection.arms)
             query = f"count by ({profile.arm_label}) (last_over_time({series}[{length}]))"
             return lambda: self._api.instant(query, selection.at, deadline)
 
-        answers = self.run({key: task(way) for key, way in ways.items()}, deadline)
+        wanted = {one for way in ways.values() for one in (main_selector(way), traffic_selector(way))}
+        answers = self._all({str(one): task(one) for one in wanted}, deadline)
         series: dict[Way, int] = {}
         chosen: dict[Kind, tuple[Way | None, frozenset[str]]] = {}
         for kind in kinds:
             chosen[kind] = (next(iter(profile.ways(kind)), None), frozenset())
         for key, way in ways.items():
-            answer = answers[key]
-            if isinstance(answer, SourceError):
-                raise answer
-            arms = frozenset(one.labels.get(profile.arm_label, "") for one in answer)
-            series[way] = int(sum(one.values[0] for one in answer if len(one.values)))
+            main, traffic = answers[str(main_selector(way))], answers[str(traffic_selector(way))]
+            arms = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
+            series[way] = int(sum(one.values[0] for one in main if len(one.values)))
             kind = Kind(key.split("/")[0])
             better = selection.canary in arms and selection.canary not in chosen[kind][1]
             if better or (arms and not chosen[kind][1]):
@@ -233,7 +241,12 @@ class _VerdictReader:
         self._source, self._selection, self._scouted = source, selection, scouted
         self._start, self._deadline = start, deadline
         self._tasks: dict[str, Callable[[], list[Series]]] = {}
-        self.queries: tuple[str, ...] = ()
+        self._asked: set[str] = set()
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """What was asked, each once."""
+        return tuple(sorted(self._asked))
 
     def read(self) -> dict[Kind, Reading[Counts] | Gap]:
         """Read every kind of check that was asked for."""
@@ -251,18 +264,16 @@ class _VerdictReader:
                 exact[kind] = way
         timeline = self._fit(exact, added_up)
         coarse = _timeline(self._start, self._selection.at, FEWEST_SLICES)
-        for selector in _all_selectors(exact):
-            self._plan_exact(selector, timeline)
+        metrics = self._plan_exact(exact, timeline)
         for way in added_up.values():
             for selector in selectors(way):
                 self._plan_added_up(selector, way, coarse)
         for native_way in native.values():
             self._plan_native(native_way, timeline)
-        self._plan_process_start(timeline)
         answers = self._source.run(self._tasks, self._deadline)
-        self.queries = tuple(sorted({key.split(" ", 1)[1] for key in self._tasks}))
 
-        found |= self._assemble_exact(exact, timeline, answers)
+        if exact:
+            found |= self._assemble_exact(exact, metrics, timeline, answers)
         for kind, way in added_up.items():
             found[kind] = self._assemble_added_up(way, coarse, answers)
         for kind, native_way in native.items():
@@ -275,116 +286,195 @@ class _VerdictReader:
         while True:
             timeline = _timeline(self._start, self._selection.at, most_slices)
             series = {kind: self._scouted.series[way] for kind, way in exact.items()}
-            if sum(series.values()) * (2 * timeline.count + 3) <= self._source.most_values or not series:
+            if sum(series.values()) * (timeline.count + 2) <= self._source.most_values or not series:
                 return timeline
             if timeline.count > FEWEST_SLICES:
                 most_slices = timeline.count // 2
                 continue
             largest = max(series, key=lambda kind: series[kind])
             added_up[largest] = exact.pop(largest)
+            most_slices = MOST_SLICES
 
     def _plan(self, key: str, query: str, *, at: float) -> None:
-        self._tasks[f"{key} {query}"] = lambda: self._source.api.instant(query, at, self._deadline)
+        self._asked.add(query)
+        self._tasks[key] = lambda: self._source.api.instant(query, at, self._deadline)
 
-    def _plan_range(self, key: str, query: str, timeline: Timeline) -> None:
-        first, last = timeline.start + timeline.step, timeline.start + timeline.step * timeline.count
-        self._tasks[f"{key} {query}"] = lambda: self._source.api.range(
-            query, first, last, timeline.step, self._deadline
-        )
+    def _plan_range(self, key: str, query: str, timeline: Timeline, *, first: int = 1) -> None:
+        """Plan a query for the ends of the slices, from that of slice number `first` on; 0 is the start."""
+        begin, end = timeline.start + timeline.step * first, timeline.start + timeline.step * timeline.count
+        self._asked.add(query)
+        self._tasks[key] = lambda: self._source.api.range(query, begin, end, timeline.step, self._deadline)
 
-    def _plan_exact(self, selector: Selector, timeline: Timeline) -> None:
-        series = in_arms(selector, self._selection, self._selection.arms)
-        offset = duration(timeline.end - timeline.start)
-        parts = [_tagged("base", f"last_over_time({series}[{duration(LOOK_BACK)}] offset {offset})")]
-        if timeline.tail > 0:
-            parts += [
-                _tagged("last", f"last_over_time({series}[{duration(timeline.tail)}])"),
-                _tagged("peak", f"max_over_time({series}[{duration(timeline.tail)}])"),
-            ]
-        parts.append(_tagged("live", series))
-        self._plan(f"ends|{selector}", " or ".join(parts), at=timeline.end)
-        if timeline.count:
-            step = duration(timeline.step)
-            parts = [
-                _tagged("last", f"last_over_time({series}[{step}])"),
-                _tagged("peak", f"max_over_time({series}[{step}])"),
-            ]
-            self._plan_range(f"grid|{selector}", " or ".join(parts), timeline)
-
-    def _plan_process_start(self, timeline: Timeline) -> None:
+    def _plan_exact(self, ways: Mapping[Kind, Way], timeline: Timeline) -> list[Selector]:
+        """Plan the queries that follow each series; tell the metrics that they read, each with its matchers."""
+        wanted = [one for way in ways.values() for one in selectors(way)]
         gauge = self._selection.profile.process_start
-        if gauge is None:
-            return
-        series, length = in_arms(gauge, self._selection, self._selection.arms), timeline.end - timeline.start
-        parts = [
-            _tagged("first", f"min_over_time({series}[{duration(length)}])"),
-            _tagged("base", f"last_over_time({series}[{duration(LOOK_BACK)}] offset {duration(length)})"),
-        ]
-        self._plan("process|", " or ".join(parts), at=timeline.end)
+        if not wanted:
+            return []
+        metrics = one_a_metric([*wanted, *([gauge] if gauge else [])])
+        step = duration(timeline.step)
+        for number, group in enumerate(in_groups(metrics)):
+            query = f"last_over_time({self._in_arms(group)}[{step}])"
+            self._plan_range(f"grid {number}", query, timeline, first=0)
+        self._plan("ends", self._ends(metrics, timeline), at=timeline.end)
+        return metrics
+
+    def _ends(self, metrics: list[Selector], timeline: Timeline) -> str:
+        """Write what the grid does not show: the tail, what was there longer ago, and which counters were reset."""
+        window = timeline.end - timeline.start
+        ago, step, tail = duration(window), duration(timeline.step), duration(timeline.tail)
+        parts = [_tagged("resets", f"({self._resets(metrics, window + LOOK_BACK)})")]
+        for number, metric in enumerate(metrics):
+            series = self._in_arms(metric)
+            if timeline.step < LOOK_BACK:
+                long_ago = f"last_over_time({series}[{duration(LOOK_BACK)}] offset {ago})"
+                recently = f"last_over_time({series}[{step}] offset {ago})"
+                parts.append(_tagged(f"base {number}", f"{long_ago} unless {recently}"))
+            if timeline.tail > 0:
+                parts.append(_tagged(f"tail {number}", f"last_over_time({series}[{tail}])"))
+        return " or ".join(parts)
+
+    def _resets(self, metrics: list[Selector], seconds: float) -> str:
+        """Write which targets had a counter that was reset in the last seconds; of a histogram, its count tells."""
+        counts = dict.fromkeys(
+            Selector(family_of(one.metric) + "_count" if is_part(one.metric) else one.metric, one.matchers)
+            for one in metrics
+            if one.metric != self._gauge_metric
+        )
+        look = duration(seconds)
+        found = [f"resets({self._in_arms(one)}[{look}]) > 0" for one in counts]
+        found += [f"changes({self._in_arms(one)}[{look}]) > 0" for one in metrics if one.metric == self._gauge_metric]
+        return " or ".join(f"count by ({', '.join(TARGET_LABELS)}) ({one})" for one in found)
+
+    @property
+    def _gauge_metric(self) -> str | None:
+        gauge = self._selection.profile.process_start
+        return gauge.metric if gauge else None
+
+    def _in_arms(self, selector: Selector) -> str:
+        return in_arms(selector, self._selection, self._selection.arms)
 
     def _plan_added_up(self, selector: Selector, way: Way, timeline: Timeline) -> None:
         """Follow each series on the server, and send sums: as exact, but blind to a restart hidden in a slice."""
-        series = in_arms(selector, self._selection, self._selection.arms)
         labels = [self._selection.profile.arm_label, "le"]
         if isinstance(way, ClassCounter):
             labels[1] = way.by
-        step = duration(timeline.step)
-        last = f"last_over_time({series}[{step}])"
-        before = f"last_over_time({series}[{duration(timeline.step + LOOK_BACK)}] offset {step})"
-        lost = f"clamp_min(max_over_time({series}[{step}]) - {before}, 0)"
-        query = (
-            f"sum by ({', '.join(labels)}) "
-            f"((({last} - {before}) >= 0) or ({lost} + {last}) or ({last} unless {before}))"
-        )
-        self._plan_range(f"sum|{selector}", query, timeline)
+        by = f"sum by ({', '.join(labels)})"
+        if timeline.count:
+            self._plan_range(f"sum {selector}", f"{by} ({self._growth_of(selector, timeline.step)})", timeline)
+        if timeline.tail > 0:
+            self._plan(f"rest {selector}", f"{by} ({self._growth_of(selector, timeline.tail)})", at=timeline.end)
+
+    def _growth_of(self, selector: Selector, seconds: float) -> str:
+        """Write how much each series grew in a slice: its difference, or since its restart, or since its birth."""
+        series, slice_ = self._in_arms(selector), duration(seconds)
+        back = f"[{duration(seconds + LOOK_BACK)}] offset {slice_}"
+        last, peak = f"last_over_time({series}[{slice_}])", f"max_over_time({series}[{slice_}])"
+        before = f"last_over_time({series}{back})"
+        grown = f"((({last} - {before}) >= 0) unless {peak} > {last})"
+        lost = f"clamp_min({peak} - {before}, 0) * ({peak} > bool {last})"
+        if may_fall(selector.metric):
+            grown, lost = f"({last} - {before})", f"0 * {before}"
+        newborn = f"(({last} unless {before}) and on ({', '.join(TARGET_LABELS)}) ({self._known(before, back)}))"
+        if self._since_start:
+            canary = in_arms(selector, self._selection, (self._selection.canary,))
+            newborn = f"(last_over_time({canary}[{slice_}]) unless {before}) or {newborn}"
+        return f"{grown} or ({lost} + {last}) or {newborn}"
+
+    def _known(self, before: str, back: str) -> str:
+        """Write the series of targets whose new counters began at 0: known before, or a new process."""
+        gauge = self._selection.profile.process_start
+        if gauge is None:
+            return before
+        process = self._in_arms(gauge)
+        return f"{before} or last_over_time({process}{back}) or {process} >= {self._start:.3f}"
+
+    @property
+    def _since_start(self) -> bool:
+        """Whether the window begins with the canary's first sample, so that all its targets are new."""
+        return self._selection.start is None and self._selection.window_seconds is None
 
     def _plan_native(self, way: LatencyHistogram, timeline: Timeline) -> None:
-        series = in_arms(main_selector(way), self._selection, self._selection.arms)
-        offset = duration(timeline.end - timeline.start)
-        self._plan(
-            f"base|{series}", f"last_over_time({series}[{duration(LOOK_BACK)}] offset {offset})", at=timeline.end
-        )
-        if timeline.count:
-            self._plan_range(f"grid|{series}", f"last_over_time({series}[{duration(timeline.step)}])", timeline)
-        if timeline.tail > 0:
-            self._plan(f"tail|{series}", f"last_over_time({series}[{duration(timeline.tail)}])", at=timeline.end)
+        """Plan to read every histogram, or only those at the ends of the slices where that would be too much.
 
-    def _answer(self, key: str, answers: Mapping[str, Answer]) -> list[Series]:
-        """Find the answer to a planned query, empty where none was planned; raises its SourceError."""
-        for name, answer in answers.items():
-            if name.startswith(f"{key} "):
+        Nothing is wrapped in a function here: Prometheus 2 answers 0 for last_over_time of native histograms.
+        """
+        series = self._in_arms(main_selector(way))
+        length = timeline.end - timeline.start + LOOK_BACK
+        if self._scouted.series[way] * length / FINEST * NATIVE_BUCKETS <= self._source.most_values:
+            self._plan_raw("native", f"{series}[{duration(length)}]", timeline.end)
+        else:
+            self._plan_range(f"native grid {series}", series, timeline, first=0)
+            self._plan(f"native end {series}", series, at=timeline.end)
+        gauge = self._selection.profile.process_start
+        if gauge is not None:
+            first = f"min_over_time({self._in_arms(gauge)}[{duration(timeline.end - timeline.start)}])"
+            self._plan("process", first, at=timeline.end)
+
+    def _answers(self, kind: str, answers: Mapping[str, Answer]) -> list[Series]:
+        """Join the answers to the planned queries of a kind, empty where none was planned; raises their SourceError."""
+        found: list[Series] = []
+        for key, answer in answers.items():
+            if key == kind or key.startswith(f"{kind} "):
                 if isinstance(answer, SourceError):
                     raise answer
-                return answer
-        return []
+                found += answer
+        return found
 
     def _assemble_exact(
-        self, ways: Mapping[Kind, Way], timeline: Timeline, answers: Mapping[str, Answer]
+        self, ways: Mapping[Kind, Way], metrics: list[Selector], timeline: Timeline, answers: Mapping[str, Answer]
     ) -> dict[Kind, Reading[Counts] | Gap]:
-        found: dict[Kind, Reading[Counts] | Gap] = {}
-        readable: dict[Kind, Way] = {}
-        samples = _Samples(self._selection, timeline)
+        selection = self._selection
+        samples = Samples(
+            timeline,
+            arm_label=selection.profile.arm_label,
+            process_start=self._gauge_metric,
+            look_back=LOOK_BACK,
+            new_arms=frozenset([selection.canary] if self._since_start else []),
+        )
         try:
-            samples.add_processes(self._answer("process|", answers))
+            samples.add(self._answers("grid", answers))
+            samples.add_ends(self._answers("ends", answers))
+            restarted = samples.settle()
+            notes = self._look_closer(restarted, samples, metrics, timeline) if restarted else ()
         except SourceError as error:
             return dict.fromkeys(ways, gap_of(error))
-        for kind, way in ways.items():
-            try:
-                parts = {
-                    one: self._answer(f"ends|{one}", answers) + self._answer(f"grid|{one}", answers)
-                    for one in selectors(way)
-                }
-            except SourceError as error:
-                found[kind] = gap_of(error)
-                continue
-            readable[kind] = way
-            for selector, series in parts.items():
-                samples.add(selector, series)
-        table = samples.growth()
-        for kind, way in readable.items():
-            reading = assemble(way, table, self._selection, timeline.slices)
-            found[kind] = _with(reading, timeline, ())
-        return found
+        wanted = {one: self._filled(one) for way in ways.values() for one in selectors(way)}
+        table = samples.growth(wanted)
+        return {
+            kind: _with(assemble(way, table, selection, timeline.slices), timeline, notes) for kind, way in ways.items()
+        }
+
+    def _filled(self, selector: Selector) -> Selector:
+        return Selector(selector.metric, fill(selector.matchers, self._selection.service, self._selection.namespace))
+
+    def _look_closer(
+        self, restarted: frozenset[Target], samples: Samples, metrics: list[Selector], timeline: Timeline
+    ) -> tuple[str, ...]:
+        """Read every sample around restarts, if those are not too many; raises SourceError."""
+        limited = [Selector(one.metric, (*one.matchers, *matchers_of(restarted))) for one in metrics]
+        query = self._resets(limited, timeline.step + OVERLAP)
+        ends = Timeline(timeline.start, timeline.end + timeline.step - timeline.tail, timeline.step, timeline.slices)
+        self._tasks.clear()
+        self._plan_range("resets", query, ends if timeline.tail > 0 else timeline, first=0)
+        samples.suspect(self._answers("resets", self._source.run(self._tasks, self._deadline)))
+        span = samples.span()
+        if span is None:
+            return ()
+        moments = [timeline.start, *timeline.ends_of_slices().tolist()]
+        begin = moments[span[0]] if span[0] else timeline.start - max(LOOK_BACK, timeline.step)
+        end = moments[span[1] + 1]
+        if samples.series_of(restarted) * (end - begin) / FINEST > self._source.most_values:
+            return ("processes restarted too often to look at every sample: what they counted just before is lost",)
+        self._tasks.clear()
+        for group in in_groups(limited):
+            self._plan_raw("raw", f"{self._in_arms(group)}[{duration(end - begin)}]", end)
+        samples.zoom(span, self._answers("raw", self._source.run(self._tasks, self._deadline)))
+        return ()
+
+    def _plan_raw(self, key: str, query: str, at: float) -> None:
+        self._asked.add(query)
+        self._tasks[f"{key} {query}"] = lambda: self._source.api.raw(query, at, self._deadline)
 
     def _assemble_added_up(self, way: Way, timeline: Timeline, answers: Mapping[str, Answer]) -> Reading[Counts] | Gap:
         label = self._selection.profile.arm_label
@@ -395,121 +485,29 @@ class _VerdictReader:
                     Grown(
                         arm=one.labels.get(label, ""),
                         labels={name: value for name, value in one.labels.items() if name != label},
-                        growth=_placed(one, timeline, timeline.count),
+                        growth=_placed(one, timeline),
                     )
-                    for one in self._answer(f"sum|{selector}", answers)
+                    for kind in ("sum", "rest")
+                    for one in self._answers(f"{kind} {selector}", answers)
                 ]
         except SourceError as error:
             return gap_of(error)
         note = f"{self._scouted.series[way]:,} series are too many to follow one by one: the source added them up"
-        return _with(assemble(way, table, self._selection, timeline.count), timeline, (note,))
+        return _with(assemble(way, table, self._selection, timeline.slices), timeline, (note,))
 
     def _assemble_native(self, way: LatencyHistogram, answers: Mapping[str, Answer]) -> Reading[Counts] | Gap:
-        series = in_arms(main_selector(way), self._selection, self._selection.arms)
+        label = self._selection.profile.arm_label
         try:
-            base = self._answer(f"base|{series}", answers)
-            later = self._answer(f"grid|{series}", answers) + self._answer(f"tail|{series}", answers)
-            grown = growth(base, later, self._selection.profile.arm_label)
+            processes = self._answers("process", answers)
+            young = {target_of(one.labels) for one in processes if (one.values >= self._start).all()}
+
+            def is_new(labels: Mapping[str, str]) -> bool:
+                return (self._since_start and labels.get(label) == self._selection.canary) or target_of(labels) in young
+
+            grown = growth(self._answers("native", answers), self._start, label, is_new)
         except SourceError as error:
             return gap_of(error)
         return native_histograms(grown, self._selection, way.unit.seconds)
-
-
-class _Samples:
-    """The samples of many series on the slices of a window, by selector."""
-
-    def __init__(self, selection: Selection, timeline: Timeline) -> None:
-        self._selection, self._timeline = selection, timeline
-        self._rows: dict[tuple[Selector, frozenset[tuple[str, str]]], int] = {}
-        self._labels: list[tuple[Selector, dict[str, str]]] = []
-        self._values: list[dict[str, Floats]] = []
-        self._process_first: dict[tuple[str, ...], float] = {}
-        self._process_before: set[tuple[str, ...]] = set()
-
-    def add_processes(self, answer: list[Series]) -> None:
-        """Take in when the processes behind the targets started, and which were scraped before the window."""
-        for one in answer:
-            target = _target(one.labels)
-            if one.labels.get(STAT) == "base":
-                self._process_before.add(target)
-            elif len(one.values):
-                self._process_first[target] = float(one.values[0])
-
-    def add(self, selector: Selector, answer: list[Series]) -> None:
-        """Take in the samples of one selector, from both of its queries; twice the same changes nothing."""
-        for one in answer:
-            labels = {name: value for name, value in one.labels.items() if name not in (STAT, "__name__")}
-            key = (selector, frozenset(labels.items()))
-            if key not in self._rows:
-                self._rows[key] = len(self._labels)
-                self._labels.append((selector, labels))
-                blank = np.full(self._timeline.slices, np.nan)
-                self._values.append(
-                    {"last": blank, "peak": blank.copy(), "base": np.array([np.nan]), "live": blank[:0]}
-                )
-            values = self._values[self._rows[key]]
-            match one.labels.get(STAT):
-                case "last" | "peak" as stat:
-                    places = np.rint((one.times - self._timeline.start) / self._timeline.step).astype(int) - 1
-                    at_end = one.times >= self._timeline.end - 5e-4
-                    values[stat][np.where(at_end, self._timeline.slices - 1, places)] = one.values
-                case "base":
-                    values["base"] = one.values
-                case "live":
-                    values["live"] = one.values
-                case _:
-                    raise BadResponse(f"it answered with a series without the label {STAT}")
-
-    def growth(self) -> dict[Selector, list[Grown]]:
-        """Tell how much each series grew in each slice, by selector; selectors without series are empty."""
-        table: dict[Selector, list[Grown]] = _Missing()
-        if not self._labels:
-            return table
-        target_of: dict[tuple[str, ...], int] = {}
-        process_of: dict[tuple[tuple[str, ...], str], int] = {}
-        targets, processes = [], []
-        for selector, labels in self._labels:
-            target = _target(labels)
-            targets.append(target_of.setdefault(target, len(target_of)))
-            processes.append(process_of.setdefault((target, _family(selector)), len(process_of)))
-        base = np.array([values["base"][0] for values in self._values])
-        target_numbers = np.array(targets)
-        grid = Grid(
-            base=base,
-            last=np.stack([values["last"] for values in self._values]),
-            peak=np.stack([values["peak"] for values in self._values]),
-            live=np.array([len(values["live"]) > 0 for values in self._values]),
-            process=np.array(processes),
-            target=target_numbers,
-        )
-        before = np.array([target in self._process_before for target in target_of])
-        np.logical_or.at(before, target_numbers, ~np.isnan(base))
-        arms = {_target(labels): labels.get(self._selection.profile.arm_label) for _, labels in self._labels}
-        new = np.array([self._begins_at_zero(target, arms[target]) for target in target_of])
-        grown = increments(grid, scraped_before=before, begins_at_zero=new)
-        for (selector, labels), growth_ in zip(self._labels, grown, strict=True):
-            arm = labels.get(self._selection.profile.arm_label, "")
-            table.setdefault(selector, []).append(Grown(arm=arm, labels=labels, growth=growth_))
-        return table
-
-    def _begins_at_zero(self, target: tuple[str, ...], arm: str | None) -> bool:
-        """Whether a target first scraped inside the window is a new process.
-
-        The canary's are: the window begins with its first sample. A baseline pod is when it says so itself;
-        otherwise it may be an old one that was not scraped for a while, whose whole past must not count.
-        """
-        since_start = self._selection.start is None and self._selection.window_seconds is None
-        if arm == self._selection.canary and since_start:
-            return True
-        started = self._process_first.get(target)
-        return started is not None and started >= self._timeline.start
-
-
-class _Missing(dict[Selector, list[Grown]]):
-    """A table in which a selector without series is an empty list."""
-
-    def __missing__(self, key: Selector) -> list[Grown]:
-        return []
 
 
 def gap_of(error: SourceError) -> Gap:
@@ -540,31 +538,14 @@ def _timeline(start: float, end: float, most_slices: int) -> Timeline:
     return Timeline(start=start, end=end, step=step, count=math.floor((end - start) / step + 1e-9))
 
 
-def _tagged(stat: str, expression: str) -> str:
-    return f'label_replace({expression}, "{STAT}", "{stat}", "", "")'
+def _tagged(tag: str, expression: str) -> str:
+    """Add a label that tells expressions apart, because `or` does not look at the metric's name."""
+    return f'label_replace({expression}, "{STAT}", "{tag}", "", "")'
 
 
-def _all_selectors(ways: Mapping[Kind, Way]) -> list[Selector]:
-    return list(dict.fromkeys(one for way in ways.values() for one in selectors(way)))
-
-
-def _target(labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Name the scrape target of a series by the labels that Prometheus gives to targets."""
-    for names in (("job", "instance"), ("namespace", "pod")):
-        if labels.get(names[1]):
-            return tuple(labels.get(name, "") for name in names)
-    return tuple(f"{name}={value}" for name, value in sorted(labels.items()) if name != "le")
-
-
-def _family(selector: Selector) -> str:
-    """Name what restarts together: the metrics of one histogram, or of one counter."""
-    return selector.metric.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count")
-
-
-def _placed(series: Series, timeline: Timeline, slices: int) -> Floats:
-    growth_ = np.zeros(slices)
-    places = np.rint((series.times - timeline.start) / timeline.step).astype(int) - 1
-    growth_[places] = series.values
+def _placed(series: Series, timeline: Timeline) -> Floats:
+    growth_ = np.zeros(timeline.slices)
+    growth_[timeline.places(series.times) - 1] = series.values
     return growth_
 
 

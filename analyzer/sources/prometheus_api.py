@@ -2,8 +2,10 @@
 
 import math
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +93,20 @@ class PrometheusApi:
         SourceError : no answer in time, one that cannot be used, or one that says that it is not complete
         """
         result = self._get("query", {"query": query, "time": f"{at:.3f}"}, "vector", deadline)
-        return [
-            _series(
-                one["metric"],
-                [one["value"]] if "value" in one else [],
-                [one["histogram"]] if "histogram" in one else [],
-            )
-            for one in result
-        ]
+        return _series(
+            [one["metric"] for one in result],
+            [[one["value"]] if "value" in one else [] for one in result],
+            [[one["histogram"]] if "histogram" in one else [] for one in result],
+        )
 
     def range(self, query: str, start: float, end: float, step: float, deadline: float) -> list[Series]:
         """Evaluate a query from start to end inclusive, every `step` seconds; raises as `instant`."""
         parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        result = self._get("query_range", parameters, "matrix", deadline)
-        return [_series(one["metric"], one.get("values", []), one.get("histograms", [])) for one in result]
+        return _matrix(self._get("query_range", parameters, "matrix", deadline))
+
+    def raw(self, query: str, at: float, deadline: float) -> list[Series]:
+        """Evaluate a query for a range of samples, such as ``metric[5m]``, at one moment; raises as `instant`."""
+        return _matrix(self._get("query", {"query": query, "time": f"{at:.3f}"}, "matrix", deadline))
 
     def _get(self, endpoint: str, parameters: dict[str, str], kind: str, deadline: float) -> list[dict[str, Any]]:
         """Ask, again after short pauses where that may help, and take the result out of its envelope."""
@@ -141,7 +143,6 @@ class PrometheusApi:
                 data=form if by_post else None,
                 params=None if by_post else form,
                 headers=self._authorization(),
-                auth=self._basic(),
                 verify=str(self._connection.ca_file) if self._connection.ca_file else True,
                 cert=self._certificate(),
                 timeout=left,
@@ -151,19 +152,20 @@ class PrometheusApi:
                 return response.status_code, response.headers.get("Location", ""), read_body(response, ends)
         except (requests.Timeout, ReadTimeoutError) as error:
             raise timed_out(left) from error
-        except (requests.RequestException, HTTPError) as error:
+        except (OSError, HTTPError) as error:  # OSError: also of requests, and of a certificate that is not there
             raise SourceUnavailable(f"no answer: {brief(error)}") from error
 
     def _authorization(self) -> dict[str, str]:
-        if not self._connection.token_file:
-            return {}
-        return {"Authorization": f"Bearer {_secret(self._connection.token_file)}"}
-
-    def _basic(self) -> tuple[str, str] | None:
-        if not self._connection.username:
-            return None
-        password = _secret(self._connection.password_file) if self._connection.password_file else ""
-        return self._connection.username, password
+        if self._connection.token_file:
+            token = _secret(self._connection.token_file)
+            if not token.isascii():
+                raise SourceUnavailable(f"the token in {self._connection.token_file} has other than ASCII characters")
+            return {"Authorization": f"Bearer {token}"}
+        if self._connection.username:
+            password = _secret(self._connection.password_file) if self._connection.password_file else ""
+            pair = b64encode(f"{self._connection.username}:{password}".encode()).decode()
+            return {"Authorization": f"Basic {pair}"}
+        return {}
 
     def _certificate(self) -> tuple[str, str] | str | None:
         if not self._connection.cert_file:
@@ -196,25 +198,54 @@ def _unwrap(status: int, location: str, body: bytes, kind: str) -> list[dict[str
     if not isinstance(data, dict) or data.get("resultType") != kind or not isinstance(data.get("result"), list):
         raise BadResponse(f"it answered with something else than a {kind}")
     result: list[dict[str, Any]] = data["result"]
-    if any(not isinstance(one, dict) or not isinstance(one.get("metric"), dict) for one in result):
+    if not all(map(_labelled, result)):
         raise BadResponse("it answered with a series that has no labels")
     return result
 
 
-def _series(labels: dict[str, str], pairs: Any, histograms: Any) -> Series:
+def _labelled(one: Any) -> bool:
     try:
-        return Series(
-            labels=labels,
-            times=np.array([float(pair[0]) for pair in pairs]),
-            values=np.array([float(pair[1]) for pair in pairs]),
-            histograms=tuple((float(moment), dict(histogram)) for moment, histogram in histograms),
-        )
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise BadResponse(f"it answered with something else than samples: {error}") from error
+        "".join(one["metric"].values())
+    except (TypeError, KeyError, AttributeError):
+        return False
+    return True
+
+
+def _matrix(result: list[dict[str, Any]]) -> list[Series]:
+    return _series(
+        [one["metric"] for one in result],
+        [one.get("values", []) for one in result],
+        [one.get("histograms", []) for one in result],
+    )
+
+
+def _series(labels: list[dict[str, str]], samples: list[Any], histograms: list[Any]) -> list[Series]:
+    """Turn text into numbers, of all series at once because that is quicker."""
+    try:
+        pairs = list(chain.from_iterable(samples))
+        flat = list(chain.from_iterable(pairs))
+        if not ({*map(type, pairs), *map(type, samples)} <= {list} and set(map(len, pairs)) <= {2}):
+            flat = ["no pair of a time and a value", ""]
+        times, values = np.array(flat[::2], dtype=float), np.array(list(map(float, flat[1::2])))
+        natives = [tuple((float(moment), dict(one)) for moment, one in several) for several in histograms]
+    except (TypeError, ValueError) as error:
+        raise BadResponse(f"it answered with something else than samples: {str(error)[:100]}") from error
+    if not (np.isfinite(values).all() and np.isfinite(times).all()):
+        raise BadResponse("it answered with a value that is no finite number")
+    ends = list(accumulate(map(len, samples)))
+    return [
+        Series(name, times[begin:end], values[begin:end], native)
+        for name, native, begin, end in zip(labels, natives, [0, *ends], ends, strict=False)
+    ]
 
 
 def _secret(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SourceUnavailable(f"the credential file cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SourceUnavailable(f"the credential file {path} is not text in UTF-8") from error
+    if not text or not text.isprintable():
+        raise SourceUnavailable(f"the credential file {path} is empty, or is not one line of text")
+    return text

@@ -2,17 +2,28 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 
 from analyzer.errors import BadResponse
 from analyzer.model import Floats
-from analyzer.profile import Selector
+from analyzer.profile import Matcher, Selector, arms_matcher
 from analyzer.sources.assembly import Grown
-from analyzer.sources.counters import Grid, Track, counts_from_zero, followed, increments, last_known, restarts
+from analyzer.sources.counters import (
+    Flags,
+    Grid,
+    Places,
+    Track,
+    counts_from_zero,
+    followed,
+    increments,
+    last_known,
+    restarts,
+)
 from analyzer.sources.prometheus_api import Series
 
+STAT = "analyzer_stat"  # label that tells apart the values of one query
+TARGET_LABELS = ("job", "instance", "namespace", "pod")
 OFF_GRID = 2e-3  # seconds by which the time of an answer may differ from what was asked
 
 Target = tuple[str, ...]
@@ -39,18 +50,21 @@ class Timeline:
 
     def ends_of_slices(self) -> Floats:
         """Give the last moment of each slice; shape (slices,)."""
-        ends = self.start + self.step * np.arange(1, self.slices + 1)
-        return np.minimum(ends, self.end) if self.slices else ends
+        return np.asarray(np.minimum(self.start + self.step * np.arange(1, self.slices + 1), self.end))
 
+    def places(self, times: Floats) -> Places:
+        """Find the places of moments: 0 is the start, then come the ends of the slices.
 
-@dataclass(frozen=True)
-class Restarts:
-    """Where to look closer: the targets whose processes restarted, and the slices from `first` to `last`."""
-
-    targets: frozenset[Target]
-    first: int
-    last: int
-    series: int
+        Raises
+        ------
+        BadResponse : a moment that is none of these
+        """
+        places = np.rint((times - self.start) / self.step).astype(np.intp)
+        off = np.abs(times - self.start - places * self.step)
+        at_end = np.abs(times - self.end) < OFF_GRID
+        if (~at_end & ((off > OFF_GRID) | (places < 0) | (places > self.count))).any():
+            raise BadResponse("it answered with values for other times than those that were asked for")
+        return np.where(at_end, self.slices, places)
 
 
 class Samples:
@@ -62,12 +76,19 @@ class Samples:
     arm_label : which label tells the arms apart
     process_start : metric with the time at which a process started
     new_arms : arms of which every target began inside the window
+    look_back : for how many seconds before the window values were looked for
     """
 
     def __init__(
-        self, timeline: Timeline, *, arm_label: str, process_start: str | None, new_arms: frozenset[str]
+        self,
+        timeline: Timeline,
+        *,
+        arm_label: str,
+        process_start: str | None,
+        new_arms: frozenset[str],
+        look_back: float,
     ) -> None:
-        self._timeline, self._arm_label = timeline, arm_label
+        self._timeline, self._arm_label, self._look_back = timeline, arm_label, look_back
         self._process_start, self._new_arms = process_start, new_arms
         self._rows: dict[frozenset[tuple[str, str]], int] = {}
         self._labels: list[dict[str, str]] = []
@@ -76,24 +97,36 @@ class Samples:
         self._base: dict[int, float] = {}
         self._suspects: dict[Target, set[int]] = {}
         self._tracks: dict[int, tuple[Floats, Floats]] = {}
-        self._zoomed: Restarts | None = None
+        self._restarted: set[Target] = set()
+        self._zoomed: tuple[int, int] | None = None
 
     def add(self, answer: Iterable[Series]) -> None:
         """Take in values at the window's start and at the ends of slices."""
         self._chunks += [(self._row(one.labels), one.times, one.values) for one in answer]
 
-    def add_base(self, answer: Iterable[Series]) -> None:
-        """Take in last values from longer before the window."""
-        self._base.update({self._row(one.labels): float(one.values[-1]) for one in answer if len(one.values)})
+    def add_ends(self, answer: Iterable[Series]) -> None:
+        """Take in the values of the last slice, those from longer before the window, and which counters were reset."""
+        for one in answer:
+            labels = {name: value for name, value in one.labels.items() if name != STAT}
+            match one.labels.get(STAT, "").split(" ")[0]:
+                case "tail":
+                    self._chunks.append((self._row(labels), one.times, one.values))
+                case "base":
+                    self._base.update({self._row(labels): float(value) for value in one.values})
+                case "resets":
+                    self._restarted.add(target_of(labels))
+                case _:
+                    raise BadResponse(f"it answered with a series without the label {STAT}")
 
     def suspect(self, answer: Iterable[Series]) -> None:
         """Take in at the ends of which slices a target may have restarted."""
         for one in answer:
-            places = self._places(one.times)
-            self._suspects.setdefault(target_of(one.labels), set()).update((places[places > 0] - 1).tolist())
+            places = np.rint((one.times - self._timeline.start) / self._timeline.step).astype(np.intp)
+            slices = np.clip(places, 1, self._timeline.slices) - 1  # before the start: it matters to the base
+            self._suspects.setdefault(target_of(one.labels), set()).update(slices.tolist())
 
-    def settle(self) -> Restarts | None:
-        """Put the values in place, when all are taken in; tell which restarts need a closer look.
+    def settle(self) -> frozenset[Target]:
+        """Put the values in place, when all are taken in; tell which targets restarted.
 
         Raises
         ------
@@ -103,42 +136,52 @@ class Samples:
         self._values = np.full((len(self._labels), slices + 1), np.nan)
         if self._chunks:
             rows = np.repeat([row for row, _, _ in self._chunks], [len(times) for _, times, _ in self._chunks])
-            places = self._places(np.concatenate([times for _, times, _ in self._chunks]))
+            places = self._timeline.places(np.concatenate([times for _, times, _ in self._chunks]))
             self._values[rows, places] = np.concatenate([values for _, _, values in self._chunks])
+        young = self._young_processes()
         for row, value in self._base.items():
-            if np.isnan(self._values[row, 0]):
+            if np.isnan(self._values[row, 0]) and self._targets[row] not in young:
                 self._values[row, 0] = value
         self._find_falls()
-        affected = {target: places for target, places in self._suspects.items() if places}
-        if not affected:
-            return None
-        series = sum(target in affected for target in self._targets)
-        every = set().union(*affected.values())
-        return Restarts(frozenset(affected), first=min(every), last=max(every), series=series)
+        self._find_returned()
+        return frozenset(self._restarted | self._suspects.keys())
 
-    def zoom(self, closer: Restarts, answer: Iterable[Series]) -> None:
-        """Take in every sample of the targets that restarted, in the slices where they did."""
-        self._zoomed = closer
+    def span(self) -> tuple[int, int] | None:
+        """Tell the first and the last slice in which a process may have restarted; None: none did in the window."""
+        slices = set().union(*self._suspects.values())
+        return (min(slices), max(slices)) if slices else None
+
+    def series_of(self, targets: frozenset[Target]) -> int:
+        """Count the series of some targets."""
+        return sum(target in targets for target in self._targets)
+
+    def zoom(self, span: tuple[int, int], answer: Iterable[Series]) -> None:
+        """Take in every sample of the slices in which processes restarted; with the first, also those before it."""
+        self._zoomed = span
         for one in answer:
             row = self._rows.get(frozenset(one.labels.items()))
-            if row is not None and self._targets[row] in closer.targets:
+            if row is not None:
                 self._tracks[row] = (one.times, one.values)
 
-    def growth(self, selectors: Sequence[Selector]) -> dict[Selector, list[Grown]]:
-        """Tell how much each series grew in each slice, by selector; the selectors' fields are filled in."""
-        table: dict[Selector, list[Grown]] = {selector: [] for selector in selectors}
+    def growth(self, wanted: Mapping[Selector, Selector]) -> dict[Selector, list[Grown]]:
+        """Tell how much each series grew in each slice.
+
+        Parameters
+        ----------
+        wanted : selectors of the profile, and the same with the request's fields filled in
+        """
+        table: dict[Selector, list[Grown]] = {selector: [] for selector in wanted}
         if not self._labels:
             return table
-        grown = self._growth()
-        by_metric: dict[str, list[Selector]] = {}
-        for selector in selectors:
-            by_metric.setdefault(selector.metric, []).append(selector)
-        for labels, growth in zip(self._labels, grown, strict=True):
-            for selector in by_metric.get(labels.get("__name__", ""), []):
-                if all(matcher.matches(labels) for matcher in selector.matchers):
-                    arm = labels.get(self._arm_label, "")
-                    named = {name: value for name, value in labels.items() if name != "__name__"}
-                    table[selector].append(Grown(arm=arm, labels=named, growth=growth))
+        by_metric: dict[str, list[tuple[list[Grown], tuple[Matcher, ...]]]] = {}
+        for selector, filled in wanted.items():
+            by_metric.setdefault(selector.metric, []).append((table[selector], filled.matchers))
+        for labels, growth in zip(self._labels, self._growth(), strict=True):
+            named = dict(labels)
+            arm = named.get(self._arm_label, "")
+            for into, matchers in by_metric.get(named.pop("__name__", ""), []):
+                if all(matcher.matches(labels) for matcher in matchers):
+                    into.append(Grown(arm=arm, labels=named, growth=growth))
         return table
 
     def _growth(self) -> Floats:
@@ -149,51 +192,49 @@ class Samples:
         grid = Grid(
             base=self._values[:, 0],
             last=self._values[:, 1:],
-            may_fall=np.array([_may_fall(labels) for labels in self._labels]),
+            may_fall=np.array([may_fall(labels.get("__name__", "")) for labels in self._labels]),
             target=target,
         )
         new = self._new_targets(numbers)
         grown = increments(grid, scraped_before=before, begins_at_zero=new)
         if self._zoomed is not None:
             from_zero = counts_from_zero(grid, scraped_before=before, begins_at_zero=new)
-            for one in self._zoomed.targets:
+            for one in self._suspects:
                 self._follow(one, grown, from_zero)
         return grown
 
-    def _follow(self, target: Target, grown: Floats, from_zero: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> None:
+    def _follow(self, target: Target, grown: Floats, from_zero: Flags) -> None:
         """Replace the growth of a target that restarted by that from sample to sample."""
-        rows = [row for row, one in enumerate(self._targets) if one == target]
-        found = restarts(
-            [self._track(row, *self._tracks[row]) for row in rows if row in self._tracks and not self._is_gauge(row)],
-            next((self._track(row, *self._both(row)) for row in rows if self._is_gauge(row)), None),
-        )
-        for row in rows:
-            times, values = self._both(row)
-            if not len(times) or self._is_gauge(row):
+        tracks = {row: self._track(row) for row, one in enumerate(self._targets) if one == target}
+        gauge = next((tracks.pop(row) for row in list(tracks) if self._is_gauge(row)), None)
+        found = restarts(list(tracks.values()), gauge)
+        first = min((one.times[0] for one in tracks.values() if len(one.times)), default=0.0)
+        for row, track in tracks.items():
+            places = self._slice_of(track.times)
+            if not len(places):
                 continue
-            places = self._slice_of(times)
-            based = places[0] < 0
-            zero = not based and bool(from_zero[row, places[0]])
-            track = self._track(row, times, values)
-            growth = followed(track, found.get(track.family, np.empty(0)), from_zero=zero)
+            zero = bool(from_zero[row, places[0]]) or track.times[0] > first
+            growth = followed(track, found[track.family], from_zero=zero and places[0] >= 0)
             inside = places >= 0
             grown[row] = np.bincount(places[inside], growth[inside], minlength=self._timeline.slices)
 
-    def _both(self, row: int) -> tuple[Floats, Floats]:
-        """Put together the samples of the slices that were looked at closer and the values on the grid elsewhere."""
-        closer = self._zoomed
+    def _track(self, row: int) -> Track:
+        """Put together every sample of the slices that were looked at closer and the values on the grid elsewhere."""
         values = self._values[row]
         moments = np.concatenate([[self._timeline.start], self._timeline.ends_of_slices()])
         use = ~np.isnan(values)
         times, inner = self._tracks.get(row, (np.empty(0), np.empty(0)))
-        if closer is not None:
-            use[closer.first + 1 : closer.last + 2] = False
-            within = (times > moments[closer.first] + 1e-6) & (times <= moments[closer.last + 1] + 1e-6)
+        if self._zoomed is not None and self._targets[row] in self._suspects:
+            first, last = self._zoomed
+            use[first + (first > 0) : last + 2] = False
+            within = ((times > moments[first] + 1e-6) | (first == 0)) & (times <= moments[last + 1] + 1e-6)
             times, inner = times[within], inner[within]
-        order = np.argsort(np.concatenate([moments[use], times]), kind="stable")
-        return np.concatenate([moments[use], times])[order], np.concatenate([values[use], inner])[order]
+        times, inner = np.concatenate([moments[use], times]), np.concatenate([values[use], inner])
+        order = np.argsort(times, kind="stable")
+        name = self._labels[row].get("__name__", "")
+        return Track(family_of(name), times[order], inner[order], may_fall=may_fall(name))
 
-    def _slice_of(self, times: Floats) -> "np.ndarray[tuple[int, ...], np.dtype[np.intp]]":
+    def _slice_of(self, times: Floats) -> Places:
         """Find the slice of each moment; -1: not after the window's start."""
         moments = np.concatenate([[self._timeline.start], self._timeline.ends_of_slices()])
         return np.searchsorted(moments + 1e-6, times, side="left") - 1
@@ -205,14 +246,31 @@ class Samples:
         last = self._values[:, 1:]
         previous = last_known(self._values[:, 0], last)
         gauge = np.array([self._is_gauge(row) for row in range(len(self._labels))])
-        may_fall = np.array([_may_fall(labels) for labels in self._labels])
-        fell = (last < previous) & ~may_fall[:, np.newaxis] & ~gauge[:, np.newaxis]
+        sums = np.array([may_fall(labels.get("__name__", "")) for labels in self._labels])
+        fell = (last < previous) & ~sums[:, np.newaxis] & ~gauge[:, np.newaxis]
         changed = (last != previous) & ~np.isnan(last) & ~np.isnan(previous) & gauge[:, np.newaxis]
         for row, place in np.argwhere(fell | changed):
             known = np.flatnonzero(~np.isnan(self._values[row, : place + 1]))
             self._suspects.setdefault(self._targets[row], set()).update({int(place), max(0, int(known[-1]) - 1)})
 
-    def _new_targets(self, numbers: Mapping[Target, int]) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
+    def _find_returned(self) -> None:
+        """Look closer also at old targets that were not scraped before: what they had counted by then is not news."""
+        numbers = {target: number for number, target in enumerate(dict.fromkeys(self._targets))}
+        new = self._new_targets(numbers)
+        seen = np.zeros((len(numbers), self._timeline.slices + 1), dtype=bool)
+        rows = np.array([numbers[target] for target in self._targets], dtype=np.intp)
+        np.logical_or.at(seen, rows, ~np.isnan(self._values))
+        for target, number in numbers.items():
+            if seen[number].any() and not seen[number, 0] and not new[number]:
+                self._suspects.setdefault(target, set()).add(int(np.argmax(seen[number])) - 1)
+
+    def _young_processes(self) -> set[Target]:
+        """Find targets whose process began shortly before the window: an older value is of the one before it."""
+        gauges = [row for row in range(len(self._labels)) if self._is_gauge(row)]
+        oldest = self._timeline.start - self._look_back
+        return {self._targets[row] for row in gauges if self._values[row, 0] > oldest}
+
+    def _new_targets(self, numbers: Mapping[Target, int]) -> Flags:
         """Tell which targets, first scraped inside the window, are new processes.
 
         Those of a new arm are. Another is when it says so itself; otherwise it may be an old one that was not
@@ -223,13 +281,9 @@ class Samples:
             if labels.get(self._arm_label) in self._new_arms:
                 new[numbers[target]] = True
             elif self._is_gauge(row):
-                _, values = self._both(row)
-                new[numbers[target]] |= len(values) > 0 and bool(values.min() >= self._timeline.start)
+                started = self._track(row).values
+                new[numbers[target]] |= len(started) > 0 and bool(started.min() >= self._timeline.start)
         return new
-
-    def _track(self, row: int, times: Floats, values: Floats) -> Track:
-        labels = self._labels[row]
-        return Track(_family(labels.get("__name__", "")), times, values, may_fall=_may_fall(labels))
 
     def _is_gauge(self, row: int) -> bool:
         return self._process_start is not None and self._labels[row].get("__name__") == self._process_start
@@ -243,48 +297,61 @@ class Samples:
             self._targets.append(target_of(labels))
         return row
 
-    def _places(self, times: Floats) -> "np.ndarray[tuple[int, ...], np.dtype[np.intp]]":
-        """Find the places of moments on the grid: 0 is the window's start, then the ends of the slices."""
-        timeline = self._timeline
-        places = np.rint((times - timeline.start) / timeline.step).astype(np.intp)
-        off = np.abs(times - timeline.start - places * timeline.step)
-        at_end = np.abs(times - timeline.end) < OFF_GRID
-        if (~at_end & ((off > OFF_GRID) | (places < 0) | (places > timeline.count))).any():
-            raise BadResponse("it answered with values for other times than those that were asked for")
-        return np.where(at_end, timeline.slices, places)
-
 
 def target_of(labels: Mapping[str, str]) -> Target:
     """Name the scrape target of a series by the labels that Prometheus gives to targets."""
-    for names in (("job", "instance"), ("namespace", "pod")):
-        if labels.get(names[1]):
-            return tuple(labels.get(name, "") for name in names)
-    own = {"le", "__name__"}
+    for wider, name in (TARGET_LABELS[:2], TARGET_LABELS[2:]):
+        if labels.get(name):
+            return name, labels.get(wider, ""), labels[name]
+    own = {"le", "__name__", STAT}
     return tuple(f"{name}={value}" for name, value in sorted(labels.items()) if name not in own)
 
 
-def selectors_in_groups(selectors: Iterable[Selector]) -> list[Selector]:
-    """Put together selectors that one query can read: a superset, of which `Samples.growth` picks again.
+def matchers_of(targets: Iterable[Target]) -> tuple[Matcher, ...]:
+    """Write what selects some targets, where they have names; rather more of them than too few."""
+    by_label: dict[str, set[str]] = {}
+    for label, *_, name in targets:
+        by_label.setdefault(label, set()).add(name)
+    if len(by_label) != 1 or not by_label.keys() <= {"instance", "pod"}:
+        return ()
+    return tuple(arms_matcher(label, tuple(sorted(names))) for label, names in by_label.items())
 
-    Of several selectors of one metric only the matchers that all share remain; then metrics with the same
-    matchers become one selector.
-    """
-    shared: dict[str, list[Selector]] = {}
+
+def one_a_metric(selectors: Iterable[Selector]) -> list[Selector]:
+    """Keep one selector a metric, with the matchers that all share: a superset, of which `growth` picks again."""
+    by_metric: dict[str, list[Selector]] = {}
     for selector in selectors:
-        shared.setdefault(selector.metric, []).append(selector)
-    alike = {
-        metric: tuple(one for one in several[0].matchers if all(one in other.matchers for other in several))
-        for metric, several in shared.items()
-    }
-    grouped = groupby(sorted(alike, key=lambda metric: str(Selector("", alike[metric]))), key=alike.__getitem__)
-    return [Selector("|".join(sorted(metrics)), matchers) for matchers, metrics in grouped]
+        by_metric.setdefault(selector.metric, []).append(selector)
+    return [
+        Selector(metric, tuple(one for one in several[0].matchers if all(one in other.matchers for other in several)))
+        for metric, several in by_metric.items()
+    ]
 
 
-def _may_fall(labels: Mapping[str, str]) -> bool:
-    """Whether a series is the sum of a histogram, whose values may be negative."""
-    return labels.get("__name__", "").endswith("_sum")
+def in_groups(selectors: Iterable[Selector]) -> list[Selector]:
+    """Put together the metrics that have the same matchers, for one query."""
+    groups: dict[tuple[Matcher, ...], list[str]] = {}
+    for selector in selectors:
+        groups.setdefault(selector.matchers, []).append(selector.metric)
+    return [_together(metrics, matchers) for matchers, metrics in groups.items()]
 
 
-def _family(metric: str) -> str:
+def _together(metrics: Sequence[str], matchers: tuple[Matcher, ...]) -> Selector:
+    if len(metrics) == 1:
+        return Selector(metrics[0], matchers)
+    return Selector("", (Matcher("__name__", "=~", "|".join(metrics)), *matchers))
+
+
+def may_fall(metric: str) -> bool:
+    """Whether a metric is the sum of a histogram, whose values may be negative: it falls without a restart."""
+    return metric.endswith("_sum")
+
+
+def is_part(metric: str) -> bool:
+    """Whether a metric is one of those that a histogram consists of."""
+    return metric.endswith(("_bucket", "_sum", "_count"))
+
+
+def family_of(metric: str) -> str:
     """Name what restarts together: the metrics of one histogram, or of one counter."""
     return metric.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count")

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from flask import Flask, Response, render_template, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from analyzer.analysis import Analyzer
 from analyzer.answer import render
@@ -147,8 +147,11 @@ def _body() -> object:
         raise RequestError([Problem(name, "belongs into the JSON body of a POST") for name in request.args])
     if request.mimetype != "application/json":
         raise _Refused(415, "the body must be JSON: send the header Content-Type: application/json")
+    body = request.get_data()
+    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+        raise RequestEntityTooLarge  # a chunked body is cut at the limit, not refused
     try:
-        return orjson.loads(request.get_data())
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise _Refused(400, f"the body is not valid JSON: {error}") from error
 
@@ -173,13 +176,15 @@ class _Readiness:
     def __init__(self, analyzer: Analyzer) -> None:
         self._analyzer = analyzer
         self._lock = threading.Lock()
-        self._asked = -READY_KEPT_SECONDS
+        self._asked: float | None = None
         self._problem = ""
 
     def problem(self) -> str:
         """Say what is wrong with the source; empty: nothing."""
-        with self._lock:
-            if time.monotonic() - self._asked >= READY_KEPT_SECONDS:
+        if not self._lock.acquire(blocking=self._asked is None):
+            return self._problem  # another probe asks just now: waiting with it would take a thread for seconds
+        try:
+            if self._asked is None or time.monotonic() - self._asked >= READY_KEPT_SECONDS:
                 try:
                     self._analyzer.source.ready(time.monotonic() + READY_SECONDS)
                     self._problem = ""
@@ -187,6 +192,8 @@ class _Readiness:
                     self._problem = str(error)
                 self._asked = time.monotonic()
             return self._problem
+        finally:
+            self._lock.release()
 
 
 def _handle_errors(app: Flask) -> None:

@@ -4,11 +4,16 @@ from typing import Any
 
 from analyzer.analysis import Analyzer
 from analyzer.model import Code, Outcome
-from analyzer.request import VerdictRequest
+from analyzer.request import LABEL_SAFE, Detail, VerdictRequest
 from analyzer.version import __version__
 
 NUMBER = {"type": ["number", "null"]}
 VERDICT = {"type": "string", "enum": [one.value for one in Outcome]}
+COUNTS = {"error_rate": {"canary": {"errors": 14, "requests": 865}, "baseline": {"errors": 52, "requests": 16435}}}
+EXAMPLES = {
+    "arms": {"service": "fraud-detector", "canary": "6d8f9c7b5d", "baseline": "75d4f8b9c8"},
+    "counts": {"checks": "error_rate", "data": COUNTS},
+}
 
 
 def document(analyzer: Analyzer) -> dict[str, Any]:
@@ -34,7 +39,12 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
                     "operationId": "verdict",
                     "requestBody": {
                         "required": True,
-                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Request"}}},
+                        "content": {
+                            "application/json": {
+                                "schema": {"$ref": "#/components/schemas/Request"},
+                                "examples": {name: {"value": body} for name, body in EXAMPLES.items()},
+                            }
+                        },
                     },
                     "responses": answers,
                 },
@@ -70,17 +80,29 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
 
 
 def _request_fields(analyzer: Analyzer) -> dict[str, Any]:
+    beside_text = {"policy": "object", "checks": "array", "data": "object", "start": "number", "at": "number"}
     described: dict[str, Any] = {}
     for name, field in VerdictRequest.model_fields.items():
-        described[name] = {"type": "string", "description": field.description}
-    described["policy"] |= {"type": ["string", "object"], "examples": sorted(analyzer.policies)}
+        types = ["string", beside_text.get(name), "null" if field.default is None else None]
+        described[name] = {"type": list(filter(None, types)), "minLength": 1, "description": field.description}
+    for name in ("service", "namespace", "canary", "baseline", "profile"):
+        described[name] |= {"pattern": f"^{LABEL_SAFE.pattern}$"}
+    described["policy"] |= {"examples": sorted(analyzer.policies)}
     described["profile"] |= {"examples": sorted(analyzer.profiles)}
-    described["checks"] |= {"type": ["string", "array"], "items": {"type": "string"}}
-    described["detail"] |= {"enum": ["summary", "full"]}
-    described["data"] |= {"type": "object", "additionalProperties": True}
-    for moment in ("start", "at"):
-        described[moment] |= {"type": ["string", "number"]}
+    described["checks"] |= {"items": {"type": "string"}, "minItems": 1}
+    described["detail"] |= {"enum": [one.value for one in Detail]}
+    described["data"] |= {"additionalProperties": _arms_schema()}
     return described
+
+
+def _arms_schema() -> dict[str, Any]:
+    side = {"type": ["object", "array"], "items": {"type": "object"}, "minItems": 1}
+    return {
+        "type": "object",
+        "required": ["canary"],
+        "properties": {"canary": side, "baseline": side, "slice_seconds": {"type": ["number", "string"]}},
+        "additionalProperties": False,
+    }
 
 
 def _answers() -> dict[str, Any]:
@@ -133,7 +155,8 @@ def _verdict_schema() -> dict[str, Any]:
     }
     window = {
         "type": "object",
-        "properties": {"start": {"type": ["string", "null"]}, "end": {"type": ["string", "null"]}},
+        "required": ["start", "end", "seconds"],
+        "properties": {"start": {"type": ["string", "null"]}, "end": {"type": ["string", "null"]}, "seconds": NUMBER},
     }
     return {
         "type": "object",

@@ -89,6 +89,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             analyzer = build_analyzer(settings, telemetry.observe_source)
         except ConfigError as error:
             for problem in error.problems:
-                sys.stderr.write(f"analyzer: {error.where + ': ' if error.where else ''}{problem}\n")
+                line = f"analyzer: {error.where + ': ' if error.where else ''}{problem}"
+                sys.stderr.write(" ".join(line.split()) + "\n")
             sys.exit(APP_LOAD_ERROR)
         return create_app(analyzer, settings, telemetry)

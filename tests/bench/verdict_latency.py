@@ -1,6 +1,7 @@
-"""How long a verdict over loopback takes, against the slowest of its own queries: `python tests/bench/verdict_latency.py`.
+"""How long a verdict over loopback takes, against the slowest of its own queries.
 
-Both are measured in one run, turn by turn, against a real Prometheus with one hour at 15 s of a small service.
+Run it with `python tests/bench/verdict_latency.py`. Both are measured in one run, turn by turn, against a real
+Prometheus with one hour at 15 s of a small service.
 """
 
 import random
@@ -14,21 +15,23 @@ from pathlib import Path
 
 import requests
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from analyzer.analysis import Analyzer
-from analyzer.policy import load_policies
-from analyzer.profile import load_profiles
-from analyzer.request import parse_request
-from analyzer.sources.prometheus import PrometheusSource
-from analyzer.sources.prometheus_api import Connection, PrometheusApi
-from tests.prometheus_server import Point, PrometheusServer
+from prometheus_server import Point, PrometheusServer  # noqa: E402
+
+from analyzer.analysis import Analyzer  # noqa: E402
+from analyzer.policy import load_policies  # noqa: E402
+from analyzer.profile import load_profiles  # noqa: E402
+from analyzer.request import parse_request  # noqa: E402
+from analyzer.sources.prometheus import PrometheusSource  # noqa: E402
+from analyzer.sources.prometheus_api import Connection, PrometheusApi  # noqa: E402
 
 END = 1_767_610_800.0
 SECONDS, INTERVAL = 3600, 15
 PODS = {"canary-7f9c": 2, "stable-5d4b": 4}
 LATENCY_EDGES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5)  # and +Inf: 14 buckets
 SCORE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # and +Inf: 11 buckets
+HISTOGRAMS = {"http_request_duration_seconds": LATENCY_EDGES, "model_prediction_score": SCORE_EDGES}
 MOST_TIMES, EXTRA_SECONDS = 1.5, 0.005
 
 
@@ -137,10 +140,12 @@ def _pod(target: dict[str, str], draw: random.Random) -> Iterator[Point]:
         failed = sum(draw.random() < 0.003 for _ in range(requests_))
         for status, growth in (("200", requests_ - failed), ("500", failed), ("404", draw.randint(0, 2))):
             add("http_requests_total", "status", status, growth)
-        for metric, edges in (("http_request_duration_seconds", LATENCY_EDGES), ("model_prediction_score", SCORE_EDGES)):
+        for metric, edges in HISTOGRAMS.items():
             for edge in edges:
                 add(f"{metric}_bucket", "le", f"{edge:g}", round(requests_ * (1 - 2.0 ** (-8 * edge / edges[-3]))))
             add(f"{metric}_bucket", "le", "+Inf", requests_)
+            add(f"{metric}_count", "", "", requests_)
+            add(f"{metric}_sum", "", "", requests_ * 0.07)
         add("model_business_events_total", "event", "conversion", draw.randint(2, 9))
         add("process_start_time_seconds", "", "", 0.0 if scrape else begin - 20)
         for (metric, label, value), count in counts.items():

@@ -78,5 +78,5 @@ def test_the_forecast_is_within_two_percent(trials: float, factor: float) -> Non
 
 def test_what_never_decides_has_no_forecast() -> None:
     """Evidence that does not grow, or is not known, decides never."""
-    assert trials_until(lambda points: np.zeros_like(points), 3.0, 100) is None
+    assert trials_until(np.zeros_like, 3.0, 100) is None
     assert trials_until(lambda points: np.full_like(points, np.nan), 3.0, 100) is None

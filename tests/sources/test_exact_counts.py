@@ -1,0 +1,208 @@
+"""Tests that counts read from a real Prometheus are exact to the unit, on history whose every sample is known."""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from pods import (
+    OTHER_WAYS,
+    PROFILE,
+    Pod,
+    Process,
+    Scrape,
+    counted,
+    expected,
+    first_sample,
+    selection,
+    truth,
+)
+from prometheus_server import PrometheusServer, StartPrometheus
+
+from analyzer.model import Code, Gap, Reading
+from analyzer.profile import Profile
+from analyzer.sources.prometheus import PrometheusSource
+from analyzer.sources.prometheus_api import Connection, PrometheusApi
+
+pytestmark = pytest.mark.prometheus
+
+NOON = 1_767_614_400.0
+INTERVAL = 15.0
+SCENARIOS = 30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens to one pod.
+
+    Attributes
+    ----------
+    begin, end : of its life as a target
+    restarts : moments at which its process restarts
+    unscraped : stretches of time in which no scrape succeeds, while its counters grow
+    history : requests counted before the first scrape
+    error_ratio, pace : of its requests; pace is the most requests between two scrapes
+    """
+
+    begin: float
+    end: float
+    restarts: tuple[float, ...] = ()
+    unscraped: tuple[tuple[float, float], ...] = ()
+    history: int = 0
+    error_ratio: float = 0.01
+    pace: int = 30
+    errors_from: float = 0.0
+
+
+def played(name: str, arm: str, plan: Plan, draw: random.Random) -> Pod:
+    """Play what happens to a pod."""
+    pod = Pod(arm, name)
+    process = Process(plan.begin - 5 - plan.history)
+    process.add("http_requests_total", "status", "200", by=plan.history)
+    restarts = list(plan.restarts)
+    moment = plan.begin + draw.randint(1, 14_000) / 1000
+    while moment <= plan.end:
+        if restarts and moment >= restarts[0]:
+            process = Process(round(restarts.pop(0), 3))
+        process.serve(draw, draw.randint(0, plan.pace), plan.error_ratio if moment >= plan.errors_from else 0.0)
+        if not any(begin <= moment < end for begin, end in plan.unscraped):
+            pod.scrapes.append(Scrape(round(moment, 3), process.start, dict(process.counters)))
+        moment += INTERVAL
+    return pod
+
+
+def rollout() -> list[Pod]:
+    """Play two hours of six pods with everything that makes counting difficult."""
+    draw = random.Random(1)
+    begin, canary, end = NOON - 3 * 3600, NOON - 5400, NOON
+    plans = {
+        ("stable", "stable-a"): Plan(begin, end, history=1_000_000),
+        ("stable", "stable-b"): Plan(begin, end, history=1_000_000, unscraped=((canary - 60, canary + 60),)),
+        ("stable", "stable-c"): Plan(begin, end, restarts=(NOON - 3000,), unscraped=((NOON - 1500, NOON - 1380),)),
+        ("canary", "canary-a"): Plan(canary, end, errors_from=canary + 1800),
+        ("canary", "canary-b"): Plan(canary + 600, NOON - 700, error_ratio=0.05),
+        ("canary", "canary-c"): Plan(canary + 900, end, restarts=(NOON - 2000, NOON - 1985), error_ratio=0.05),
+    }
+    return [played(name, arm, plan, draw) for (arm, name), plan in plans.items()]
+
+
+def scenario(number: int) -> list[Pod]:
+    """Draw pods to which anything happens: crash loops, outages, births and deaths."""
+    draw = random.Random(1000 + number)
+    begin = NOON - draw.choice((600, 1800, 5400, 10_000))
+    pods = []
+    for arm, most in (("stable", 3), ("canary", 3)):
+        for pod in range(draw.randint(1, most)):
+            old = arm == "stable" and draw.random() < 0.7
+            born = begin - 3000 if old else begin + (draw.random() * 0.5 * (NOON - begin) if pod else 0)
+            died = NOON if draw.random() < 0.7 else draw.uniform(born, NOON)
+            crashes = sorted(draw.uniform(born, died) for _ in range(draw.choice((0, 0, 1, 3, 40))))
+            outages = [draw.uniform(born, died) for _ in range(draw.choice((0, 1, 3)))]
+            plan = Plan(
+                begin=born,
+                end=died,
+                restarts=tuple(crashes),
+                unscraped=tuple((moment, moment + draw.choice((20, 60, 200, 1500))) for moment in outages),
+                history=draw.choice((0, 500, 1_000_000)) if old else 0,
+                error_ratio=draw.choice((0.002, 0.02, 0.3)),
+                pace=draw.choice((3, 20)),
+            )
+            pods.append(played(f"{arm}-{number}-{pod}", f"{arm}-{number}", plan, draw))
+    return [pod for pod in pods if pod.scrapes]
+
+
+ROLLOUT = rollout()
+RANDOM = [scenario(number) for number in range(SCENARIOS)]
+
+
+@pytest.fixture(scope="module")
+def prometheus(start_prometheus: StartPrometheus) -> PrometheusServer:
+    """A Prometheus with the history of all rollouts."""
+    return start_prometheus(point for pods in (ROLLOUT, *RANDOM) for pod in pods for point in pod.points())
+
+
+@pytest.fixture
+def source(prometheus: PrometheusServer) -> PrometheusSource:
+    """A source that knows nothing from before."""
+    return PrometheusSource(PrometheusApi(Connection(prometheus.url)))
+
+
+def check(
+    source: PrometheusSource,
+    pods: Sequence[Pod],
+    at: float,
+    profile: Profile = PROFILE,
+    suffix: str = "",
+    **window: float,
+) -> None:
+    """Compare what the source reads with the truth, arm by arm and count by count."""
+    arms = f"canary{suffix}", f"stable{suffix}"
+    asked = selection(*arms, at, profile, **window)
+    readings = source.read(asked, time.monotonic() + 30)
+    start = readings.window.start
+    assert start is not None
+    if not any(start < one.moment <= at for pod in pods if pod.arm == arms[0] for one in pod.scrapes):
+        codes = {gap.code for gap in readings.by_check.values() if isinstance(gap, Gap)}
+        assert codes <= {Code.NO_CANARY_TRAFFIC, Code.METRIC_MISSING}
+        return
+    for role, arm in zip(("canary", "baseline"), arms, strict=True):
+        want = expected(truth(pods, arm, start, at, new=role == "canary" and not window), profile)
+        got = counted(readings, role)
+        if not got:  # the arm was not there
+            assert not any(want.values())
+            continue
+        assert {key: got.get(key, 0) for key in want} == want, (role, start - NOON)
+
+
+@pytest.mark.parametrize("profile", [PROFILE, OTHER_WAYS], ids=lambda profile: profile.name)
+@pytest.mark.parametrize("at", [NOON, NOON - 7, NOON - 61.5, NOON - 1001, NOON - 4000, NOON - 5380, NOON - 5397])
+def test_counts_since_the_canarys_first_sample_are_exact(source: PrometheusSource, at: float, profile: Profile) -> None:
+    """Everything since the canary's first sample is counted, whatever happened to the pods."""
+    check(source, ROLLOUT, max(at, first_sample(ROLLOUT, "canary") + 0.5), profile)
+
+
+@pytest.mark.parametrize("start", [NOON - 7200, NOON - 5400, NOON - 2001, NOON - 1450, NOON - 100, NOON - 9])
+@pytest.mark.parametrize("at", [NOON, NOON - 4.321])
+def test_counts_since_a_given_start_are_exact(source: PrometheusSource, start: float, at: float) -> None:
+    """A start that the request gives is the border of what is counted, also in the middle of an outage."""
+    check(source, ROLLOUT, at, start=start)
+
+
+@pytest.mark.parametrize("seconds", [10, 14.5, 60, 300, 1995, 3600])
+@pytest.mark.parametrize("at", [NOON, NOON - 1400])
+def test_counts_of_the_last_minutes_are_exact(source: PrometheusSource, seconds: float, at: float) -> None:
+    """A window of a given length counts what happened inside it, also when it is shorter than a slice."""
+    check(source, ROLLOUT, at, window_seconds=seconds)
+
+
+@pytest.mark.parametrize("number", range(SCENARIOS))
+def test_counts_of_drawn_rollouts_are_exact(source: PrometheusSource, number: int) -> None:
+    """Counts equal those of a walk over every sample, for drawn crashes, outages, births and deaths."""
+    draw = random.Random(number)
+    pods, suffix = RANDOM[number], f"-{number}"
+    begin = first_sample(pods, f"canary{suffix}")
+    check(source, pods, NOON, suffix=suffix)
+    check(source, pods, NOON, OTHER_WAYS, suffix=suffix)
+    at = round(draw.uniform(begin + 1, NOON), 3)
+    check(source, pods, at, suffix=suffix)
+    check(source, pods, NOON, suffix=suffix, start=round(draw.uniform(begin - 300, NOON - 1), 3))
+    check(source, pods, at, suffix=suffix, window_seconds=draw.choice((30.0, 100.0, 600.0)))
+
+
+@pytest.mark.parametrize("window", [{}, {"start": NOON - 4000}, {"window_seconds": 600.0}, {"window_seconds": 14.0}])
+@pytest.mark.parametrize("at", [NOON, NOON - 1001])
+def test_counts_added_up_by_the_server_are_near(
+    prometheus: PrometheusServer, at: float, window: dict[str, float]
+) -> None:
+    """Where there are too many series to follow, the server adds up: within 2% here, and the reading says so."""
+    source = PrometheusSource(PrometheusApi(Connection(prometheus.url)), most_values=1)
+    readings = source.read(selection("canary", "stable", at, **window), time.monotonic() + 30)
+    start = readings.window.start
+    assert start is not None
+    for role, arm in (("canary", "canary"), ("baseline", "stable")):
+        want = expected(truth(ROLLOUT, arm, start, at, new=role == "canary" and not window), PROFILE)
+        got = counted(readings, role)
+
+        assert got == pytest.approx(want, rel=0.02)
+    assert all("added them up" in one.notes[0] for one in readings.by_check.values() if isinstance(one, Reading))
