@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,8 @@ SCENARIOS = ("healthy", "errors", "slow", "drift", "business")
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 SOURCE_UNAVAILABLE = 4
 WRONG_USAGE = 2
+UNEXPECTED = 70
+INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -124,19 +127,26 @@ def demo(scenarios: tuple[str, ...], use_prometheus: bool) -> None:  # noqa: FBT
 
 
 def main() -> None:
-    """Run the command; what goes wrong on purpose is one line on standard error and exit code 2."""
+    """Run the command; code 1 means a failed canary and nothing else, so no error may end with it."""
     try:
-        cli()
+        sys.exit(cli.main(standalone_mode=False))
     except AnalyzerError as error:
-        problems = getattr(error, "problems", [error])
         where = getattr(error, "where", "")
-        for problem in problems:
+        for problem in getattr(error, "problems", [error]):
             line = f"Error: {where + ': ' if where else ''}{problem}"
             click.echo(" ".join(line.split()), err=True)  # a YAML parser says where in several lines
         sys.exit(WRONG_USAGE)
-    except OSError as error:  # such as a full disk behind standard output; Python's own code 1 would say fail
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except OSError as error:  # such as a full disk behind standard output
         click.echo(f"Error: input or output failed: {error.strerror}", err=True)
         os._exit(WRONG_USAGE)  # without another attempt to write what is left
+    except Exception:  # noqa: BLE001 - Python's own code for these would be 1
+        traceback.print_exc()
+        os._exit(UNEXPECTED)
 
 
 def _console() -> "Console":

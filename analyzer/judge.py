@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from analyzer.model import Code, Finding, Outcome, Readings, Role, Window
 from analyzer.policy import Policy
 
+DECIDING = (Code.PROVED_GOOD, Code.PROVED_BAD, Code.DECIDED_BY_POINT, Code.UNDECIDED)
+WITHOUT_DATA = tuple(code for code in Code if code not in DECIDING)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -54,8 +57,10 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
         if open_gates:
             return Outcome.INCONCLUSIVE, _explain(open_gates, findings)
         text = f"proved good: {', '.join(gates)}"
-        unproved = [name for name, found in guardrails.items() if found.outcome is not Outcome.PASS]
-        return Outcome.PASS, f"{text}; not proved bad: {', '.join(unproved)}" if unproved else text
+        held = [name for name, found in guardrails.items() if found.code is Code.UNDECIDED]
+        blind = [f"{name} ({found.code})" for name, found in guardrails.items() if found.code in WITHOUT_DATA]
+        text += f"; not proved bad: {', '.join(held)}" if held else ""
+        return Outcome.PASS, f"{text}; not judged: {', '.join(blind)}" if blind else text
     thin = [name for name, found in guardrails.items() if found.canary.n < policy.checks[name].min_requests]
     if thin:
         return Outcome.INCONCLUSIVE, _explain(thin, findings)

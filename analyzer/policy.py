@@ -164,6 +164,13 @@ class Policy(BaseModel):
     alpha: Annotated[Ratio, Field(gt=0, le=0.5)] = 0.05
     checks: Annotated[dict[Name, Check], Field(min_length=1)]
 
+    @field_validator("checks")
+    @classmethod
+    def _not_all(cls, checks: dict[str, Check]) -> dict[str, Check]:
+        if "all" in checks:
+            raise ValueError("all: no check can have this name, it stands for all of them; rename it")
+        return checks
+
     @property
     def alpha_to_fail(self) -> float:
         """The part of alpha that each check may spend on failing a good canary.

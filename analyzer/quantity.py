@@ -98,7 +98,7 @@ def format_ratio(ratio: float) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name the nearest of the known words, then all of them: the tail of a message about an unknown one."""
-    words = sorted(known)
+    words = sorted(known) or ["none"]
     close = difflib.get_close_matches(word, words, n=1)
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(words)}"
 

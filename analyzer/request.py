@@ -125,6 +125,9 @@ class VerdictRequest(BaseModel):
                 f"baseline: is the same as canary ({self.canary!r}): the template passed one hash twice; "
                 "the canary's is podTemplateHashValue Latest, the baseline's Stable"
             )
+        if self.data is not None and (self.profile is not None or self.window != "start"):
+            field = "profile" if self.profile is not None else "window"
+            raise ValueError(f"{field}: has no meaning for statistics given in data; leave it out")
         if self.start is not None and self.window != "start":
             raise ValueError("start: cannot be given together with a window of a fixed length")
         if self.start is not None and self.at is not None and self.start >= self.at:
@@ -142,11 +145,13 @@ def parse_request(body: object) -> VerdictRequest:
     try:
         return VerdictRequest.model_validate(body)
     except ValidationError as error:
-        raise RequestError([_locate(problem) for problem in problems_of(error, VerdictRequest)]) from error
+        raise RequestError(list(dict.fromkeys(map(_locate, problems_of(error, VerdictRequest))))) from error
 
 
 def _locate(problem: Problem) -> Problem:
     """Rules over several fields name theirs in front of the message, where pydantic has no place for it."""
+    if problem.field.startswith("policy."):
+        return Problem("policy", "must be the name of a policy, or an object of overrides")
     if problem.field in COMING:
         return Problem(problem.field, "is not supported by this version; leave the field out")
     fields, separator, message = problem.message.partition(": ")

@@ -1,6 +1,7 @@
 """The settings of the service: environment variables that begin with ANALYZER_, and the files they name."""
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -19,6 +20,8 @@ from analyzer.sources.http import Observer, ignore
 from analyzer.validation import problems_of
 
 PREFIX = "ANALYZER_"
+# Kubernetes sets the first for a Service named analyzer, the tests the second.
+SET_BY_OTHERS = re.compile(r"ANALYZER_(SERVICE_(HOST|PORT)|PORT(_\d|$)|REQUIRE_)")
 
 
 class SourceName(StrEnum):
@@ -117,7 +120,7 @@ class Settings(BaseSettings):
     profile: str = Field("prometheus-client", description="for requests that name none")
     policy: str = Field("ml-model", description="for requests that name none")
     config_dir: Path | None = Field(None, description="folder with policies/ and profiles/, which add to the packaged")
-    deadline: Seconds = Field(8.0, gt=0, description="for a whole verdict; below the 10 s that Argo waits")
+    deadline: Seconds = Field(8.0, gt=0, le=60, description="for a whole verdict; below the 10 s that Argo waits")
     on_source_error: OnSourceError = Field(
         OnSourceError.INCONCLUSIVE, description="what a source that does not answer becomes: inconclusive, error (503)"
     )
@@ -148,7 +151,7 @@ def load_settings() -> Settings:
     unknown = [
         Problem(name, f"unknown setting; {nearest(name, known)}")
         for name in sorted(os.environ)
-        if name.startswith(PREFIX) and name not in known and not name.startswith("ANALYZER_REQUIRE_")
+        if name.startswith(PREFIX) and name not in known and not SET_BY_OTHERS.match(name)
     ]
     if unknown:
         raise ConfigError(unknown)

@@ -7,6 +7,7 @@ from typing import assert_never, cast
 
 from analyzer.checks import business, drift, error_rate, latency
 from analyzer.checks.decision import Levels
+from analyzer.checks.wording import undecidable
 from analyzer.model import (
     Classes,
     Conversions,
@@ -17,7 +18,6 @@ from analyzer.model import (
     Histogram,
     Kind,
     MeanOnly,
-    Outcome,
     Reading,
     Values,
 )
@@ -32,7 +32,7 @@ def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy) -> Findi
     TypeError : the source returned counts of another kind than the check's, a bug
     """
     if isinstance(reading, Gap):
-        return missing(check, reading)
+        return undecidable(check, reading.code, reading.reason)
     levels = Levels.of(policy)
     for arm in (reading.canary, reading.baseline):
         if arm is not None and not isinstance(arm, _ACCEPTED[check.kind]):
@@ -48,17 +48,6 @@ def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy) -> Findi
             return business.judge(check, cast("Reading[Conversions | Values]", reading), levels)
         case _:
             assert_never(check.kind)
-
-
-def missing(check: Check, gap: Gap) -> Finding:
-    """Say that there is nothing to judge."""
-    return Finding(
-        outcome=Outcome.INCONCLUSIVE,
-        code=gap.code,
-        reason=gap.reason,
-        promote=check.promote,
-        rollback=check.rollback,
-    )
 
 
 _ACCEPTED: dict[Kind, tuple[type[Counts], ...]] = {

@@ -6,9 +6,8 @@ import numpy as np
 
 from analyzer.checks import comparison
 from analyzer.checks.decision import Levels, Question, decide, format_count
-from analyzer.checks.error_rate import estimates
-from analyzer.checks.wording import no_traffic
-from analyzer.model import Code, Conversions, Estimate, Finding, Outcome, Reading, Values
+from analyzer.checks.wording import no_traffic, undecidable
+from analyzer.model import Code, Conversions, Estimate, Finding, Reading, Values
 from analyzer.policy import Check
 from analyzer.stats import means
 from analyzer.stats.binomial import Side
@@ -31,7 +30,7 @@ def judge(check: Check, reading: Reading[Conversions | Values], levels: Levels) 
             (float(baseline.successes.sum()), float(baseline.trials.sum())),
         )
         return comparison.judge_rates(
-            check, ours, theirs, levels, spreads=SPREADS, worse="below", arms=estimates(ours, theirs, levels),
+            check, ours, theirs, levels, spreads=SPREADS, worse="below",
             what="requests converted", notes=reading.notes,
         )  # fmt: skip
     if isinstance(canary, Values) and isinstance(baseline, Values):
@@ -49,16 +48,7 @@ def _judge_values(check: Check, canary: Values, baseline: Values, levels: Levels
     moments = _moments(canary), _moments(baseline)
     problem = _unusable(moments)
     if problem or moments[0] is None or moments[1] is None:
-        return Finding(
-            outcome=Outcome.INCONCLUSIVE,
-            code=Code.UNDECIDED,
-            reason=problem,
-            promote=check.promote,
-            rollback=check.rollback,
-            canary=arms[0],
-            baseline=arms[1],
-            notes=notes,
-        )
+        return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=notes)
     variation, observed = means.variation_squared(moments[0], moments[1]), mean_canary / mean_baseline
 
     def log_evidence(change: float, side: Side, scale: float | Floats) -> Floats:
@@ -67,7 +57,7 @@ def _judge_values(check: Check, canary: Values, baseline: Values, levels: Levels
             variation=variation, spreads=SPREADS, side=side,
         )  # fmt: skip
 
-    low, high = means.ratio_interval(
+    interval = means.ratio_interval(
         observed, n_canary, n_baseline, variation=variation, spreads=SPREADS,
         alpha_low=levels.passing, alpha_high=levels.fail,
     )  # fmt: skip
@@ -77,8 +67,7 @@ def _judge_values(check: Check, canary: Values, baseline: Values, levels: Levels
         f"mean {mean_canary:.4g} of {format_count(n_canary)} canary values "
         f"(baseline {mean_baseline:.4g} of {format_count(n_baseline)})"
     )
-    delta = Estimate(value=observed - 1, low=low - 1, high=high - 1, n=n_canary)
-    return comparison.relative_finding(check, question, decision, text, arms, delta, notes)
+    return comparison.relative_finding(check, question, decision, text, arms, interval, notes)
 
 
 def _size(arm: Conversions | Values) -> float:

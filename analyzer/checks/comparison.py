@@ -2,9 +2,9 @@
 
 import math
 
-from analyzer.checks.decision import Decision, Levels, Question, decide, format_count, outlook
-from analyzer.checks.wording import proof
-from analyzer.model import Estimate, Finding, Outcome
+from analyzer.checks.decision import Decision, Levels, Question, decide, format_count
+from analyzer.checks.wording import conclusion, decided
+from analyzer.model import Estimate, Finding
 from analyzer.policy import Check
 from analyzer.quantity import format_ratio
 from analyzer.stats import share
@@ -20,7 +20,6 @@ def judge_rates(
     *,
     spreads: tuple[float, ...],
     worse: Side,
-    arms: tuple[Estimate, Estimate],
     what: str,
     notes: tuple[str, ...] = (),
 ) -> Finding:
@@ -30,7 +29,6 @@ def judge_rates(
     ----------
     spreads : of the prior of the log ratio, see `stats.share`
     worse : whether more ("above") or fewer ("below") events are bad
-    arms : the arms' own estimates, to show
     what : the words that follow "1.62% of 865 canary", for example ``requests failed``
     """
     (events, trials), (base_events, base_trials) = canary, baseline
@@ -57,8 +55,8 @@ def judge_rates(
         f"{format_ratio(events / trials)} of {format_count(trials)} canary {what} "
         f"(baseline {format_ratio(base_events / base_trials)})"
     )
-    delta = Estimate(value=ratio - 1, low=low - 1, high=high - 1, n=trials)
-    return relative_finding(check, question, decision, text, arms, delta, notes)
+    arms = Estimate(value=events / trials, n=trials), Estimate(value=base_events / base_trials, n=base_trials)
+    return relative_finding(check, question, decision, text, arms, (low, high), notes)
 
 
 def relative_finding(
@@ -67,27 +65,15 @@ def relative_finding(
     decision: Decision,
     text: str,
     arms: tuple[Estimate, Estimate],
-    delta: Estimate,
+    interval: tuple[float, float],
     notes: tuple[str, ...],
 ) -> Finding:
-    """Put a finding on a relative change into words."""
+    """Put a finding on a relative change into words; `interval` is that of the ratio."""
     change = "infinitely more" if math.isinf(question.value) else format_change(question.value)
-    text += f": {change}, {proof(check, decision, question, format_change)}"
-    if decision.outcome is Outcome.INCONCLUSIVE:
-        text += outlook(decision)
-    return Finding(
-        outcome=decision.outcome,
-        code=decision.code,
-        reason=text,
-        promote=check.promote,
-        rollback=check.rollback,
-        canary=arms[0],
-        baseline=arms[1],
-        delta=delta,
-        evidence=decision.evidence,
-        remaining_requests=decision.remaining_requests,
-        notes=notes,
-    )
+    reason = f"{text}: {change}, {conclusion(check, decision, question, format_change)}"
+    low, high = interval
+    delta = Estimate(value=question.value, low=low - 1, high=high - 1, n=question.requests)
+    return decided(check, decision, reason, arms, delta=delta, notes=notes)
 
 
 def format_change(ratio: float) -> str:

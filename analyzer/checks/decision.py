@@ -121,13 +121,6 @@ def decide(check: Check, question: Question, levels: Levels) -> Decision:
     return Decision(outcome, code, Evidence(towards_pass=passing, towards_fail=failing), remaining)
 
 
-def outlook(decision: Decision) -> str:
-    """Say in words what an undecided check still needs, if anything can decide it."""
-    if decision.remaining_requests is None:
-        return ""
-    return f"; about {format_count(float(f'{decision.remaining_requests:.3g}'))} more requests needed"
-
-
 def format_count(number: float) -> str:
     """Write a count for people: exact while it is small, three digits beyond."""
     if number < 100_000:

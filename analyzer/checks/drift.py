@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from analyzer.checks.decision import Levels, Question, decide, format_count, outlook
+from analyzer.checks.decision import Levels, Question, decide, format_count
 from analyzer.checks.latency import buckets_differ
-from analyzer.checks.wording import no_traffic, proof
-from analyzer.model import Classes, Code, Estimate, Finding, Histogram, Outcome, Reading
+from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
+from analyzer.model import Classes, Code, Estimate, Finding, Histogram, Reading
 from analyzer.policy import Check
 from analyzer.stats import psi
 from analyzer.stats.binomial import Side
@@ -34,16 +34,8 @@ def judge(check: Check, reading: Reading[Histogram | Classes], levels: Levels) -
     found = psi.distance(ours, theirs)
     n_canary, n_baseline = float(ours.sum()), float(theirs.sum())
     if problem := _too_little(found, n_canary, n_baseline):
-        return Finding(
-            outcome=Outcome.INCONCLUSIVE,
-            code=Code.UNDECIDED,
-            reason=problem,
-            promote=check.promote,
-            rollback=check.rollback,
-            canary=Estimate(n=n_canary),
-            baseline=Estimate(n=n_baseline),
-            notes=reading.notes,
-        )
+        seen, compared = Estimate(n=n_canary), Estimate(n=n_baseline)
+        return undecidable(check, Code.UNDECIDED, problem, canary=seen, baseline=compared, notes=reading.notes)
     levels = Levels(fail=levels.fail, passing=levels.passing * PASS_FACTOR)
 
     def log_evidence(limit: float, side: Side, scale: float | Floats) -> Floats:
@@ -55,22 +47,10 @@ def judge(check: Check, reading: Reading[Histogram | Classes], levels: Levels) -
     question = Question(found.value, check.promote, check.rollback, "above", log_evidence, n_canary)
     decision = decide(check, question, levels)
     low, high = psi.interval(found, alpha_low=levels.fail, alpha_high=levels.passing)
-    conclusion = proof(check, decision, question, lambda limit: f"{limit:g}")
-    text = f"PSI {max(found.value, 0.0):.3g} of {format_count(n_canary)} canary predictions, {conclusion}"
-    if decision.outcome is Outcome.INCONCLUSIVE:
-        text += outlook(decision)
-    return Finding(
-        outcome=decision.outcome,
-        code=decision.code,
-        reason=text,
-        promote=check.promote,
-        rollback=check.rollback,
-        canary=Estimate(value=max(found.value, 0.0), low=low, high=high, n=n_canary),
-        baseline=Estimate(n=n_baseline),
-        evidence=decision.evidence,
-        remaining_requests=decision.remaining_requests,
-        notes=reading.notes,
-    )
+    ending = conclusion(check, decision, question, lambda limit: f"{limit:g}")
+    reason = f"PSI {max(found.value, 0.0):.3g} of {format_count(n_canary)} canary predictions, {ending}"
+    estimate = Estimate(value=max(found.value, 0.0), low=low, high=high, n=n_canary)
+    return decided(check, decision, reason, (estimate, Estimate(n=n_baseline)), notes=reading.notes)
 
 
 def _too_little(found: psi.Distance, n_canary: float, n_baseline: float) -> str:

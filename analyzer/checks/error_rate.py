@@ -3,9 +3,9 @@
 import numpy as np
 
 from analyzer.checks import comparison
-from analyzer.checks.decision import Levels, Question, decide, format_count, outlook
-from analyzer.checks.wording import no_traffic, proof
-from analyzer.model import Errors, Estimate, Finding, Outcome, Reading
+from analyzer.checks.decision import Levels, Question, decide, format_count
+from analyzer.checks.wording import conclusion, decided, no_traffic
+from analyzer.model import Errors, Estimate, Finding, Reading
 from analyzer.policy import Check
 from analyzer.quantity import format_ratio
 from analyzer.stats import binomial
@@ -21,12 +21,10 @@ def judge(check: Check, reading: Reading[Errors], levels: Levels) -> Finding:
         return no_traffic(check, "canary", "requests")
     if check.compares and baseline[1] <= 0:
         return no_traffic(check, "baseline", "requests")
-    arms = estimates(canary, baseline, levels)
     if check.compares:
         return comparison.judge_rates(
-            check, canary, baseline, levels, spreads=SPREADS, worse="above", arms=arms,
-            what="requests failed", notes=reading.notes,
-        )  # fmt: skip
+            check, canary, baseline, levels, spreads=SPREADS, worse="above", what="requests failed", notes=reading.notes
+        )
     errors, requests = canary
 
     def log_evidence(limit: float, side: binomial.Side, scale: float | Floats) -> Floats:
@@ -36,35 +34,19 @@ def judge(check: Check, reading: Reading[Errors], levels: Levels) -> Finding:
     decision = decide(check, question, levels)
     text = f"{format_ratio(errors / requests)} of {format_count(requests)} canary requests failed"
     versus = f" (baseline {format_ratio(baseline[0] / baseline[1])})" if baseline[1] > 0 else ""
-    conclusion = proof(check, decision, question, format_ratio)
-    if decision.outcome is Outcome.INCONCLUSIVE:
-        conclusion += outlook(decision)
-    return Finding(
-        outcome=decision.outcome,
-        code=decision.code,
-        reason=f"{text}{versus}, {conclusion}",
-        headline=f"{text}, {conclusion}",
-        promote=check.promote,
-        rollback=check.rollback,
-        canary=arms[0],
-        baseline=arms[1],
-        evidence=decision.evidence,
-        remaining_requests=decision.remaining_requests,
-        notes=reading.notes,
-    )
+    ending = conclusion(check, decision, question, format_ratio)
+    arms = estimates(canary, baseline, levels)
+    reason, headline = f"{text}{versus}, {ending}", f"{text}, {ending}"
+    return decided(check, decision, reason, arms, headline=headline, notes=reading.notes)
 
 
 def estimates(canary: tuple[float, float], baseline: tuple[float, float], levels: Levels) -> tuple[Estimate, Estimate]:
     """Estimate the share of events in each arm from (events, trials), with always-valid intervals."""
     seen = [arm for arm in (canary, baseline) if arm[1] > 0]
     events, trials = np.array(seen).T
-    lows, highs = binomial.confidence_sequence(
-        np.minimum(events, trials), trials, alpha_low=levels.fail, alpha_high=levels.passing
-    )
+    lows, highs = binomial.confidence_sequence(events, trials, alpha_low=levels.fail, alpha_high=levels.passing)
     found = [
         Estimate(value=float(s / n), low=float(low), high=float(high), n=float(n))
-        if s <= n
-        else Estimate(value=float(s / n), n=float(n))  # several events a trial: a rate, and no share
         for s, n, low, high in zip(events, trials, lows, highs, strict=True)
     ]
     return (found[0], found[1]) if len(found) == 2 else (found[0], Estimate())

@@ -6,15 +6,15 @@ safe side is taken: to pass, the next one below; to fail, the next one above.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analyzer.checks import comparison
-from analyzer.checks.decision import Decision, Levels, Question, decide, format_count, outlook
-from analyzer.checks.error_rate import SPREADS, estimates
-from analyzer.checks.wording import no_traffic, proof
-from analyzer.model import Code, Estimate, Finding, Gap, Histogram, MeanOnly, Outcome, Reading, Rule
+from analyzer.checks.decision import Decision, Levels, Question, decide, format_count
+from analyzer.checks.error_rate import SPREADS
+from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
+from analyzer.model import Code, Estimate, Finding, Histogram, MeanOnly, Outcome, Reading, Rule
 from analyzer.policy import Check
 from analyzer.quantity import format_seconds
 from analyzer.stats import binomial
@@ -79,12 +79,12 @@ class Tail:
 def judge(check: Check, reading: Reading[Histogram | MeanOnly], levels: Levels) -> Finding:
     """Judge a quantile of the latency on the requests summed over all slices."""
     if isinstance(reading.canary, MeanOnly) or isinstance(reading.baseline, MeanOnly):
-        gap = Gap(
+        return undecidable(
+            check,
             Code.METRIC_MISSING,
             "the source knows only the mean latency (sum and count), from which no quantile can be told: "
             "name a latency histogram in the profile",
         )
-        return Finding(Outcome.INCONCLUSIVE, gap.code, gap.reason, check.promote, check.rollback)
     if reading.canary is None or reading.canary.counts.sum() <= 0:
         return no_traffic(check, "canary", "requests")
     if differing := buckets_differ(check, reading.canary, reading.baseline):
@@ -107,14 +107,9 @@ def buckets_differ(check: Check, canary: Histogram, baseline: Histogram | None) 
     found = " and ".join(
         f"only the {arm} has le {', '.join(f'{e:g}' for e in es[:3])}" for arm, es in only.items() if es
     )
-    return Finding(
-        outcome=Outcome.INCONCLUSIVE,
-        code=Code.BUCKETS_DIFFER,
-        reason=f"the histograms of the two arms have different buckets: {found}; give both versions the same ones",
-        headline="the histograms of the two arms have different buckets",
-        promote=check.promote,
-        rollback=check.rollback,
-    )
+    headline = "the histograms of the two arms have different buckets"
+    reason = f"{headline}: {found}; give both versions the same ones"
+    return undecidable(check, Code.BUCKETS_DIFFER, reason, headline=headline)
 
 
 def tail(histogram: Histogram, check: Check) -> Tail:
@@ -150,27 +145,20 @@ def _judge_quantile(
     judged = value if beyond or value <= check.rollback else check.rollback
     question = Question(judged, check.promote, check.rollback, "above", log_evidence, canary.requests)
     decision = decide(check, question, levels)
-    blind = _unresolved(check, canary, decision, pass_edge, allowed)
     name = f"p{quantile * 100:g}"
     text = f"{name} of {format_count(canary.requests)} canary requests is {_show(value, canary)}"
     if baseline:
         text += f" (baseline {_show(baseline.quantile(quantile), baseline)})"
-    text += f"; {blind}" if blind else f", {proof(check, decision, question, format_seconds)}"
-    if decision.outcome is Outcome.INCONCLUSIVE and not blind:
-        text += outlook(decision)
-    snapped = _snapped(check, pass_edge, fail_edges)
-    return Finding(
-        outcome=decision.outcome,
-        code=Code.BUCKET_RESOLUTION if blind else decision.code,
-        reason=text,
-        headline=blind,
-        promote=check.promote,
-        rollback=check.rollback,
-        canary=_estimate(canary, quantile, levels),
-        baseline=_estimate(baseline, quantile, levels) if baseline else Estimate(),
-        evidence=decision.evidence,
-        remaining_requests=None if blind else decision.remaining_requests,
-        notes=notes + snapped,
+    arms = (
+        _estimate(canary, quantile, levels),
+        _estimate(baseline, quantile, levels) if baseline else Estimate(),
+    )
+    notes += _snapped(check, pass_edge, fail_edges)
+    if blind := _unresolved(check, canary, decision, pass_edge, allowed):
+        decision = replace(decision, code=Code.BUCKET_RESOLUTION, remaining_requests=None)
+        return decided(check, decision, f"{text}; {blind}", arms, headline=blind, notes=notes)
+    return decided(
+        check, decision, f"{text}, {conclusion(check, decision, question, format_seconds)}", arms, notes=notes
     )
 
 
@@ -182,17 +170,15 @@ def _judge_relative(
     wanted = check.edge or 0.0
     edge = canary.edge_below(wanted)
     if not math.isclose(edge, wanted, rel_tol=1e-6):
-        return Finding(
-            outcome=Outcome.INCONCLUSIVE,
-            code=Code.BUCKET_RESOLUTION,
-            reason=f"the histogram has no bucket edge at {format_seconds(wanted)}: add le={wanted:g} (in seconds) "
-            f"to it, or set edge to one of {_known(canary)}",
-            promote=check.promote,
-            rollback=check.rollback,
+        return undecidable(
+            check,
+            Code.BUCKET_RESOLUTION,
+            f"the histogram has no bucket edge at {format_seconds(wanted)}: add le={wanted:g} (in seconds) to it, or "
+            f"set edge to one of {_known(canary)}",
         )
     counts = (canary.above(edge), canary.requests), (baseline.above(edge), baseline.requests)
     return comparison.judge_rates(
-        check, *counts, levels, spreads=SPREADS, worse="above", arms=estimates(*counts, levels),
+        check, *counts, levels, spreads=SPREADS, worse="above",
         what=f"requests took longer than {format_seconds(edge)}", notes=notes,
     )  # fmt: skip
 

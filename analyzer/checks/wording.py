@@ -3,20 +3,76 @@
 from collections.abc import Callable
 from typing import Literal
 
-from analyzer.checks.decision import Decision, Question
-from analyzer.model import Code, Finding, Outcome, Rule
+from analyzer.checks.decision import Decision, Question, format_count
+from analyzer.model import Code, Estimate, Finding, Outcome, Rule
 from analyzer.policy import Check
+
+UNKNOWN = Estimate()
+
+
+def undecidable(
+    check: Check,
+    code: Code,
+    reason: str,
+    *,
+    headline: str = "",
+    canary: Estimate = UNKNOWN,
+    baseline: Estimate = UNKNOWN,
+    notes: tuple[str, ...] = (),
+) -> Finding:
+    """Say why there is nothing to decide on, which is neither good nor bad."""
+    return Finding(
+        outcome=Outcome.INCONCLUSIVE,
+        code=code,
+        reason=reason,
+        headline=headline,
+        promote=check.promote,
+        rollback=check.rollback,
+        canary=canary,
+        baseline=baseline,
+        notes=notes,
+    )
 
 
 def no_traffic(check: Check, arm: Literal["canary", "baseline"], what: str) -> Finding:
-    """Say that an arm has nothing to judge, which is neither good nor bad."""
+    """Say that an arm has nothing to judge."""
+    code = Code.NO_CANARY_TRAFFIC if arm == "canary" else Code.NO_BASELINE_TRAFFIC
+    return undecidable(check, code, f"the {arm} has no {what} yet: nothing to judge")
+
+
+def decided(
+    check: Check,
+    decision: Decision,
+    reason: str,
+    arms: tuple[Estimate, Estimate],
+    *,
+    headline: str = "",
+    delta: Estimate | None = None,
+    notes: tuple[str, ...] = (),
+) -> Finding:
+    """Put a decision, whichever it is, together with what was measured."""
     return Finding(
-        outcome=Outcome.INCONCLUSIVE,
-        code=Code.NO_CANARY_TRAFFIC if arm == "canary" else Code.NO_BASELINE_TRAFFIC,
-        reason=f"the {arm} has no {what} yet: nothing to judge",
+        outcome=decision.outcome,
+        code=decision.code,
+        reason=reason,
+        headline=headline,
         promote=check.promote,
         rollback=check.rollback,
+        canary=arms[0],
+        baseline=arms[1],
+        delta=delta,
+        evidence=decision.evidence,
+        remaining_requests=decision.remaining_requests,
+        notes=notes,
     )
+
+
+def conclusion(check: Check, decision: Decision, question: Question, show: Callable[[float], str]) -> str:
+    """Say what was proved of the value, and what it takes to decide where it was not."""
+    text = proof(check, decision, question, show)
+    if decision.outcome is not Outcome.INCONCLUSIVE or decision.remaining_requests is None:
+        return text
+    return f"{text}; about {format_count(float(f'{decision.remaining_requests:.3g}'))} more requests needed"
 
 
 def proof(check: Check, decision: Decision, question: Question, show: Callable[[float], str]) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-import requests
+from urllib3 import BaseHTTPResponse
 
 from analyzer.errors import BadResponse, SourceUnavailable
 
@@ -17,10 +17,10 @@ def ignore(seconds: float, reason: str | None) -> None:
     """Observe nothing."""
 
 
-def read_body(response: requests.Response, ends: float) -> bytes:
+def read_body(response: BaseHTTPResponse, ends: float) -> bytes:
     """Read a body within limits of size and time: a server that trickles must not hold a verdict."""
     parts, size = [], 0
-    while part := response.raw.read1(2**16):  # what has come so far: read() would wait for the whole 64 KiB
+    while part := response.read1(2**16):  # what has come so far: read() would wait for the whole 64 KiB
         parts.append(part)
         size += len(part)
         if size > MOST_BYTES:

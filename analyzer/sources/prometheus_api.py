@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import orjson
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from requests import certs
+from urllib3 import PoolManager
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import TimeoutError as TimeoutError_
 
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
 from analyzer.model import Floats
@@ -76,13 +78,15 @@ class PrometheusApi:
     def __init__(self, connection: Connection, *, pool_size: int = 32, observe: Observer = ignore) -> None:
         self._connection = connection
         self._observe = observe
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy, no .netrc: only what the settings say
-        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=pool_size)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
-        self._session.headers.update(
-            {"Accept": "application/json", "Accept-Encoding": "identity", **connection.headers}
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **connection.headers}
+        # Not requests, which takes a millisecond more for every query; and no proxy, no .netrc: only the settings.
+        self._pool = PoolManager(
+            num_pools=2,
+            maxsize=pool_size,
+            ca_certs=str(connection.ca_file or certs.where()),
+            cert_reqs="CERT_REQUIRED",
+            cert_file=str(connection.cert_file) if connection.cert_file else None,
+            key_file=str(connection.key_file) if connection.key_file else None,
         )
 
     def instant(self, query: str, at: float, deadline: float) -> list[Series]:
@@ -136,24 +140,30 @@ class PrometheusApi:
         form = {**parameters, "timeout": f"{math.ceil(left * 1000)}ms", **self._connection.parameters}
         url = f"{self._connection.url.rstrip('/')}/api/v1/{endpoint}"
         by_post = self._connection.method == "POST"
+        headers = {**self._headers, **self._authorization()}
+        if by_post:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        else:
+            url = f"{url}?{urlencode(form)}"
         try:
-            with self._session.request(
+            with self._pool.urlopen(
                 self._connection.method,
                 url,
-                data=form if by_post else None,
-                params=None if by_post else form,
-                headers=self._authorization(),
-                verify=str(self._connection.ca_file) if self._connection.ca_file else True,
-                cert=self._certificate(),
+                body=urlencode(form) if by_post else None,
+                headers=headers,
                 timeout=left,
-                allow_redirects=False,
-                stream=True,
+                retries=False,
+                redirect=False,
+                preload_content=False,
             ) as response:
-                return response.status_code, response.headers.get("Location", ""), read_body(response, ends)
-        except (requests.Timeout, ReadTimeoutError) as error:
+                return response.status, response.headers.get("Location", ""), read_body(response, ends)
+        except TimeoutError_ as error:
             raise timed_out(left) from error
-        except (OSError, HTTPError) as error:  # OSError: also of requests, and of a certificate that is not there
+        except (OSError, HTTPError) as error:  # OSError: a certificate that is not there
             raise SourceUnavailable(f"no answer: {brief(error)}") from error
+        except ValueError:
+            text = "the query cannot be sent: a header in the settings is none"
+            raise SourceUnavailable(text) from None  # its text would show the header
 
     def _authorization(self) -> dict[str, str]:
         if self._connection.token_file:
@@ -166,13 +176,6 @@ class PrometheusApi:
             pair = b64encode(f"{self._connection.username}:{password}".encode()).decode()
             return {"Authorization": f"Basic {pair}"}
         return {}
-
-    def _certificate(self) -> tuple[str, str] | str | None:
-        if not self._connection.cert_file:
-            return None
-        if not self._connection.key_file:
-            return str(self._connection.cert_file)
-        return str(self._connection.cert_file), str(self._connection.key_file)
 
 
 def _unwrap(status: int, location: str, body: bytes, kind: str) -> list[dict[str, Any]]:

@@ -102,11 +102,11 @@ class Samples:
 
     def add(self, answer: Iterable[Series]) -> None:
         """Take in values at the window's start and at the ends of slices."""
-        self._chunks += [(self._row(one.labels), one.times, one.values) for one in answer]
+        self._chunks += [(self._row(one.labels), one.times, one.values) for one in answer if len(one.times)]
 
     def add_ends(self, answer: Iterable[Series]) -> None:
         """Take in the values of the last slice, those from longer before the window, and which counters were reset."""
-        for one in answer:
+        for one in (one for one in answer if len(one.times)):
             labels = {name: value for name, value in one.labels.items() if name != STAT}
             match one.labels.get(STAT, "").split(" ")[0]:
                 case "tail":

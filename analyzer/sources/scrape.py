@@ -133,7 +133,7 @@ class ScrapeSource:
             with self._session.get(
                 address, headers=headers, timeout=left, allow_redirects=False, stream=True
             ) as response:
-                body = read_body(response, ends)
+                body = read_body(response.raw, ends)
                 if response.status_code != 200:
                     raise SourceUnavailable(f"{address} answered HTTP {response.status_code}")
         except requests.Timeout as error:

@@ -5,7 +5,7 @@ from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import log_ndtr
+from scipy.special import erfcx, log_ndtr
 
 from analyzer.stats.binomial import Side
 from analyzer.stats.search import Floats, crossing
@@ -82,8 +82,7 @@ def log_evidence(
     terms = []
     for spread in spreads:
         prior_part = variance / (variance + spread**2)  # r / (v + r)
-        data_part = 1 - prior_part
-        terms.append(np.log(4 * prior_part) / 2 + z**2 * data_part / 2 + log_ndtr(z * np.sqrt(data_part)))
+        terms.append(np.log(4 * prior_part) / 2 + _log_tilted_normal(z * np.sqrt(1 - prior_part)))
     return np.asarray(reduce(np.logaddexp, terms) - np.log(len(terms)))
 
 
@@ -115,3 +114,9 @@ def ratio_interval(
     low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)
     high = crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1)
     return float(np.exp(low[0])), float(np.exp(high[0]))
+
+
+def _log_tilted_normal(u: Floats) -> Floats:
+    """Log of exp(u^2 / 2) Phi(u), without the cancellation that u far below 0 would bring."""
+    low = np.minimum(u, 0.0)
+    return np.where(u < 0, np.log(erfcx(-low / np.sqrt(2)) / 2), u**2 / 2 + log_ndtr(u))

@@ -59,7 +59,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "worker_class": "gthread",
             "threads": _threads(),
             "timeout": 60,
-            "graceful_timeout": 15,  # longer than a verdict may take
+            "graceful_timeout": 65,  # longer than any verdict may take; with nothing in flight it ends at once
             "keepalive": 75,
             "control_socket_disable": True,  # it would need a writable folder
             "proc_name": "rollout-analyzer",

@@ -163,7 +163,8 @@ NATIVE = Profile(
 )
 
 
-def test_native_histograms_are_exact(start_prometheus: StartPrometheus) -> None:
+@pytest.mark.parametrize("most_values", [120_000, 1])
+def test_native_histograms_are_exact(start_prometheus: StartPrometheus, most_values: int) -> None:
     """Native histograms, sent by remote write, are counted bucket by bucket, over a restart too."""
     server = start_prometheus()
     rows = {  # counts of the buckets (1/2, 1], (1, 2], (2, 4] at each of five scrapes
@@ -174,17 +175,18 @@ def test_native_histograms_are_exact(start_prometheus: StartPrometheus) -> None:
         for (arm, pod), counts in rows.items():
             labels = {"__name__": "rpc_seconds", ARM: arm, "job": "rpc", "instance": pod}
             write_histograms(server.url, labels, NOON + 15 * scrape, counts[scrape])
-    source = PrometheusSource(PrometheusApi(Connection(server.url)))
-    asked = Selection("rpc", None, "new", "old", NATIVE, {"latency": Kind.LATENCY}, NOON + 62, start=NOON + 1)
+    source = PrometheusSource(PrometheusApi(Connection(server.url)), most_values=most_values)
+    kinds = {"latency": Kind.LATENCY}
+    given = Selection("rpc", None, "new", "old", NATIVE, kinds, NOON + 62, start=NOON + 1)
 
-    reading = source.read(asked, time.monotonic() + 10).by_check["latency"]
+    reading = source.read(given, time.monotonic() + 10).by_check["latency"]
 
     assert isinstance(reading, Reading), reading
     assert isinstance(reading.canary, Histogram)
     assert isinstance(reading.baseline, Histogram)
-    assert [1.0, 2.0, 4.0, np.inf] == reading.canary.edges.tolist()
-    assert reading.canary.counts.sum(axis=0).tolist() == [8 + 2, 2 + 1, 1 + 5, 0]
-    assert reading.baseline.counts.sum(axis=0).tolist() == [40, 12, 2, 0]
+    assert reading.canary.edges.tolist() == [0.5, 1.0, 2.0, 4.0, np.inf]
+    assert reading.canary.counts.sum(axis=0).tolist() == [0, 8 + 2, 2 + 1, 1 + 5, 0]
+    assert reading.baseline.counts.sum(axis=0).tolist() == [0, 40, 12, 2, 0]
 
 
 def test_errors_are_read_with_matchers_of_the_profile(source: PrometheusSource) -> None:
