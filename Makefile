@@ -19,7 +19,7 @@ e2e: .venv/ready  ## real Prometheus and Argo's own code; fails where they are m
 	ANALYZER_REQUIRE_PROMETHEUS=1 ANALYZER_REQUIRE_GO=1 .venv/bin/pytest -q -m "prometheus or argo"
 
 bench: .venv/ready  ## the figures of the README
-	.venv/bin/python -m tests.bench
+	.venv/bin/python tests/bench
 
 image: Dockerfile requirements.lock  ## the container image, by docker, podman or buildah
 	$(shell command -v docker || command -v podman || command -v buildah) build --build-arg BASE=$(BASE) -t rollout-analyzer:0.1.0 .

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 import numpy as np
 import orjson
-from requests import certs
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3 import PoolManager
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as TimeoutError_
 
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
@@ -83,7 +83,7 @@ class PrometheusApi:
         self._pool = PoolManager(
             num_pools=2,
             maxsize=pool_size,
-            ca_certs=str(connection.ca_file or certs.where()),
+            ca_certs=str(connection.ca_file or DEFAULT_CA_BUNDLE_PATH),
             cert_reqs="CERT_REQUIRED",
             cert_file=str(connection.cert_file) if connection.cert_file else None,
             key_file=str(connection.key_file) if connection.key_file else None,
@@ -158,6 +158,8 @@ class PrometheusApi:
             ) as response:
                 return response.status, response.headers.get("Location", ""), read_body(response, ends)
         except TimeoutError_ as error:
+            if isinstance(error, NewConnectionError):  # which urllib3 counts among the timeouts
+                raise SourceUnavailable(f"no connection: {brief(error)}") from error
             raise timed_out(left) from error
         except (OSError, HTTPError) as error:  # OSError: a certificate that is not there
             raise SourceUnavailable(f"no answer: {brief(error)}") from error

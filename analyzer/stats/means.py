@@ -119,4 +119,4 @@ def ratio_interval(
 def _log_tilted_normal(u: Floats) -> Floats:
     """Log of exp(u^2 / 2) Phi(u), without the cancellation that u far below 0 would bring."""
     low = np.minimum(u, 0.0)
-    return np.where(u < 0, np.log(erfcx(-low / np.sqrt(2)) / 2), u**2 / 2 + log_ndtr(u))
+    return np.asarray(np.where(u < 0, np.log(erfcx(-low / np.sqrt(2)) / 2), u**2 / 2 + log_ndtr(u)))

@@ -20,6 +20,7 @@ from typing import Any
 
 PROJECT = Path(__file__).parents[2]
 STARTS = 3
+MOST_SECONDS_TO_START, MOST_BYTES = 1.5, 120e6
 VERDICTS = 10_000
 CONNECTIONS = 4
 COUNTS: dict[str, Any] = {
@@ -280,6 +281,7 @@ def main() -> None:
     print(f"{load.per_second:8.0f} /s    verdicts of {len(COUNTS)} checks, {where}")
     for when, memory in (("idle", idle), (f"after {VERDICTS // 2:,}", load.half), (f"after {VERDICTS:,}", load.end)):
         print(f"{memory.pss / 1e6:8.1f} MB    memory {when}; resident in the worker {memory.worker_rss / 1e6:.1f} MB")
+    sys.exit(min(starts) > MOST_SECONDS_TO_START or max(load.end.pss, load.end.worker_rss) > MOST_BYTES)
 
 
 if __name__ == "__main__":

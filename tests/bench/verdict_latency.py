@@ -129,13 +129,14 @@ def _history() -> Iterator[Point]:
 
 
 def _pod(target: dict[str, str], draw: random.Random) -> Iterator[Point]:
-    begin = END - SECONDS + draw.uniform(0, INTERVAL)
+    seconds = SECONDS if target["rollouts_pod_template_hash"].startswith("canary") else 2 * SECONDS
+    begin = END - seconds + draw.uniform(0, INTERVAL)
     counts: dict[tuple[str, str, str], float] = {}
 
     def add(metric: str, label: str, value: str, growth: float) -> None:
         counts[metric, label, value] = counts.get((metric, label, value), 0.0) + growth
 
-    for scrape in range(SECONDS // INTERVAL):
+    for scrape in range(seconds // INTERVAL):
         requests_ = draw.randint(100, 200)
         failed = sum(draw.random() < 0.003 for _ in range(requests_))
         for status, growth in (("200", requests_ - failed), ("500", failed), ("404", draw.randint(0, 2))):
