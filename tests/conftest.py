@@ -5,11 +5,18 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from prometheus_server import require_prometheus
 
 import analyzer
 
 settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("reproducible")
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs Prometheus where it is missing; fail instead where it must not be."""
+    if item.get_closest_marker("prometheus"):
+        require_prometheus()
+
 
 Judge = Callable[..., dict[str, Any]]
 

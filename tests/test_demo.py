@@ -9,6 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -483,8 +484,10 @@ def test_interrupt_stops_everything(number: signal.Signals) -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in listing.splitlines()[1:]]
+    pairs = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # ended meanwhile
+            pairs.append((int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])))
     parents = [pid]
     for parent in parents:
         parents += [child for child, of in pairs if of == parent]
@@ -533,7 +536,7 @@ def test_plain_lines_tell_changes_only() -> None:
             show(Progress(1.0, weight, Counts(10, 10, 0), Counts(90, 90, 0), answer))
 
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert [line.split("s  ")[1].split(" (")[0] for line in lines] == [
+    assert [line.split("s  ")[1].split(": ")[0] for line in lines] == [
         "weight 5%",
         "inconclusive at 10 canary requests",
         "weight 25%",

@@ -1,5 +1,7 @@
 """The demonstration as a whole: start everything, play the scenarios, stop everything."""
 
+import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -39,10 +41,10 @@ simulated: it moves the weight 5, 25, 50, 100%, or back to 0.
 """
 _TRY_IT = """\
 Everything is stopped again. To ask the service yourself, run this in one terminal
-  analyzer serve
+  {command} serve
 and this in another:
-  curl -s localhost:8080/v1/verdict -H 'content-type: application/json' -d '{"data": {"error_rate": {\
-"canary": {"errors": 14, "requests": 865}, "baseline": {"errors": 52, "requests": 16435}}}}'
+  curl -s localhost:8080/v1/verdict -H 'content-type: application/json' -d '{{"data": {{"error_rate": {{\
+"canary": {{"errors": 14, "requests": 865}}, "baseline": {{"errors": 52, "requests": 16435}}}}}}}}'
 """
 
 
@@ -106,7 +108,7 @@ def play(
     except KeyboardInterrupt:
         _say(console, "[bold]interrupted[/bold]: everything is stopped")
         return INTERRUPTED
-    _say(console, escape(_TRY_IT))
+    _say(console, escape(_TRY_IT.format(command=_installed_command())))
     return AS_EXPECTED if all(as_expected) else NOT_AS_EXPECTED
 
 
@@ -170,6 +172,15 @@ def _processes(limit_seconds: float) -> Iterator[Processes]:
         finally:
             watchdog.cancel()
             processes.stop()
+
+
+def _installed_command() -> str:
+    """Name the command as it can be typed here: by its path where the shell does not find it."""
+    beside_python = Path(sys.executable).with_name("analyzer")
+    if shutil.which("analyzer") or not beside_python.exists():
+        return "analyzer"
+    here = Path.cwd()
+    return str(beside_python.relative_to(here) if beside_python.is_relative_to(here) else beside_python)
 
 
 def _say(console: Console, text: str) -> None:

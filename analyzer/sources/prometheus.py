@@ -324,14 +324,14 @@ class _VerdictReader:
         window = timeline.end - timeline.start
         ago, step, tail = duration(window), duration(timeline.step), duration(timeline.tail)
         parts = [_tagged("resets", f"({self._resets(metrics, window + LOOK_BACK)})")]
-        for number, metric in enumerate(metrics):
-            series = self._in_arms(metric)
-            if timeline.step < LOOK_BACK:
+        every = [(str(number), self._in_arms(metric)) for number, metric in enumerate(metrics)]
+        if timeline.step < LOOK_BACK:
+            for number, series in every:
                 long_ago = f"last_over_time({series}[{duration(LOOK_BACK)}] offset {ago})"
                 recently = f"last_over_time({series}[{step}] offset {ago})"
                 parts.append(_tagged(f"base {number}", f"{long_ago} unless {recently}"))
-            if timeline.tail > 0:
-                parts.append(_tagged(f"tail {number}", f"last_over_time({series}[{tail}])"))
+        if timeline.tail > 0:
+            parts += [_tagged(f"tail {number}", f"last_over_time({series}[{tail}])") for number, series in every]
         return " or ".join(parts)
 
     def _resets(self, metrics: list[Selector], seconds: float) -> str:
@@ -492,7 +492,10 @@ class _VerdictReader:
                 ]
         except SourceError as error:
             return gap_of(error)
-        note = f"{self._scouted.series[way]:,} series are too many to follow one by one: the source added them up"
+        note = (
+            f"{self._scouted.series[way]:,} series are too many to follow one by one: the source added them up, "
+            "which may miss what processes had counted just before they restarted"
+        )
         return _with(assemble(way, table, self._selection, timeline.slices), timeline, (note,))
 
     def _assemble_native(self, way: LatencyHistogram, answers: Mapping[str, Answer]) -> Reading[Counts] | Gap:

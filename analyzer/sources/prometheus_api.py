@@ -1,9 +1,11 @@
 """The HTTP API of Prometheus and the engines that speak it: bytes to typed samples, failures to typed errors."""
 
+import gc
 import math
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from pathlib import Path
@@ -96,29 +98,26 @@ class PrometheusApi:
         ------
         SourceError : no answer in time, one that cannot be used, or one that says that it is not complete
         """
-        result = self._get("query", {"query": query, "time": f"{at:.3f}"}, "vector", deadline)
-        return _series(
-            [one["metric"] for one in result],
-            [[one["value"]] if "value" in one else [] for one in result],
-            [[one["histogram"]] if "histogram" in one else [] for one in result],
-        )
+        return self._get("query", {"query": query, "time": f"{at:.3f}"}, "vector", deadline)
 
     def range(self, query: str, start: float, end: float, step: float, deadline: float) -> list[Series]:
         """Evaluate a query from start to end inclusive, every `step` seconds; raises as `instant`."""
         parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        return _matrix(self._get("query_range", parameters, "matrix", deadline))
+        return self._get("query_range", parameters, "matrix", deadline)
 
     def raw(self, query: str, at: float, deadline: float) -> list[Series]:
         """Evaluate a query for a range of samples, such as ``metric[5m]``, at one moment; raises as `instant`."""
-        return _matrix(self._get("query", {"query": query, "time": f"{at:.3f}"}, "matrix", deadline))
+        return self._get("query", {"query": query, "time": f"{at:.3f}"}, "matrix", deadline)
 
-    def _get(self, endpoint: str, parameters: dict[str, str], kind: str, deadline: float) -> list[dict[str, Any]]:
+    def _get(self, endpoint: str, parameters: dict[str, str], kind: str, deadline: float) -> list[Series]:
         """Ask, again after short pauses where that may help, and take the result out of its envelope."""
         began = time.monotonic()
         try:
             for pause in (*PAUSES, LAST_TRY):
                 try:
-                    result = _unwrap(*self._ask(endpoint, parameters, deadline), kind)
+                    status, location, body = self._ask(endpoint, parameters, deadline)
+                    with _no_collection():
+                        found = _parse(_unwrap(status, location, body, kind), kind)
                     break
                 except SourceUnavailable as error:
                     tried_long_enough = error.reason == "timeout" or pause == LAST_TRY
@@ -129,7 +128,7 @@ class PrometheusApi:
             self._observe(time.monotonic() - began, error.reason)
             raise
         self._observe(time.monotonic() - began, None)
-        return result
+        return found
 
     def _ask(self, endpoint: str, parameters: dict[str, str], deadline: float) -> tuple[int, str, bytes]:
         """Send one request and read its whole answer before the deadline: status, redirect's target, body."""
@@ -216,12 +215,24 @@ def _labelled(one: Any) -> bool:
     return True
 
 
-def _matrix(result: list[dict[str, Any]]) -> list[Series]:
-    return _series(
-        [one["metric"] for one in result],
-        [one.get("values", []) for one in result],
-        [one.get("histograms", []) for one in result],
-    )
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Hold off the garbage collector, which an answer's thousands of small lists set off to no avail."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _parse(result: list[dict[str, Any]], kind: str) -> list[Series]:
+    labels = [one["metric"] for one in result]
+    if kind == "vector":
+        samples = [[one["value"]] if "value" in one else [] for one in result]
+        return _series(labels, samples, [[one["histogram"]] if "histogram" in one else [] for one in result])
+    return _series(labels, [one.get("values", []) for one in result], [one.get("histograms", []) for one in result])
 
 
 def _series(labels: list[dict[str, str]], samples: list[Any], histograms: list[Any]) -> list[Series]:

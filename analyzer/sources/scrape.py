@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from analyzer.errors import BadResponse, Problem, RequestError, SourceError, SourceUnavailable
 from analyzer.model import Code, Counts, Gap, Kind, Reading, Readings
-from analyzer.profile import LatencyHistogram, Selector, Way, main_selector, selectors
+from analyzer.profile import LatencyHistogram, Selector, Way, fill, main_selector, selectors, traffic_selector
 from analyzer.quantity import nearest
 from analyzer.sources.assembly import Grown, Selection, absent, assemble, window_of
 from analyzer.sources.http import Observer, brief, ignore, read_body, timed_out
@@ -28,12 +28,13 @@ CANNOT_BE_EMPTY = re.compile(r"\S")
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample of a page: which arm it is of, the metric, its labels and its value."""
+    """One sample of a page: which arm it is of, the metric, its labels, its value, and the page."""
 
     arm: str
     metric: str
     labels: Mapping[str, str]
     value: float
+    address: str = ""
 
 
 class ScrapeSource:
@@ -146,7 +147,7 @@ class ScrapeSource:
 def _parse(arm: str, address: str, text: str) -> list[Sample]:
     try:
         samples = [
-            Sample(arm, one.name, one.labels, float(one.value))
+            Sample(arm, one.name, one.labels, float(one.value), address)
             for family in text_string_to_metric_families(text)
             for one in family.samples
         ]
@@ -161,7 +162,9 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     """Read one kind by the first way of the profile whose metric the canary has, or else the baseline."""
     best: tuple[Way | None, set[str]] = (next(iter(selection.profile.ways(kind)), None), set())
     for way in selection.profile.ways(kind):
-        arms = {one.arm for one in samples if _selects(main_selector(way), one)}
+        main, traffic = _filled(main_selector(way), selection), _filled(traffic_selector(way), selection)
+        there = any(_selects(main, one) for one in samples)
+        arms = {one.arm for one in samples if _selects(traffic, one)} if there else set()
         if (selection.canary in arms and selection.canary not in best[1]) or (arms and not best[1]):
             best = (way, arms)
     chosen, present = best
@@ -171,13 +174,25 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     if isinstance(chosen, LatencyHistogram) and chosen.native_histogram:
         return Gap(Code.METRIC_MISSING, "source scrape reads the text format, which has no native histograms")
     table = {
-        selector: [Grown(one.arm, one.labels, np.array([one.value])) for one in samples if _selects(selector, one)]
+        selector: [_grown(one) for one in samples if _selects(_filled(selector, selection), one)]
         for selector in selectors(chosen)
     }
+    odd = [one for series in table.values() for one in series if not np.isfinite(one.growth).all()]
+    if odd:
+        return Gap(Code.INCONSISTENT_DATA, f"{main_selector(chosen).metric}: a counter is no finite number")
     reading = assemble(chosen, table, selection, slices=1)
     if isinstance(reading, Gap):
         return reading
     return Reading(reading.canary, reading.baseline, notes=("counts since the processes started",))
+
+
+def _grown(sample: Sample) -> Grown:
+    """Take a counter as it is; the page's address tells the pods apart, which Prometheus would do by a label."""
+    return Grown(sample.arm, {**sample.labels, "instance": sample.address}, np.array([sample.value]))
+
+
+def _filled(selector: Selector, selection: Selection) -> Selector:
+    return Selector(selector.metric, fill(selector.matchers, selection.service, selection.namespace))
 
 
 def _selects(selector: Selector, sample: Sample) -> bool:

@@ -14,6 +14,7 @@ from pods import selection
 
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
 from analyzer.model import Code, Gap
+from analyzer.sources import prometheus_api
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
 
@@ -24,6 +25,12 @@ GOOD = say(vector("42", pod="a"))
 def ask(connection: Connection, seconds: float = 5.0) -> list[float]:
     """Ask one query and return the values."""
     return [float(one.values[0]) for one in PrometheusApi(connection).instant("up", 1.0, time.monotonic() + seconds)]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask again at once."""
+    monkeypatch.setattr(prometheus_api, "PAUSES", (0.01, 0.01))
 
 
 def matrix(values: object) -> dict[str, object]:
