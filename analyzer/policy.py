@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from analyzer.errors import ConfigError, Problem, RequestError
+from analyzer.errors import Problem, RequestError
 from analyzer.model import Kind, Role, Rule
 from analyzer.quantity import (
     Number,
@@ -29,7 +29,7 @@ from analyzer.quantity import (
     parse_ratio,
     parse_seconds,
 )
-from analyzer.validation import problems_of, read_yaml, yaml_files
+from analyzer.validation import NamedModel, load_named, problems_of
 
 PACKAGED = Path(__file__).parent / "policies"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
@@ -147,7 +147,7 @@ class Check(BaseModel):
             )
 
 
-class Policy(BaseModel):
+class Policy(NamedModel):
     """How to judge a rollout.
 
     Attributes
@@ -188,21 +188,8 @@ class Policy(BaseModel):
 
 
 def load_policies(folder: Path | None) -> dict[str, Policy]:
-    """Read the packaged policies and those of a mounted folder, which may replace packaged ones by name.
-
-    Raises
-    ------
-    ConfigError : naming the file, the key and the remedy
-    """
-    policies: dict[str, Policy] = {}
-    for path in [*yaml_files(PACKAGED), *(yaml_files(folder) if folder else [])]:
-        content = read_yaml(path)
-        try:
-            policy = Policy.model_validate(content)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, Policy), str(path)) from error
-        policies[policy.name] = policy
-    return policies
+    """Read the packaged policies and those of a mounted folder, by name; raises ConfigError."""
+    return load_named(Policy, PACKAGED, folder)
 
 
 def choose_policy(policies: dict[str, Policy], wanted: str | dict[str, Any], default: str) -> Policy:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from analyzer.errors import ConfigError, Problem, RequestError
+from analyzer.errors import Problem, RequestError
 from analyzer.model import Kind
 from analyzer.quantity import Number, nearest
-from analyzer.validation import problems_of, read_yaml, yaml_files
+from analyzer.validation import NamedModel, load_named
 
 PACKAGED = Path(__file__).parent / "profiles"
 SELECTOR = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
@@ -171,7 +171,7 @@ class ValueHistogram(_Part):
     values: One
 
 
-class Profile(_Part):
+class Profile(NamedModel, _Part):
     """Which metrics tell how a service is, and which label tells its arms apart.
 
     For each kind of check there is a list of ways to read it: the first whose metrics exist is used.
@@ -286,21 +286,8 @@ def _literal(value: str, *, regex: bool) -> str:
 
 
 def load_profiles(folder: Path | None) -> dict[str, Profile]:
-    """Read the packaged profiles and those of a mounted folder, which may replace packaged ones by name.
-
-    Raises
-    ------
-    ConfigError : naming the file, the key and the remedy
-    """
-    profiles: dict[str, Profile] = {}
-    for path in [*yaml_files(PACKAGED), *(yaml_files(folder) if folder else [])]:
-        content: dict[str, Any] = read_yaml(path)
-        try:
-            profile = Profile.model_validate(content)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, Profile), str(path)) from error
-        profiles[profile.name] = profile
-    return profiles
+    """Read the packaged profiles and those of a mounted folder, by name; raises ConfigError."""
+    return load_named(Profile, PACKAGED, folder)
 
 
 def choose_profile(profiles: dict[str, Profile], name: str) -> Profile:

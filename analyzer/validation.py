@@ -1,13 +1,15 @@
 """From pydantic's findings to problems that name the field, what is wrong and the remedy."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from analyzer.errors import ConfigError, Problem
 from analyzer.quantity import nearest
+
+M = TypeVar("M", bound="NamedModel")
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Problem]:
@@ -35,20 +37,42 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
     return found
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping; raises ConfigError naming the file."""
+class NamedModel(BaseModel):
+    """What is loaded by name."""
+
+    name: str
+
+
+def load_named(model: type[M], packaged: Path, mounted: Path | None) -> dict[str, M]:
+    """Read every YAML file of the packaged folder, and of a mounted one, which may replace packaged ones by name.
+
+    Raises
+    ------
+    ConfigError : naming the file, the key and the remedy
+    """
+    loaded: dict[str, M] = {}
+    for folder in filter(None, (packaged, mounted)):
+        files: dict[str, Path] = {}
+        for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+            one = _read(model, path)
+            if one.name in files:
+                first = f"{one.name!r} is the name of {files[one.name].name} too; give each its own"
+                raise ConfigError([Problem("name", first)], str(path))
+            files[one.name], loaded[one.name] = path, one
+    return loaded
+
+
+def _read(model: type[M], path: Path) -> M:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError([Problem("", f"cannot be read: {error}")], str(path)) from error
     if not isinstance(content, dict):
         raise ConfigError([Problem("", f"must be a mapping, got {type(content).__name__}")], str(path))
-    return content
-
-
-def yaml_files(folder: Path) -> list[Path]:
-    """List the YAML files of a folder by name; a folder that is not there holds none."""
-    return sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, model), str(path)) from error
 
 
 def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:

@@ -12,6 +12,7 @@ import analyzer
 settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("reproducible")
 
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs Prometheus where it is missing; fail instead where it must not be."""
     if item.get_closest_marker("prometheus"):

@@ -2,41 +2,22 @@
 
 One verdict takes a few queries, for all metrics and both arms together: values at the ends of the slices (a
 range query), and in an instant query those of the last, shorter slice, what was there longer before the window,
-and which counters were reset. Only around the restart of a process, every sample is read. What was found out
-about a rollout before (when it
-began, which metrics exist, how many series they have) is kept for a few minutes; it would be found again, so
-the service stays stateless.
+and which counters were reset. Only around the restart of a process, every sample is read.
 """
 
-import math
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
+from analyzer.errors import BadResponse, PartialData, SourceError
 from analyzer.model import Code, Counts, Floats, Gap, Kind, Reading, Readings
-from analyzer.profile import (
-    ClassCounter,
-    LatencyHistogram,
-    Matcher,
-    Selector,
-    Way,
-    arms_matcher,
-    fill,
-    main_selector,
-    selectors,
-    traffic_selector,
-)
+from analyzer.profile import ClassCounter, LatencyHistogram, Selector, Way, fill, main_selector, selectors
 from analyzer.sources.assembly import Grown, Selection, absent, assemble, native_histograms, window_of
 from analyzer.sources.native import growth
 from analyzer.sources.prometheus_api import PrometheusApi, Series
+from analyzer.sources.promql import FINEST, Answer, Queries, duration, in_arms, tagged, timeline_of
 from analyzer.sources.samples import (
-    STAT,
     TARGET_LABELS,
     Samples,
     Target,
@@ -49,35 +30,13 @@ from analyzer.sources.samples import (
     one_a_metric,
     target_of,
 )
+from analyzer.sources.scouting import Scout, Scouted
 
-FINEST = 15.0  # seconds of a slice; doubled until there are at most MOST_SLICES
 MOST_SLICES = 60
 FEWEST_SLICES = 12  # rather than longer slices, many series are added up by the server
 LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
-PRESENCE_STEP = 300.0  # resolution of the search for the canary's first sample
-LONGEST_GAP = 600.0  # a canary away for longer than this began anew when it came back
 NATIVE_BUCKETS = 10  # of a native histogram, about: each counts as a sample
 OVERLAP = 120.0  # seconds before a slice in which the last scrape of a process that restarted is looked for
-
-Answer = list[Series] | SourceError
-
-
-@dataclass(frozen=True)
-class Scouted:
-    """What is known of a rollout before its counts are read.
-
-    Attributes
-    ----------
-    start : begin of the data, Unix seconds; None: the canary was never seen
-    ways : for each kind the way of the profile that can be read and the arms that it was found for
-    series : how many series the largest metric of each way has, both arms together
-    until : the last moment for which this is good
-    """
-
-    start: float | None
-    ways: Mapping[Kind, tuple[Way | None, frozenset[str]]] = field(default_factory=dict)
-    series: Mapping[Way, int] = field(default_factory=dict)
-    until: float = 0.0
 
 
 class PrometheusSource:
@@ -95,21 +54,18 @@ class PrometheusSource:
     def __init__(
         self, api: PrometheusApi, *, lookback: float = 7 * 86400.0, most_values: int = 120_000, workers: int = 32
     ) -> None:
-        self._api = api
-        self._lookback = lookback
-        self._most_values = most_values
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prometheus")
-        self._known: dict[tuple[Any, ...], Scouted] = {}
-        self._lock = threading.Lock()
+        self.queries = Queries(api, workers)
+        self.most_values = most_values
+        self._scout = Scout(self.queries, lookback)
 
     def ready(self, deadline: float) -> None:
         """Raise SourceError unless a trivial query is answered."""
-        self._api.instant("vector(1)", time.time(), deadline)
+        self.queries.api.instant("vector(1)", time.time(), deadline)
 
     def read(self, selection: Selection, deadline: float) -> Readings:
         """Read what a verdict asks for; what cannot be read is a gap with the reason."""
         try:
-            scouted = self._scout(selection, deadline)
+            scouted = self._scout.look(selection, deadline)
         except SourceError as error:
             return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap_of(error)))
         window = window_of(selection, scouted.start)
@@ -118,118 +74,6 @@ class PrometheusSource:
         verdict = _VerdictReader(self, selection, scouted, window.start, deadline)
         by_kind = verdict.read()
         return Readings(window, {name: by_kind[kind] for name, kind in selection.checks.items()}, verdict.queries)
-
-    def run(self, tasks: Mapping[str, Callable[[], list[Series]]], deadline: float) -> dict[str, Answer]:
-        """Run queries in parallel until the deadline; a query that fails, or is late, gives its error."""
-        futures: dict[str, Future[list[Series]]] = {key: self._pool.submit(task) for key, task in tasks.items()}
-        wait(futures.values(), timeout=max(0.0, deadline - time.monotonic()))
-        answers: dict[str, Answer] = {}
-        for key, future in futures.items():
-            if not future.done():
-                future.cancel()
-                late = SourceUnavailable("no answer before the deadline of the verdict")
-                late.reason = "timeout"
-                answers[key] = late
-                continue
-            error = future.exception()
-            if error is not None and not isinstance(error, SourceError):
-                raise error
-            answers[key] = error if error is not None else future.result()
-        return answers
-
-    def _all(self, tasks: Mapping[str, Callable[[], list[Series]]], deadline: float) -> dict[str, list[Series]]:
-        """Run queries as `run`, and raise the first error."""
-        found: dict[str, list[Series]] = {}
-        for key, answer in self.run(tasks, deadline).items():
-            if isinstance(answer, SourceError):
-                raise answer
-            found[key] = answer
-        return found
-
-    @property
-    def api(self) -> PrometheusApi:
-        """The client that queries go through."""
-        return self._api
-
-    @property
-    def most_values(self) -> int:
-        """How many samples one verdict may take."""
-        return self._most_values
-
-    def _scout(self, selection: Selection, deadline: float) -> Scouted:
-        """Find when the canary began, which metrics exist and how many series they have, or remember it."""
-        key = (
-            selection.profile.name, selection.service, selection.namespace, selection.canary, selection.baseline,
-            selection.start, selection.window_seconds, frozenset(selection.checks.values()),
-        )  # fmt: skip
-        known = self._known.get(key)
-        if known and known.start is not None and known.start < selection.at <= known.until:
-            return known
-        start = window_of(selection, None).start
-        if start is None:
-            start = self._first_sample(selection, deadline)
-        if start is None:
-            return Scouted(start=None)
-        scouted = self._look_for_metrics(selection, start, deadline)
-        everything = all(way and present >= set(selection.arms) for way, present in scouted.ways.values())
-        if everything:
-            with self._lock:
-                while len(self._known) >= 1000:
-                    self._known.pop(next(iter(self._known)))
-                self._known[key] = scouted
-        return scouted
-
-    def _first_sample(self, selection: Selection, deadline: float) -> float | None:
-        """Find the first sample of the canary in its present run, one second early so that it counts from 0."""
-        query = in_arms(selection.profile.presence, selection, (selection.canary,))
-        # Multiples of the step, and `at` itself: so that a later look searches at the same moments.
-        last = math.floor(selection.at / PRESENCE_STEP) * PRESENCE_STEP
-        seen = f"count(last_over_time({query}[{duration(PRESENCE_STEP)}]))"
-        begin = last - math.floor(self._lookback / PRESENCE_STEP) * PRESENCE_STEP
-        answers = self._all(
-            {
-                "range": lambda: self._api.range(seen, begin, last, PRESENCE_STEP, deadline),
-                "at": lambda: self._api.instant(seen, selection.at, deadline),
-            },
-            deadline,
-        )
-        times = np.unique(np.concatenate([np.empty(0), *(one.times for name in answers for one in answers[name])]))
-        if not len(times):
-            return None
-        gaps = np.flatnonzero(np.diff(times) > LONGEST_GAP)
-        first = float(times[gaps[-1] + 1] if len(gaps) else times[0])
-        exactly = f"min(min_over_time(timestamp({query})[{duration(PRESENCE_STEP)}:1s]))"
-        found = self._all({"first": lambda: self._api.instant(exactly, first, deadline)}, deadline)["first"]
-        moment = float(found[0].values[0]) if found and len(found[0].values) else first - PRESENCE_STEP
-        return math.floor(moment) - 1.0
-
-    def _look_for_metrics(self, selection: Selection, start: float, deadline: float) -> Scouted:
-        """Ask for every way of the profile which arms have its main metric, in how many series."""
-        profile, length = selection.profile, duration(max(selection.at - start, 1.0))
-        kinds = sorted(set(selection.checks.values()))
-        ways = {f"{kind}/{place}": way for kind in kinds for place, way in enumerate(profile.ways(kind))}
-
-        def task(selector: Selector) -> Callable[[], list[Series]]:
-            series = in_arms(selector, selection, selection.arms)
-            query = f"count by ({profile.arm_label}) (last_over_time({series}[{length}]))"
-            return lambda: self._api.instant(query, selection.at, deadline)
-
-        wanted = {one for way in ways.values() for one in (main_selector(way), traffic_selector(way))}
-        answers = self._all({str(one): task(one) for one in wanted}, deadline)
-        series: dict[Way, int] = {}
-        chosen: dict[Kind, tuple[Way | None, frozenset[str]]] = {}
-        for kind in kinds:
-            chosen[kind] = (next(iter(profile.ways(kind)), None), frozenset())
-        for key, way in ways.items():
-            main, traffic = answers[str(main_selector(way))], answers[str(traffic_selector(way))]
-            arms = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
-            series[way] = int(sum(one.values[0] for one in main if len(one.values)))
-            kind = Kind(key.split("/")[0])
-            better = selection.canary in arms and selection.canary not in chosen[kind][1]
-            if better or (arms and not chosen[kind][1]):
-                chosen[kind] = (way, arms)
-        until = selection.at + (LONGEST_GAP - PRESENCE_STEP)
-        return Scouted(start=start, ways=chosen, series=series, until=until)
 
 
 class _VerdictReader:
@@ -263,14 +107,14 @@ class _VerdictReader:
             else:
                 exact[kind] = way
         timeline = self._fit(exact, added_up)
-        coarse = _timeline(self._start, self._selection.at, FEWEST_SLICES)
+        coarse = timeline_of(self._start, self._selection.at, FEWEST_SLICES)
         metrics = self._plan_exact(exact, timeline)
         for way in added_up.values():
             for selector in selectors(way):
                 self._plan_added_up(selector, way, coarse)
         for native_way in native.values():
             self._plan_native(native_way, timeline)
-        answers = self._source.run(self._tasks, self._deadline)
+        answers = self._source.queries.run(self._tasks, self._deadline)
 
         if exact:
             found |= self._assemble_exact(exact, metrics, timeline, answers)
@@ -284,7 +128,7 @@ class _VerdictReader:
         """Choose slices so that the answer stays small; move ways with too many series to `added_up`."""
         most_slices = MOST_SLICES
         while True:
-            timeline = _timeline(self._start, self._selection.at, most_slices)
+            timeline = timeline_of(self._start, self._selection.at, most_slices)
             series = {kind: self._scouted.series[way] for kind, way in exact.items()}
             if sum(series.values()) * (timeline.count + 2) <= self._source.most_values or not series:
                 return timeline
@@ -297,13 +141,13 @@ class _VerdictReader:
 
     def _plan(self, key: str, query: str, *, at: float) -> None:
         self._asked.add(query)
-        self._tasks[key] = lambda: self._source.api.instant(query, at, self._deadline)
+        self._tasks[key] = lambda: self._source.queries.api.instant(query, at, self._deadline)
 
     def _plan_range(self, key: str, query: str, timeline: Timeline, *, first: int = 1) -> None:
         """Plan a query for the ends of the slices, from that of slice number `first` on; 0 is the start."""
         begin, end = timeline.start + timeline.step * first, timeline.start + timeline.step * timeline.count
         self._asked.add(query)
-        self._tasks[key] = lambda: self._source.api.range(query, begin, end, timeline.step, self._deadline)
+        self._tasks[key] = lambda: self._source.queries.api.range(query, begin, end, timeline.step, self._deadline)
 
     def _plan_exact(self, ways: Mapping[Kind, Way], timeline: Timeline) -> list[Selector]:
         """Plan the queries that follow each series; tell the metrics that they read, each with its matchers."""
@@ -323,15 +167,15 @@ class _VerdictReader:
         """Write what the grid does not show: the tail, what was there longer ago, and which counters were reset."""
         window = timeline.end - timeline.start
         ago, step, tail = duration(window), duration(timeline.step), duration(timeline.tail)
-        parts = [_tagged("resets", f"({self._resets(metrics, window + LOOK_BACK)})")]
+        parts = [tagged("resets", f"({self._resets(metrics, window + LOOK_BACK)})")]
         every = [(str(number), self._in_arms(metric)) for number, metric in enumerate(metrics)]
         if timeline.step < LOOK_BACK:
             for number, series in every:
                 long_ago = f"last_over_time({series}[{duration(LOOK_BACK)}] offset {ago})"
                 recently = f"last_over_time({series}[{step}] offset {ago})"
-                parts.append(_tagged(f"base {number}", f"{long_ago} unless {recently}"))
+                parts.append(tagged(f"base {number}", f"{long_ago} unless {recently}"))
         if timeline.tail > 0:
-            parts += [_tagged(f"tail {number}", f"last_over_time({series}[{tail}])") for number, series in every]
+            parts += [tagged(f"tail {number}", f"last_over_time({series}[{tail}])") for number, series in every]
         return " or ".join(parts)
 
     def _resets(self, metrics: list[Selector], seconds: float) -> str:
@@ -457,7 +301,7 @@ class _VerdictReader:
         ends = Timeline(timeline.start, timeline.end + timeline.step - timeline.tail, timeline.step, timeline.slices)
         self._tasks.clear()
         self._plan_range("resets", query, ends if timeline.tail > 0 else timeline, first=0)
-        samples.suspect(self._answers("resets", self._source.run(self._tasks, self._deadline)))
+        samples.suspect(self._answers("resets", self._source.queries.run(self._tasks, self._deadline)))
         span = samples.span()
         if span is None:
             return ()
@@ -469,12 +313,12 @@ class _VerdictReader:
         self._tasks.clear()
         for group in in_groups(limited):
             self._plan_raw("raw", f"{self._in_arms(group)}[{duration(end - begin)}]", end)
-        samples.zoom(span, self._answers("raw", self._source.run(self._tasks, self._deadline)))
+        samples.zoom(span, self._answers("raw", self._source.queries.run(self._tasks, self._deadline)))
         return ()
 
     def _plan_raw(self, key: str, query: str, at: float) -> None:
         self._asked.add(query)
-        self._tasks[f"{key} {query}"] = lambda: self._source.api.raw(query, at, self._deadline)
+        self._tasks[f"{key} {query}"] = lambda: self._source.queries.api.raw(query, at, self._deadline)
 
     def _assemble_added_up(self, way: Way, timeline: Timeline, answers: Mapping[str, Answer]) -> Reading[Counts] | Gap:
         label = self._selection.profile.arm_label
@@ -519,31 +363,6 @@ def gap_of(error: SourceError) -> Gap:
         return Gap(Code.PARTIAL_DATA, f"the source's answer is not complete: {error}")
     text = "cannot be used" if isinstance(error, BadResponse) else "is missing"
     return Gap(Code.SOURCE_UNAVAILABLE, f"the source's answer {text}: {error}")
-
-
-def in_arms(selector: Selector, selection: Selection, arms: tuple[str, ...]) -> str:
-    """Write a selector of the profile in PromQL, for these arms of this service."""
-    matchers: tuple[Matcher, ...] = (*selector.matchers, *selection.profile.matchers)
-    filled = fill(matchers, selection.service, selection.namespace)
-    return str(Selector(selector.metric, (*filled, arms_matcher(selection.profile.arm_label, arms))))
-
-
-def duration(seconds: float) -> str:
-    """Write a duration in PromQL, to the millisecond."""
-    milliseconds = max(1, round(seconds * 1000))
-    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
-
-
-def _timeline(start: float, end: float, most_slices: int) -> Timeline:
-    step = FINEST
-    while math.floor((end - start) / step + 1e-9) > max(most_slices, 1):
-        step *= 2
-    return Timeline(start=start, end=end, step=step, count=math.floor((end - start) / step + 1e-9))
-
-
-def _tagged(tag: str, expression: str) -> str:
-    """Add a label that tells expressions apart, because `or` does not look at the metric's name."""
-    return f'label_replace({expression}, "{STAT}", "{tag}", "", "")'
 
 
 def _placed(series: Series, timeline: Timeline) -> Floats:

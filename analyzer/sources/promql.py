@@ -1,0 +1,78 @@
+"""What the queries are written with, and how several of them are asked at once."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from analyzer.errors import SourceError, SourceUnavailable
+from analyzer.profile import Matcher, Selector, arms_matcher, fill
+from analyzer.sources.assembly import Selection
+from analyzer.sources.prometheus_api import PrometheusApi, Series
+from analyzer.sources.samples import STAT, Timeline
+
+FINEST = 15.0  # seconds of a slice; doubled until there are few enough
+
+Answer = list[Series] | SourceError
+Tasks = Mapping[str, Callable[[], list[Series]]]
+
+
+class Queries:
+    """Asks several queries in parallel on one pool of threads, within the deadline of a verdict."""
+
+    def __init__(self, api: PrometheusApi, workers: int) -> None:
+        self.api = api
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prometheus")
+
+    def run(self, tasks: Tasks, deadline: float) -> dict[str, Answer]:
+        """Run queries in parallel until the deadline; a query that fails, or is late, gives its error."""
+        futures: dict[str, Future[list[Series]]] = {key: self._pool.submit(task) for key, task in tasks.items()}
+        wait(futures.values(), timeout=max(0.0, deadline - time.monotonic()))
+        answers: dict[str, Answer] = {}
+        for key, future in futures.items():
+            if not future.done():
+                future.cancel()
+                late = SourceUnavailable("no answer before the deadline of the verdict")
+                late.reason = "timeout"
+                answers[key] = late
+                continue
+            error = future.exception()
+            if error is not None and not isinstance(error, SourceError):
+                raise error
+            answers[key] = error if error is not None else future.result()
+        return answers
+
+    def all(self, tasks: Tasks, deadline: float) -> dict[str, list[Series]]:
+        """Run queries as `run`, and raise the first error."""
+        found: dict[str, list[Series]] = {}
+        for key, answer in self.run(tasks, deadline).items():
+            if isinstance(answer, SourceError):
+                raise answer
+            found[key] = answer
+        return found
+
+
+def in_arms(selector: Selector, selection: Selection, arms: tuple[str, ...]) -> str:
+    """Write a selector of the profile in PromQL, for these arms of this service."""
+    matchers: tuple[Matcher, ...] = (*selector.matchers, *selection.profile.matchers)
+    filled = fill(matchers, selection.service, selection.namespace)
+    return str(Selector(selector.metric, (*filled, arms_matcher(selection.profile.arm_label, arms))))
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in PromQL, to the millisecond."""
+    milliseconds = max(1, round(seconds * 1000))
+    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
+
+
+def timeline_of(start: float, end: float, most_slices: int) -> Timeline:
+    """Cut a window into slices of 15 s, or twice that and so on until they are few enough."""
+    step = FINEST
+    while math.floor((end - start) / step + 1e-9) > max(most_slices, 1):
+        step *= 2
+    return Timeline(start=start, end=end, step=step, count=math.floor((end - start) / step + 1e-9))
+
+
+def tagged(tag: str, expression: str) -> str:
+    """Add a label that tells expressions apart, because `or` does not look at the metric's name."""
+    return f'label_replace({expression}, "{STAT}", "{tag}", "", "")'

@@ -1,0 +1,131 @@
+"""What must be known of a rollout before its counts are read: when it began, and which metrics there are.
+
+It is remembered for a few minutes; it would be found again, so the service stays stateless.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from analyzer.model import Kind
+from analyzer.profile import Selector, Way, main_selector, traffic_selector
+from analyzer.sources.assembly import Selection, window_of
+from analyzer.sources.prometheus_api import Series
+from analyzer.sources.promql import Queries, duration, in_arms
+
+PRESENCE_STEP = 300.0  # resolution of the search for the canary's first sample
+LONGEST_GAP = 600.0  # a canary away for longer than this began anew when it came back
+MOST_REMEMBERED = 1000
+
+
+@dataclass(frozen=True)
+class Scouted:
+    """What is known of a rollout before its counts are read.
+
+    Attributes
+    ----------
+    start : begin of the data, Unix seconds; None: the canary was never seen
+    ways : for each kind the way of the profile that can be read and the arms that it was found for
+    series : how many series the largest metric of each way has, both arms together
+    until : the last moment for which this is good
+    """
+
+    start: float | None
+    ways: Mapping[Kind, tuple[Way | None, frozenset[str]]] = field(default_factory=dict)
+    series: Mapping[Way, int] = field(default_factory=dict)
+    until: float = 0.0
+
+
+class Scout:
+    """Looks ahead, and remembers.
+
+    Parameters
+    ----------
+    queries : how to ask
+    lookback : how far back the canary's first sample is looked for, in seconds
+    """
+
+    def __init__(self, queries: Queries, lookback: float) -> None:
+        self._queries, self._lookback = queries, lookback
+        self._known: dict[tuple[Any, ...], Scouted] = {}
+        self._lock = threading.Lock()
+
+    def look(self, selection: Selection, deadline: float) -> Scouted:
+        """Find when the canary began, which metrics exist and how many series they have, or remember it."""
+        key = (
+            selection.profile.name, selection.service, selection.namespace, selection.canary, selection.baseline,
+            selection.start, selection.window_seconds, frozenset(selection.checks.values()),
+        )  # fmt: skip
+        known = self._known.get(key)
+        if known and known.start is not None and known.start < selection.at <= known.until:
+            return known
+        start = window_of(selection, None).start
+        if start is None:
+            start = self._first_sample(selection, deadline)
+        if start is None:
+            return Scouted(start=None)
+        scouted = self._look_for_metrics(selection, start, deadline)
+        everything = all(way and present >= set(selection.arms) for way, present in scouted.ways.values())
+        if everything:
+            with self._lock:
+                while len(self._known) >= MOST_REMEMBERED:
+                    self._known.pop(next(iter(self._known)))
+                self._known[key] = scouted
+        return scouted
+
+    def _first_sample(self, selection: Selection, deadline: float) -> float | None:
+        """Find the first sample of the canary in its present run, one second early so that it counts from 0."""
+        query = in_arms(selection.profile.presence, selection, (selection.canary,))
+        # Multiples of the step, and `at` itself: so that a later look searches at the same moments.
+        last = math.floor(selection.at / PRESENCE_STEP) * PRESENCE_STEP
+        seen = f"count(last_over_time({query}[{duration(PRESENCE_STEP)}]))"
+        begin = last - math.floor(self._lookback / PRESENCE_STEP) * PRESENCE_STEP
+        answers = self._queries.all(
+            {
+                "range": lambda: self._queries.api.range(seen, begin, last, PRESENCE_STEP, deadline),
+                "at": lambda: self._queries.api.instant(seen, selection.at, deadline),
+            },
+            deadline,
+        )
+        times = np.unique(np.concatenate([np.empty(0), *(one.times for name in answers for one in answers[name])]))
+        if not len(times):
+            return None
+        gaps = np.flatnonzero(np.diff(times) > LONGEST_GAP)
+        first = float(times[gaps[-1] + 1] if len(gaps) else times[0])
+        exactly = f"min(min_over_time(timestamp({query})[{duration(PRESENCE_STEP)}:1s]))"
+        tasks = {"first": lambda: self._queries.api.instant(exactly, first, deadline)}
+        found = self._queries.all(tasks, deadline)["first"]
+        moment = float(found[0].values[0]) if found and len(found[0].values) else first - PRESENCE_STEP
+        return math.floor(moment) - 1.0
+
+    def _look_for_metrics(self, selection: Selection, start: float, deadline: float) -> Scouted:
+        """Ask for every way of the profile which arms have its main metric, in how many series."""
+        profile, length = selection.profile, duration(max(selection.at - start, 1.0))
+        kinds = sorted(set(selection.checks.values()))
+        ways = {f"{kind}/{place}": way for kind in kinds for place, way in enumerate(profile.ways(kind))}
+
+        def task(selector: Selector) -> Callable[[], list[Series]]:
+            series = in_arms(selector, selection, selection.arms)
+            query = f"count by ({profile.arm_label}) (last_over_time({series}[{length}]))"
+            return lambda: self._queries.api.instant(query, selection.at, deadline)
+
+        wanted = {one for way in ways.values() for one in (main_selector(way), traffic_selector(way))}
+        answers = self._queries.all({str(one): task(one) for one in wanted}, deadline)
+        series: dict[Way, int] = {}
+        chosen: dict[Kind, tuple[Way | None, frozenset[str]]] = {}
+        for kind in kinds:
+            chosen[kind] = (next(iter(profile.ways(kind)), None), frozenset())
+        for key, way in ways.items():
+            main, traffic = answers[str(main_selector(way))], answers[str(traffic_selector(way))]
+            arms = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
+            series[way] = int(sum(one.values[0] for one in main if len(one.values)))
+            kind = Kind(key.split("/")[0])
+            better = selection.canary in arms and selection.canary not in chosen[kind][1]
+            if better or (arms and not chosen[kind][1]):
+                chosen[kind] = (way, arms)
+        until = selection.at + (LONGEST_GAP - PRESENCE_STEP)
+        return Scouted(start=start, ways=chosen, series=series, until=until)
