@@ -60,7 +60,7 @@ def log_evidence(
     True
     """
     seen, total = np.asarray(events, float), np.asarray(trials, float)
-    p0 = np.clip(np.asarray(limit, float), 1e-300, 1 - 2**-53)  # what rounding made 0 or 1 stays inside
+    p0 = np.minimum(np.maximum(np.asarray(limit, float), 1e-300), 1 - 2**-53)  # what rounding made 0 or 1 stays inside
     tail = betaincc if side == "above" else betainc
     with np.errstate(divide="ignore", under="ignore"):  # log(0) = -inf is meant: no evidence at all
         if concentration is None:  # a = 1 has a closed form, which halves the cost

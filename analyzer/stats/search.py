@@ -10,6 +10,7 @@ Bools = NDArray[np.bool_]
 
 PARTS = 8  # numpy's cost per call is that of some ten points, so eight parts a round beat bisection
 STEPS = np.array([1, 2, 3, 4, 5, 6, 8, 12, 24, 100, 1000])[:, np.newaxis]  # in standard errors, dense where bounds are
+FORECAST_POINTS = 16
 FURTHEST = 40.0  # on a logarithmic scale: beyond, a bound says nothing
 
 
@@ -54,33 +55,6 @@ def _first_true(flags: Bools) -> tuple[NDArray[np.intp], Bools]:
     return np.asarray(flags.argmax(axis=0)), np.asarray(flags.any(axis=0))
 
 
-def last_true(
-    holds: Callable[[Floats], Bools], low: ArrayLike, high: ArrayLike, *, rounds: int
-) -> tuple[Floats, Floats]:
-    """Bracket the points up to which `holds` is true, for many brackets at once.
-
-    Parameters
-    ----------
-    holds : takes points of shape (k, m), returns booleans of that shape; along each column true up to
-        some point and false after it. It is taken as true at `low` and as false at `high`
-    low, high : shape (m,), low <= high
-    rounds : each narrows the bracket eightfold
-
-    Returns
-    -------
-    A pair of arrays of shape (m,): the last point known to be true and the first known to be false.
-    """
-    left = np.atleast_1d(np.asarray(low, dtype=float))
-    right = np.atleast_1d(np.asarray(high, dtype=float))
-    inner = (np.arange(1, PARTS) / PARTS)[:, np.newaxis]
-    for _ in range(rounds):
-        width = right - left
-        true_in_a_row = np.logical_and.accumulate(holds(left + inner * width), axis=0).sum(axis=0)
-        left = left + true_in_a_row * width / PARTS
-        right = left + width / PARTS
-    return left, right
-
-
 def log_mean_exp(terms: Floats) -> Floats:
     """Log of the mean of exp(terms) along the last axis: a mixture of e-processes, itself an e-process."""
     top = np.maximum(terms.max(axis=-1, keepdims=True), -1e300)  # all -inf must not become nan
@@ -93,7 +67,8 @@ def trials_until(log_evidence: Callable[[Floats], Floats], needed: float, trials
 
     Parameters
     ----------
-    log_evidence : takes numbers of trials, returns the log evidence at each; non-decreasing where it matters
+    log_evidence : takes numbers of trials, shape (k,), returns the log evidence at each; non-decreasing where it
+        matters
     needed : log evidence that decides, ln(1/alpha)
     trials : trials seen so far, > 0
 
@@ -103,12 +78,16 @@ def trials_until(log_evidence: Callable[[Floats], Floats], needed: float, trials
     more than 1e13.
     """
     most = max(trials * 1e6, 1e13)
-    if not log_evidence(np.array([[most]]))[0, 0] >= needed:
-        return None
-    _, enough = last_true(
-        lambda points: log_evidence(np.exp(points)) < needed,
-        np.log(trials),
-        np.log(most),
-        rounds=4,
-    )
-    return float(np.exp(enough[0]))
+    low, high = np.log(trials), np.log(most)
+    for _ in range(2):
+        points = np.linspace(low, high, FORECAST_POINTS)
+        values = log_evidence(np.exp(points))
+        place, found = _first_true((values >= needed)[:, np.newaxis])
+        if not found[0]:
+            return None
+        if place[0] == 0:
+            return float(np.exp(points[0]))
+        low, high = points[place[0] - 1], points[place[0]]
+    before, after = values[place[0] - 1], values[place[0]]
+    part = (needed - before) / (after - before) if np.isfinite(before) else 1.0
+    return float(np.exp(low + part * (high - low)))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from analyzer.stats.search import crossing, last_true, log_mean_exp, trials_until
+from analyzer.stats.search import crossing, log_mean_exp, trials_until
 
 Floats = NDArray[np.float64]
 
@@ -48,15 +48,6 @@ def test_no_evidence_at_all_next_to_enough_takes_the_nearer_point() -> None:
     (found,) = crossing(lambda points: np.where(np.abs(points) > 2.5, 1.0, -np.inf), 0.0, 1.0, sign=1)
 
     assert 2.3 < found <= 2.51
-
-
-@given(st.floats(0, 1000), st.integers(2, 8))
-def test_each_round_narrows_the_bracket_eightfold(truth: float, rounds: int) -> None:
-    """The truth lies in the bracket, which is an eighth as wide after each round."""
-    low, high = last_true(lambda points: points <= truth, 0.0, 1000.0, rounds=rounds)
-
-    assert low[0] <= truth <= high[0]
-    assert high[0] - low[0] == pytest.approx(1000 / 8**rounds, rel=1e-6)
 
 
 def test_the_mean_of_exponentials_neither_overflows_nor_vanishes() -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -95,9 +95,10 @@ class Pages:
                     pages.asked.set()
                     pages.let_go.wait(20)
                 text = pages.texts.get(self.path)
-                self.send_response(404 if text is None else 200)
-                self.end_headers()
-                self.wfile.write((text or "").encode())
+                with suppress(BrokenPipeError):  # who asked did not wait
+                    self.send_response(404 if text is None else 200)
+                    self.end_headers()
+                    self.wfile.write((text or "").encode())
 
         return Handler
 
