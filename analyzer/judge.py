@@ -56,7 +56,10 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
         open_gates = [name for name, found in gates.items() if found.outcome is not Outcome.PASS]
         if open_gates:
             return Outcome.INCONCLUSIVE, _explain(open_gates, findings)
-        text = f"proved good: {', '.join(gates)}"
+        proved = [name for name, found in gates.items() if found.code is Code.PROVED_GOOD]
+        estimated = [name for name in gates if name not in proved]
+        text = f"proved good: {', '.join(proved)}" if proved else "nothing is proved"
+        text += f"; good as an estimate only: {', '.join(estimated)}" if estimated else ""
         held = [name for name, found in guardrails.items() if found.code is Code.UNDECIDED]
         blind = [f"{name} ({found.code})" for name, found in guardrails.items() if found.code in WITHOUT_DATA]
         text += f"; not proved bad: {', '.join(held)}" if held else ""

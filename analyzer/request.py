@@ -149,12 +149,9 @@ def parse_request(body: object) -> VerdictRequest:
 
 
 def _locate(problem: Problem) -> Problem:
-    """Rules over several fields name theirs in front of the message, where pydantic has no place for it."""
+    """Say it in the contract's words where pydantic has its own."""
     if problem.field.startswith("policy."):
         return Problem("policy", "must be the name of a policy, or an object of overrides")
     if problem.field in COMING:
         return Problem(problem.field, "is not supported by this version; leave the field out")
-    fields, separator, message = problem.message.partition(": ")
-    if not problem.field and separator and set(fields.split(", ")) <= set(VerdictRequest.model_fields):
-        return Problem(fields, message)
     return problem

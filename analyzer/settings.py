@@ -219,7 +219,4 @@ def _source(settings: Settings, observe: Observer) -> Source:
 
 def _named(problem: Problem) -> Problem:
     """Name the environment variable instead of the field."""
-    field, message = problem.field, problem.message
-    if not field and ": " in message:
-        field, message = message.split(": ", 1)
-    return Problem(f"{PREFIX}{field.upper()}", message)
+    return Problem(f"{PREFIX}{problem.field.upper()}", problem.message)

@@ -31,6 +31,10 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
                 )
             case "value_error":
                 message = str(context["error"])
+                # A rule over several fields names its own in front of the message.
+                names, separator, rest = message.partition(": ")
+                if separator and set(names.split(", ")) <= set(_model_at(model, path).model_fields):
+                    path, message = [*path, names], rest
             case _:
                 message = f"{item['msg'][0].lower()}{item['msg'][1:]}"
         found.append(Problem(".".join(filter(None, [prefix, *path])), message))

@@ -88,7 +88,7 @@ WRONG_POLICIES = {
     "an unknown key": ("promte: 1%", ["checks.errors.promte: unknown field; did you mean 'promote'?"]),
     "promote beyond rollback": (
         "promote: 3%, rollback: 2%",
-        ["checks.errors: promote: must be above 0 and not beyond rollback, got promote 0.03 and rollback 0.02"],
+        ["checks.errors.promote: must be above 0 and not beyond rollback, got promote 0.03 and rollback 0.02"],
     ),
     "an unknown kind": ("kind: eror_rate", ["checks.errors.kind: unknown value 'eror_rate'", "'error_rate'"]),
     "an unknown role": (
@@ -96,8 +96,8 @@ WRONG_POLICIES = {
         ["checks.errors.role: unknown value 'gaurdrail'; did you mean 'guardrail'?"],
     ),
     "no number": ("promote: soon", ["checks.errors.promote: ", "'soon'", "write a ratio such as 0.01"]),
-    "a quantile": ("quantile: 0.9", ["checks.errors: quantile: only latency has one; remove it"]),
-    "nothing to compare": ("rollback: 100%", ["checks.errors: rollback: an error rate of 1 cannot be exceeded"]),
+    "a quantile": ("quantile: 0.9", ["checks.errors.quantile: only latency has one; remove it"]),
+    "nothing to compare": ("rollback: 100%", ["checks.errors.rollback: an error rate of 1 cannot be exceeded"]),
 }
 
 

@@ -98,7 +98,7 @@ def test_two_policies_have_one_digest_only_if_they_are_equal() -> None:
         ({"alpha": 0.6}, "policy.alpha", "less than or equal to 0.5"),
         ({"checks": {"error_rate": {"promote": "abc"}}}, "policy.checks.error_rate.promote", "1%"),
         ({"checks": {"error_rate": {"promote": float("nan")}}}, "policy.checks.error_rate.promote", "finite"),
-        ({"checks": {"latency_p99": {"promote": "5%"}}}, "policy.checks.latency_p99", "promote: 5% is no duration"),
+        ({"checks": {"latency_p99": {"promote": "5%"}}}, "policy.checks.latency_p99.promote", "5% is no duration"),
         ({"checks": {"latency_p99": {"promote": "fast"}}}, "policy.checks.latency_p99.promote", "200ms"),
         ({"checks": {"latency_p99": {"quantile": 1}}}, "policy.checks.latency_p99.quantile", "less than 1"),
         ({"checks": {"error_rate": {"min_requests": 0}}}, "policy.checks.error_rate.min_requests", "greater than"),

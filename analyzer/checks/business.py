@@ -29,6 +29,9 @@ def judge(check: Check, reading: Reading[Conversions | Values], levels: Levels) 
             (float(canary.successes.sum()), float(canary.trials.sum())),
             (float(baseline.successes.sum()), float(baseline.trials.sum())),
         )
+        if ours[0] + theirs[0] <= 0:
+            reason = "neither arm has a conversion yet: nothing to compare"
+            return undecidable(check, Code.NO_BASELINE_TRAFFIC, reason)
         return comparison.judge_rates(
             check, ours, theirs, levels, spreads=SPREADS, worse="below",
             what="requests converted", notes=reading.notes,

@@ -187,9 +187,9 @@ def _unresolved(check: Check, canary: Tail, decision: Decision, pass_edge: float
     """Name the bucket that is missing when it, and not a lack of requests, keeps the check undecided."""
     if decision.outcome is not Outcome.INCONCLUSIVE or check.rule is Rule.POINT:
         return ""
-    for limit, below, purpose in (
-        (check.promote, pass_edge, "can be proved good"),
-        (check.rollback, canary.edge_below(check.rollback), "can be proved bad"),
+    for limit, below, word in (
+        (check.promote, pass_edge, "good"),
+        (check.rollback, canary.edge_below(check.rollback), "bad"),
     ):
         above = canary.edge_above(limit)
         slower_than_below = canary.above(below) / canary.requests if math.isfinite(below) else 1.0
@@ -197,8 +197,8 @@ def _unresolved(check: Check, canary: Tail, decision: Decision, pass_edge: float
         if inside and not math.isclose(below, limit, rel_tol=1e-6):
             edges = [format_seconds(edge) for edge in (below, above) if math.isfinite(edge)]
             return (
-                f"with no bucket edge at {format_seconds(limit)} it never {purpose}: add le={limit:g} (in seconds), "
-                f"or move the limit to {' or '.join(edges)}"
+                f"with no bucket edge at {format_seconds(limit)} it can never be proved {word}: "
+                f"add le={limit:g} (in seconds), or move the limit to {' or '.join(edges)}"
             )
     return ""
 
