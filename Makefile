@@ -16,7 +16,7 @@ check: .venv/ready  ## what CI runs: lint, types, import layers, tests
 	.venv/bin/pytest -q
 
 e2e: .venv/ready  ## real Prometheus and Argo's own code; fails where they are missing
-	ANALYZER_REQUIRE_PROMETHEUS=1 ANALYZER_REQUIRE_GO=1 .venv/bin/pytest -q -m "prometheus or argo"
+	ANALYZER_REQUIRE_PROMETHEUS=1 ANALYZER_REQUIRE_GO=1 .venv/bin/pytest -q -m "prometheus or victoriametrics or argo"
 
 bench: .venv/ready  ## the figures of the README
 	.venv/bin/python tests/bench

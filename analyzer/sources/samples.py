@@ -63,7 +63,10 @@ class Timeline:
         off = np.abs(times - self.start - places * self.step)
         at_end = np.abs(times - self.end) < OFF_GRID
         if (~at_end & ((off > OFF_GRID) | (places < 0) | (places > self.count))).any():
-            raise BadResponse("it answered with values for other times than those that were asked for")
+            raise BadResponse(
+                "it answered with values for other times than those that were asked for (VictoriaMetrics needs the "
+                "parameter nocache=1: see ANALYZER_PROMETHEUS_PARAMETERS)"
+            )
         return np.where(at_end, self.slices, places)
 
 

@@ -179,6 +179,11 @@ def test_counts_of_the_last_minutes_are_exact(source: PrometheusSource, seconds:
 @pytest.mark.parametrize("number", range(SCENARIOS))
 def test_counts_of_drawn_rollouts_are_exact(source: PrometheusSource, number: int) -> None:
     """Counts equal those of a walk over every sample, for drawn crashes, outages, births and deaths."""
+    check_drawn(source, number)
+
+
+def check_drawn(source: PrometheusSource, number: int) -> None:
+    """Compare what the source reads of one drawn rollout with the truth, over windows of every kind."""
     draw = random.Random(number)
     pods, suffix = RANDOM[number], f"-{number}"
     begin = first_sample(pods, f"canary{suffix}")
