@@ -1,8 +1,9 @@
 """Counts from Prometheus, exact to the unit: every series is read on a grid of times and followed by itself.
 
 One verdict takes a few queries, for all metrics and both arms together: values at the ends of the slices (a
-range query), and in an instant query those of the last, shorter slice, what was there longer before the window,
-and which counters were reset. Only around the restart of a process, every sample is read.
+range query), and in an instant query those of the last, shorter slice and which counters were reset. Only for
+targets that were not scraped when the window began one looks further back, and only around the restart of a process
+every sample is read.
 """
 
 import time
@@ -164,19 +165,29 @@ class _VerdictReader:
         return metrics
 
     def _ends(self, metrics: list[Selector], timeline: Timeline) -> str:
-        """Write what the grid does not show: the tail, what was there longer ago, and which counters were reset."""
-        window = timeline.end - timeline.start
-        ago, step, tail = duration(window), duration(timeline.step), duration(timeline.tail)
-        parts = [tagged("resets", f"({self._resets(metrics, window + LOOK_BACK)})")]
-        every = [(str(number), self._in_arms(metric)) for number, metric in enumerate(metrics)]
-        if timeline.step < LOOK_BACK:
-            for number, series in every:
-                long_ago = f"last_over_time({series}[{duration(LOOK_BACK)}] offset {ago})"
-                recently = f"last_over_time({series}[{step}] offset {ago})"
-                parts.append(tagged(f"base {number}", f"{long_ago} unless {recently}"))
+        """Write what the grid does not show: the tail, and which counters were reset."""
+        parts = [tagged("resets", f"({self._resets(metrics, timeline.end - timeline.start + LOOK_BACK)})")]
         if timeline.tail > 0:
-            parts += [tagged(f"tail {number}", f"last_over_time({series}[{tail}])") for number, series in every]
+            tail = duration(timeline.tail)
+            parts += [
+                tagged(f"tail {number}", f"last_over_time({self._in_arms(metric)}[{tail}])")
+                for number, metric in enumerate(metrics)
+            ]
         return " or ".join(parts)
+
+    def _look_back(
+        self, absent_: frozenset[Target], samples: Samples, metrics: list[Selector], timeline: Timeline
+    ) -> None:
+        """Read what targets had counted that were not scraped when the window began; raises SourceError."""
+        at_start = f"[{duration(LOOK_BACK)}] offset {duration(timeline.end - timeline.start)}"
+        limited = [Selector(one.metric, (*one.matchers, *matchers_of(absent_))) for one in metrics]
+        parts = [
+            tagged(f"base {number}", f"last_over_time({self._in_arms(metric)}{at_start})")
+            for number, metric in enumerate(limited)
+        ]
+        self._tasks.clear()
+        self._plan("base", " or ".join(parts), at=timeline.end)
+        samples.add_ends(self._answers("base", self._source.queries.run(self._tasks, self._deadline)))
 
     def _resets(self, metrics: list[Selector], seconds: float) -> str:
         """Write which targets had a counter that was reset in the last seconds; of a histogram, its count tells."""
@@ -279,6 +290,9 @@ class _VerdictReader:
         try:
             samples.add(self._answers("grid", answers))
             samples.add_ends(self._answers("ends", answers))
+            absent_ = samples.absent_at_start()
+            if absent_ and timeline.step < LOOK_BACK:
+                self._look_back(absent_, samples, metrics, timeline)
             restarted = samples.settle()
             notes = self._look_closer(restarted, samples, metrics, timeline) if restarted else ()
         except SourceError as error:

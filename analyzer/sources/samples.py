@@ -121,6 +121,17 @@ class Samples:
                 case _:
                     raise BadResponse(f"it answered with a series without the label {STAT}")
 
+    def absent_at_start(self) -> frozenset[Target]:
+        """Tell which targets, other than those of new arms, had no sample when the window began."""
+        began = self._timeline.start + OFF_GRID
+        present = {self._targets[row] for row, times, _ in self._chunks if times[0] < began}
+        arms = zip(self._targets, self._labels, strict=True)
+        return frozenset(
+            target
+            for target, labels in arms
+            if target not in present and labels.get(self._arm_label) not in self._new_arms
+        )
+
     def suspect(self, answer: Iterable[Series]) -> None:
         """Take in at the ends of which slices a target may have restarted."""
         for one in answer:
