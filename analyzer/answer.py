@@ -47,6 +47,9 @@ def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
         "policy_digest": verdict.policy.digest,
         "version": __version__,
     }
+    read = (reading for reading in verdict.readings.by_check.values() if isinstance(reading, Reading))
+    if notes := list(dict.fromkeys(note for reading in read for note in reading.notes)):
+        answer["notes"] = notes  # counts that are not exact are said to be so, however short the answer
     if detail is Detail.FULL:
         answer["queries"] = list(verdict.readings.queries)
         answer["effective_policy"] = verdict.policy.model_dump(mode="json", exclude_none=True)

@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analyzer
-from analyzer.answer import number
-from analyzer.model import Code
+from analyzer import checks
+from analyzer.answer import number, render
+from analyzer.judge import Verdict
+from analyzer.model import Code, Counts, Errors, Reading, Readings, Window
+from analyzer.policy import load_policies
 
 LIMIT = 2048  # bytes: Argo keeps the answer of every measurement in the AnalysisRun
 
@@ -253,3 +256,18 @@ def test_every_histogram_gives_an_answer(bins: list[tuple[float, float]], rule: 
     }
 
     strict_json(analyzer.evaluate(body))
+
+
+def test_how_the_counts_were_read_is_said_in_short_answers_too() -> None:
+    """What the source noted stands in the answer once, and the field is absent where nothing was noted."""
+    policy = load_policies(None)["ml-model"]
+    counts = Errors(errors=np.array([0.0]), requests=np.array([2000.0]))
+
+    def answered(*notes: str) -> dict[str, Any]:
+        reading: Reading[Counts] = Reading(counts, counts, notes=notes)
+        finding = checks.judge(policy.checks["error_rate"], reading, policy)
+        readings = Readings(Window(None, None), {"error_rate": reading})
+        return render(Verdict(finding.outcome, "", {"error_rate": finding}, policy, readings))
+
+    assert answered("the source added them up", "the source added them up")["notes"] == ["the source added them up"]
+    assert "notes" not in answered()

@@ -180,10 +180,7 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     odd = [one for series in table.values() for one in series if not np.isfinite(one.growth).all()]
     if odd:
         return Gap(Code.INCONSISTENT_DATA, f"{main_selector(chosen).metric}: a counter is no finite number")
-    reading = assemble(chosen, table, selection, slices=1)
-    if isinstance(reading, Gap):
-        return reading
-    return Reading(reading.canary, reading.baseline, notes=("counts since the processes started",))
+    return assemble(chosen, table, selection, slices=1)
 
 
 def _grown(sample: Sample) -> Grown:

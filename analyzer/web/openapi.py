@@ -169,6 +169,7 @@ def _verdict_schema() -> dict[str, Any]:
             "window": window,
             "policy": {"type": "string"},
             "policy_digest": {"type": "string"},
+            "notes": {"type": "array", "items": {"type": "string"}},
             "version": {"type": "string"},
         },
     }
