@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from analyzer import checks
 from analyzer.errors import Problem, RequestError
 from analyzer.judge import Verdict, combine
-from analyzer.model import Readings, Window
+from analyzer.model import Gap, Readings, Window
 from analyzer.policy import Check, Policy, choose_policy
 from analyzer.profile import Profile, choose_profile
 from analyzer.quantity import nearest
@@ -61,7 +61,10 @@ class Analyzer:
         policy = choose_policy(dict(self.policies), request.policy or self.default_policy, self.default_policy)
         asked = _asked(request, policy)
         readings = self._read(request, asked, deadline)
-        findings = {name: checks.judge(check, readings.by_check[name], policy) for name, check in asked.items()}
+        elapsed = {name: _elapsed(readings, name) for name in asked}
+        trimmed = {name: checks.trim(readings.by_check[name], check, elapsed[name]) for name, check in asked.items()}
+        readings = replace(readings, by_check=trimmed)
+        findings = {name: checks.judge(check, trimmed[name], policy, elapsed[name]) for name, check in asked.items()}
         outcome, reason = combine(findings, policy)
         return Verdict(outcome, reason, findings, policy, readings)
 
@@ -83,6 +86,14 @@ class Analyzer:
         if request.start is not None and request.start >= at:
             raise RequestError([Problem("start", "must be in the past")])
         return self.source.read(selection, deadline)
+
+
+def _elapsed(readings: Readings, name: str) -> float | None:
+    """Tell how long the window is, or else how long the slices of a check last together."""
+    reading = readings.by_check[name]
+    if readings.window.seconds is not None or isinstance(reading, Gap):
+        return readings.window.seconds
+    return reading.seconds
 
 
 def _asked(request: VerdictRequest, policy: Policy) -> dict[str, Check]:

@@ -8,18 +8,12 @@ import numpy as np
 
 from analyzer.judge import Verdict
 from analyzer.model import (
-    Classes,
-    Conversions,
     Counts,
-    Errors,
     Estimate,
     Finding,
     Gap,
-    Histogram,
     Kind,
-    MeanOnly,
     Reading,
-    Values,
 )
 from analyzer.policy import Check
 from analyzer.quantity import format_instant
@@ -82,7 +76,7 @@ def _check(
         "promote": number(finding.promote, 6),
         "rollback": number(finding.rollback, 6),
         "evidence": {"pass": _bar(finding.evidence.towards_pass), "fail": _bar(finding.evidence.towards_fail)},
-        "remaining": _remaining(finding, window_seconds or _length(reading)),
+        "remaining": _remaining(finding, window_seconds or (None if isinstance(reading, Gap) else reading.seconds)),
     }
     if detail is Detail.FULL:
         answer |= {"kind": check.kind.value, "role": check.role.value, "rule": check.rule.value}
@@ -105,18 +99,6 @@ def _arrays(counts: Counts) -> dict[str, Any]:
     if "edges" in named:
         named["edges"] = named["edges"][:-1]  # the last one is infinite, which JSON cannot say
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in named.items()}
-
-
-def _length(reading: Reading[Counts] | Gap) -> float | None:
-    """Tell how long the slices of a request last together, where it says how long each does."""
-    if isinstance(reading, Gap) or reading.slice_seconds is None or reading.canary is None:
-        return None
-    match reading.canary:
-        case Errors(requests=by_slice) | Conversions(trials=by_slice):
-            pass
-        case Histogram(counts=by_slice) | Classes(counts=by_slice) | Values(count=by_slice) | MeanOnly(count=by_slice):
-            pass
-    return reading.slice_seconds * len(by_slice)
 
 
 def _bar(evidence: float) -> float | int | None:

@@ -3,7 +3,7 @@
 Knows no HTTP, no file and no clock.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -62,6 +62,7 @@ class Code(StrEnum):
     PARTIAL_DATA = "partial_data"
     SOURCE_UNAVAILABLE = "source_unavailable"
     INCONSISTENT_DATA = "inconsistent_data"
+    WARMING_UP = "warming_up"
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,14 @@ class MeanOnly:
 
 
 Counts = Errors | Histogram | Classes | Conversions | Values | MeanOnly
+
+
+def by_slice(counts: Counts) -> dict[str, Floats]:
+    """Give the arrays that have one row a time slice, by name: all but the edges of a histogram."""
+    named = {one.name: getattr(counts, one.name) for one in fields(counts)}
+    return {name: value for name, value in named.items() if isinstance(value, np.ndarray) and name != "edges"}
+
+
 C_co = TypeVar("C_co", bound=Counts, covariant=True)
 
 
@@ -143,6 +152,14 @@ class Reading(Generic[C_co]):
     baseline: C_co | None
     slice_seconds: float | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the slices last together, where it is said how long each does."""
+        arm = self.canary if self.canary is not None else self.baseline
+        if self.slice_seconds is None or arm is None:
+            return None
+        return self.slice_seconds * len(next(iter(by_slice(arm).values())))
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,32 @@ PACKAGED = Path(__file__).parent / "policies"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
 
 
+class DecideBy(BaseModel):
+    """When a check that is still undecided is settled by its estimate alone; past either limit is enough.
+
+    Attributes
+    ----------
+    after : seconds since the begin of the window
+    requests : canary requests
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after: Annotated[Seconds, Field(gt=0)] | None = None
+    requests: Annotated[Number, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> Self:
+        if self.after is None and self.requests is None:
+            raise ValueError("needs after, requests or both, such as {after: 30m, requests: 20000}")
+        return self
+
+    def is_past(self, elapsed_seconds: float | None, requests: float) -> bool:
+        """Whether one of the limits is reached."""
+        late = self.after is not None and elapsed_seconds is not None and elapsed_seconds >= self.after
+        return late or (self.requests is not None and requests >= self.requests)
+
+
 class Check(BaseModel):
     """One row of a policy.
 
@@ -49,6 +75,9 @@ class Check(BaseModel):
         estimates alone, without proof
     min_requests : no pass below this many canary requests; a fail never waits for it
     quantile : which quantile of the latency, in (0, 1)
+    warmup : seconds at the begin of the window that are left out: cold caches are no regression
+    lag : seconds at its end that are left out, because labels or events arrive late
+    decide_by : settles a check that stays undecided, at the price of its proof; default never
     edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared
     """
 
@@ -62,6 +91,9 @@ class Check(BaseModel):
     min_requests: Annotated[Number, Field(ge=1)] = 100.0
     quantile: Annotated[Ratio, Field(gt=0, lt=1)] | None = None
     edge: Annotated[Seconds, Field(gt=0)] | None = None
+    warmup: Annotated[Seconds, Field(ge=0)] = 0.0
+    lag: Annotated[Seconds, Field(ge=0)] = 0.0
+    decide_by: DecideBy | None = None
 
     @property
     def compares(self) -> bool:

@@ -6,7 +6,8 @@ How limits become a finding is the same for every kind and stands in `decision`.
 from typing import assert_never, cast
 
 from analyzer.checks import business, drift, error_rate, latency
-from analyzer.checks.decision import Levels
+from analyzer.checks.decision import Terms
+from analyzer.checks.trimming import trim
 from analyzer.checks.wording import undecidable
 from analyzer.model import (
     Classes,
@@ -24,8 +25,17 @@ from analyzer.model import (
 from analyzer.policy import Check, Policy
 
 
-def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy) -> Finding:
+def judge(
+    check: Check, reading: Reading[Counts] | Gap, policy: Policy, elapsed_seconds: float | None = None
+) -> Finding:
     """Judge one check on what the source read for it; missing data is inconclusive, never a pass.
+
+    Parameters
+    ----------
+    check : the row of the policy
+    reading : what was read, or why nothing was
+    policy : that the check is of
+    elapsed_seconds : length of the window that was read; None: not known
 
     Raises
     ------
@@ -33,19 +43,19 @@ def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy) -> Findi
     """
     if isinstance(reading, Gap):
         return undecidable(check, reading.code, reading.reason)
-    levels = Levels.of(policy)
+    terms = Terms.of(policy, elapsed_seconds)
     for arm in (reading.canary, reading.baseline):
         if arm is not None and not isinstance(arm, _ACCEPTED[check.kind]):
             raise TypeError(f"a check of kind {check.kind} cannot be judged on {type(arm).__name__}")
     match check.kind:
         case Kind.ERROR_RATE:
-            return error_rate.judge(check, cast("Reading[Errors]", reading), levels)
+            return error_rate.judge(check, cast("Reading[Errors]", reading), terms)
         case Kind.LATENCY:
-            return latency.judge(check, cast("Reading[Histogram | MeanOnly]", reading), levels)
+            return latency.judge(check, cast("Reading[Histogram | MeanOnly]", reading), terms)
         case Kind.DRIFT:
-            return drift.judge(check, cast("Reading[Histogram | Classes]", reading), levels)
+            return drift.judge(check, cast("Reading[Histogram | Classes]", reading), terms)
         case Kind.BUSINESS:
-            return business.judge(check, cast("Reading[Conversions | Values]", reading), levels)
+            return business.judge(check, cast("Reading[Conversions | Values]", reading), terms)
         case _:
             assert_never(check.kind)
 
@@ -56,3 +66,5 @@ _ACCEPTED: dict[Kind, tuple[type[Counts], ...]] = {
     Kind.DRIFT: (Histogram, Classes),
     Kind.BUSINESS: (Conversions, Values),
 }
+
+__all__ = ["judge", "trim"]

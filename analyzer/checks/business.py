@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from analyzer.checks import comparison
-from analyzer.checks.decision import Levels, Question, decide, format_count
+from analyzer.checks.decision import Question, Terms, decide, format_count
 from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.model import Code, Conversions, Estimate, Finding, Reading, Values
 from analyzer.policy import Check
@@ -17,7 +17,7 @@ SPREADS = (0.05, 0.5)  # changes of a few percent, and collapses
 FEWEST = 30  # contributing values an arm, below which the normal law says nothing
 
 
-def judge(check: Check, reading: Reading[Conversions | Values], levels: Levels) -> Finding:
+def judge(check: Check, reading: Reading[Conversions | Values], terms: Terms) -> Finding:
     """Judge the relative change of a rate or a mean on the counts summed over all slices."""
     canary, baseline = reading.canary, reading.baseline
     if canary is None or _size(canary) <= 0:
@@ -33,15 +33,15 @@ def judge(check: Check, reading: Reading[Conversions | Values], levels: Levels) 
             reason = "neither arm has a conversion yet: nothing to compare"
             return undecidable(check, Code.NO_BASELINE_TRAFFIC, reason)
         return comparison.judge_rates(
-            check, ours, theirs, levels, spreads=SPREADS, worse="below",
+            check, ours, theirs, terms, spreads=SPREADS, worse="below",
             what="requests converted", notes=reading.notes,
         )  # fmt: skip
     if isinstance(canary, Values) and isinstance(baseline, Values):
-        return _judge_values(check, canary, baseline, levels, reading.notes)
+        return _judge_values(check, canary, baseline, terms, reading.notes)
     raise TypeError("one arm has conversions and the other values")
 
 
-def _judge_values(check: Check, canary: Values, baseline: Values, levels: Levels, notes: tuple[str, ...]) -> Finding:
+def _judge_values(check: Check, canary: Values, baseline: Values, terms: Terms, notes: tuple[str, ...]) -> Finding:
     n_canary, n_baseline = _size(canary), _size(baseline)
     mean_canary, mean_baseline = (
         float(canary.total.sum()) / n_canary,
@@ -62,10 +62,10 @@ def _judge_values(check: Check, canary: Values, baseline: Values, levels: Levels
 
     interval = means.ratio_interval(
         observed, n_canary, n_baseline, variation=variation, spreads=SPREADS,
-        alpha_low=levels.passing, alpha_high=levels.fail,
+        alpha_low=terms.passing, alpha_high=terms.fail,
     )  # fmt: skip
     question = Question(observed - 1, check.promote, check.rollback, "below", log_evidence, n_canary)
-    decision = decide(check, question, levels)
+    decision = decide(check, question, terms)
     text = (
         f"mean {mean_canary:.4g} of {format_count(n_canary)} canary values "
         f"(baseline {mean_baseline:.4g} of {format_count(n_baseline)})"

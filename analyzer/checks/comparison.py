@@ -2,7 +2,7 @@
 
 import math
 
-from analyzer.checks.decision import Decision, Levels, Question, decide, format_count
+from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
 from analyzer.checks.wording import conclusion, decided
 from analyzer.model import Estimate, Finding
 from analyzer.policy import Check
@@ -16,7 +16,7 @@ def judge_rates(
     check: Check,
     canary: tuple[float, float],
     baseline: tuple[float, float],
-    levels: Levels,
+    terms: Terms,
     *,
     spreads: tuple[float, ...],
     worse: Side,
@@ -44,13 +44,13 @@ def judge_rates(
         low, high = share.ratio_interval(
             events, trials, base_events, base_trials,
             spreads=spreads,
-            alpha_low=levels.fail if worse == "above" else levels.passing,
-            alpha_high=levels.passing if worse == "above" else levels.fail,
+            alpha_low=terms.fail if worse == "above" else terms.passing,
+            alpha_high=terms.passing if worse == "above" else terms.fail,
         )  # fmt: skip
     else:
         ratio, low, high = 1.0, 0.0, math.inf  # neither arm has an event: nothing told them apart
     question = Question(ratio - 1, check.promote, check.rollback, worse, log_evidence, trials)
-    decision = decide(check, question, levels)
+    decision = decide(check, question, terms)
     text = (
         f"{format_ratio(events / trials)} of {format_count(trials)} canary {what} "
         f"(baseline {format_ratio(base_events / base_trials)})"

@@ -29,16 +29,23 @@ UNDECIDED_AT_MOST = 0.99  # the bar of a check that did not decide never looks f
 
 
 @dataclass(frozen=True)
-class Levels:
-    """Error levels of one check: of failing a good canary, and of passing a bad one, over all looks."""
+class Terms:
+    """What a check is held to beside its own row of the policy.
+
+    Attributes
+    ----------
+    fail, passing : levels of failing a good canary, and of passing a bad one, over all looks
+    elapsed_seconds : since the begin of the window; None: not known
+    """
 
     fail: float
     passing: float
+    elapsed_seconds: float | None = None
 
     @classmethod
-    def of(cls, policy: Policy) -> Self:
-        """Take a check's levels from its policy: all must pass, so passing needs no correction; any may fail."""
-        return cls(fail=policy.alpha_to_fail, passing=policy.alpha)
+    def of(cls, policy: Policy, elapsed_seconds: float | None = None) -> Self:
+        """Take the levels from the policy: all must pass, so passing needs no correction; any may fail."""
+        return cls(policy.alpha_to_fail, policy.alpha, elapsed_seconds)
 
 
 LogEvidence = Callable[[float, Side, float | Floats], Floats]
@@ -89,9 +96,9 @@ class Decision:
     remaining_requests: float | None
 
 
-def decide(check: Check, question: Question, levels: Levels) -> Decision:
+def decide(check: Check, question: Question, terms: Terms) -> Decision:
     """Apply the check's rule to the evidence."""
-    to_fail, to_pass = -math.log(levels.fail), -math.log(levels.passing)
+    to_fail, to_pass = -math.log(terms.fail), -math.log(terms.passing)
     limit_to_fail = question.rollback if check.rule is Rule.STRICT else question.promote
     failing = _part(question.log_evidence(limit_to_fail, question.worse, 1.0), to_fail)
     passing = _part(question.log_evidence(question.promote, question.better, 1.0), to_pass)
@@ -102,19 +109,17 @@ def decide(check: Check, question: Question, levels: Levels) -> Decision:
     if not enough:
         passing = min(passing, question.requests / check.min_requests, UNDECIDED_AT_MOST)
 
-    if check.rule is Rule.POINT:
-        outcome = Outcome.INCONCLUSIVE
-        if beyond:
-            outcome = Outcome.FAIL
-        elif enough and question.is_within(question.promote):
-            outcome = Outcome.PASS
-        code = Code.UNDECIDED if outcome is Outcome.INCONCLUSIVE else Code.DECIDED_BY_POINT
-    elif failing >= 1:
+    outcome, code = Outcome.INCONCLUSIVE, Code.UNDECIDED
+    settle = check.decide_by is not None and check.decide_by.is_past(terms.elapsed_seconds, question.requests)
+    if check.rule is not Rule.POINT and failing >= 1:
         outcome, code = Outcome.FAIL, Code.PROVED_BAD
-    elif passing >= 1:
+    elif check.rule is not Rule.POINT and passing >= 1:
         outcome, code = Outcome.PASS, Code.PROVED_GOOD
-    else:
-        outcome, code = Outcome.INCONCLUSIVE, Code.UNDECIDED
+    elif settle or check.rule is Rule.POINT:
+        if beyond:
+            outcome, code = Outcome.FAIL, Code.DECIDED_BY_POINT
+        elif enough and question.is_within(question.promote):
+            outcome, code = Outcome.PASS, Code.DECIDED_BY_POINT
     remaining: float | None = 0.0
     if outcome is Outcome.INCONCLUSIVE:
         remaining = _remaining(check, question, limit_to_fail, to_fail, to_pass)

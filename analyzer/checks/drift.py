@@ -1,8 +1,10 @@
 """How far the canary's predictions are from the baseline's, as the population stability index (PSI)."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from analyzer.checks.decision import Levels, Question, decide, format_count
+from analyzer.checks.decision import Question, Terms, decide, format_count
 from analyzer.checks.latency import buckets_differ
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
 from analyzer.model import Classes, Code, Estimate, Finding, Histogram, Reading
@@ -16,7 +18,7 @@ FEWEST = 30  # predictions an arm, below which the chi-square law says nothing
 PASS_FACTOR = 0.6  # a rare bin that grows lets a PSI at the limit pass 1.6 times as often as the law says
 
 
-def judge(check: Check, reading: Reading[Histogram | Classes], levels: Levels) -> Finding:
+def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> Finding:
     """Judge the PSI on the predictions summed over all slices."""
     canary, baseline = reading.canary, reading.baseline
     if canary is None or canary.counts.sum() <= 0:
@@ -36,7 +38,7 @@ def judge(check: Check, reading: Reading[Histogram | Classes], levels: Levels) -
     if problem := _too_little(found, n_canary, n_baseline):
         seen, compared = Estimate(n=n_canary), Estimate(n=n_baseline)
         return undecidable(check, Code.UNDECIDED, problem, canary=seen, baseline=compared, notes=reading.notes)
-    levels = Levels(fail=levels.fail, passing=levels.passing * PASS_FACTOR)
+    terms = replace(terms, passing=terms.passing * PASS_FACTOR)
 
     def log_evidence(limit: float, side: Side, scale: float | Floats) -> Floats:
         # With more predictions of the same kind the PSI stays where it is and its bias shrinks.
@@ -45,8 +47,8 @@ def judge(check: Check, reading: Reading[Histogram | Classes], levels: Levels) -
         return psi.log_evidence(raw, found.freedom, found.size * factor, limit, side=side)
 
     question = Question(found.value, check.promote, check.rollback, "above", log_evidence, n_canary)
-    decision = decide(check, question, levels)
-    low, high = psi.interval(found, alpha_low=levels.fail, alpha_high=levels.passing)
+    decision = decide(check, question, terms)
+    low, high = psi.interval(found, alpha_low=terms.fail, alpha_high=terms.passing)
     ending = conclusion(check, decision, question, lambda limit: f"{limit:g}")
     reason = f"PSI {max(found.value, 0.0):.3g} of {format_count(n_canary)} canary predictions, {ending}"
     estimate = Estimate(value=max(found.value, 0.0), low=low, high=high, n=n_canary)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from analyzer.checks import comparison
-from analyzer.checks.decision import Levels, Question, decide, format_count
+from analyzer.checks.decision import Question, Terms, decide, format_count
 from analyzer.checks.wording import conclusion, decided, no_traffic
 from analyzer.model import Errors, Estimate, Finding, Reading
 from analyzer.policy import Check
@@ -14,7 +14,7 @@ from analyzer.stats.search import Floats
 SPREADS = (1.0,)  # error rates change by factors
 
 
-def judge(check: Check, reading: Reading[Errors], levels: Levels) -> Finding:
+def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
     """Judge an error rate on the requests summed over all slices."""
     canary, baseline = _total(reading.canary), _total(reading.baseline)
     if canary[1] <= 0:
@@ -23,7 +23,7 @@ def judge(check: Check, reading: Reading[Errors], levels: Levels) -> Finding:
         return no_traffic(check, "baseline", "requests")
     if check.compares:
         return comparison.judge_rates(
-            check, canary, baseline, levels, spreads=SPREADS, worse="above", what="requests failed", notes=reading.notes
+            check, canary, baseline, terms, spreads=SPREADS, worse="above", what="requests failed", notes=reading.notes
         )
     errors, requests = canary
 
@@ -31,20 +31,20 @@ def judge(check: Check, reading: Reading[Errors], levels: Levels) -> Finding:
         return binomial.log_evidence(errors * scale, requests * scale, limit, side=side)
 
     question = Question(errors / requests, check.promote, check.rollback, "above", log_evidence, requests)
-    decision = decide(check, question, levels)
+    decision = decide(check, question, terms)
     text = f"{format_ratio(errors / requests)} of {format_count(requests)} canary requests failed"
     versus = f" (baseline {format_ratio(baseline[0] / baseline[1])})" if baseline[1] > 0 else ""
     ending = conclusion(check, decision, question, format_ratio)
-    arms = estimates(canary, baseline, levels)
+    arms = estimates(canary, baseline, terms)
     reason, headline = f"{text}{versus}, {ending}", f"{text}, {ending}"
     return decided(check, decision, reason, arms, headline=headline, notes=reading.notes)
 
 
-def estimates(canary: tuple[float, float], baseline: tuple[float, float], levels: Levels) -> tuple[Estimate, Estimate]:
+def estimates(canary: tuple[float, float], baseline: tuple[float, float], terms: Terms) -> tuple[Estimate, Estimate]:
     """Estimate the share of events in each arm from (events, trials), with always-valid intervals."""
     seen = [arm for arm in (canary, baseline) if arm[1] > 0]
     events, trials = np.array(seen).T
-    lows, highs = binomial.confidence_sequence(events, trials, alpha_low=levels.fail, alpha_high=levels.passing)
+    lows, highs = binomial.confidence_sequence(events, trials, alpha_low=terms.fail, alpha_high=terms.passing)
     found = [
         Estimate(value=float(s / n), low=float(low), high=float(high), n=float(n))
         for s, n, low, high in zip(events, trials, lows, highs, strict=True)

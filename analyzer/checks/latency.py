@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analyzer.checks import comparison
-from analyzer.checks.decision import Decision, Levels, Question, decide, format_count
+from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
 from analyzer.checks.error_rate import SPREADS
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
 from analyzer.model import Code, Estimate, Finding, Histogram, MeanOnly, Outcome, Reading, Rule
@@ -68,15 +68,15 @@ class Tail:
         inside = before - float(self.slower[place])
         return low + (float(self.edges[place]) - low) * ((before - wanted) / inside if inside > 0 else 1.0)
 
-    def interval(self, q: float, levels: Levels) -> tuple[float, float]:
+    def interval(self, q: float, terms: Terms) -> tuple[float, float]:
         """Bound a quantile between two edges, right at every look; 0 and infinity where no edge is proved."""
-        above = binomial.log_evidence(self.slower, self.requests, 1 - q, side="above") >= -math.log(levels.fail)
-        below = binomial.log_evidence(self.slower, self.requests, 1 - q, side="below") >= -math.log(levels.passing)
+        above = binomial.log_evidence(self.slower, self.requests, 1 - q, side="above") >= -math.log(terms.fail)
+        below = binomial.log_evidence(self.slower, self.requests, 1 - q, side="below") >= -math.log(terms.passing)
         low = float(self.edges[above][-1]) if above.any() else 0.0
         return low, float(self.edges[below][0]) if below.any() else math.inf
 
 
-def judge(check: Check, reading: Reading[Histogram | MeanOnly], levels: Levels) -> Finding:
+def judge(check: Check, reading: Reading[Histogram | MeanOnly], terms: Terms) -> Finding:
     """Judge a quantile of the latency on the requests summed over all slices."""
     if isinstance(reading.canary, MeanOnly) or isinstance(reading.baseline, MeanOnly):
         return undecidable(
@@ -92,8 +92,8 @@ def judge(check: Check, reading: Reading[Histogram | MeanOnly], levels: Levels) 
     canary = tail(reading.canary, check)
     baseline = None if reading.baseline is None or reading.baseline.counts.sum() <= 0 else tail(reading.baseline, check)
     if check.rule is Rule.RELATIVE:
-        return _judge_relative(check, canary, baseline, levels, reading.notes)
-    return _judge_quantile(check, canary, baseline, levels, reading.notes)
+        return _judge_relative(check, canary, baseline, terms, reading.notes)
+    return _judge_quantile(check, canary, baseline, terms, reading.notes)
 
 
 def buckets_differ(check: Check, canary: Histogram, baseline: Histogram | None) -> Finding | None:
@@ -125,9 +125,7 @@ def tail(histogram: Histogram, check: Check) -> Tail:
     return Tail(edges=edges, slower=slower, requests=float(counts.sum()), exact=histogram.exact)
 
 
-def _judge_quantile(
-    check: Check, canary: Tail, baseline: Tail | None, levels: Levels, notes: tuple[str, ...]
-) -> Finding:
+def _judge_quantile(check: Check, canary: Tail, baseline: Tail | None, terms: Terms, notes: tuple[str, ...]) -> Finding:
     quantile = check.quantile or 0.99
     allowed = 1 - quantile
     pass_edge = canary.edge_below(check.promote)
@@ -144,14 +142,14 @@ def _judge_quantile(
     beyond = canary.above(fail_edges[check.rollback]) / canary.requests > allowed
     judged = value if beyond or value <= check.rollback else check.rollback
     question = Question(judged, check.promote, check.rollback, "above", log_evidence, canary.requests)
-    decision = decide(check, question, levels)
+    decision = decide(check, question, terms)
     name = f"p{quantile * 100:g}"
     text = f"{name} of {format_count(canary.requests)} canary requests is {_show(value, canary)}"
     if baseline:
         text += f" (baseline {_show(baseline.quantile(quantile), baseline)})"
     arms = (
-        _estimate(canary, quantile, levels),
-        _estimate(baseline, quantile, levels) if baseline else Estimate(),
+        _estimate(canary, quantile, terms),
+        _estimate(baseline, quantile, terms) if baseline else Estimate(),
     )
     notes += _snapped(check, pass_edge, fail_edges)
     if blind := _unresolved(check, canary, decision, pass_edge, allowed):
@@ -162,9 +160,7 @@ def _judge_quantile(
     )
 
 
-def _judge_relative(
-    check: Check, canary: Tail, baseline: Tail | None, levels: Levels, notes: tuple[str, ...]
-) -> Finding:
+def _judge_relative(check: Check, canary: Tail, baseline: Tail | None, terms: Terms, notes: tuple[str, ...]) -> Finding:
     if baseline is None:
         return no_traffic(check, "baseline", "requests")
     wanted = check.edge or 0.0
@@ -178,7 +174,7 @@ def _judge_relative(
         )
     counts = (canary.above(edge), canary.requests), (baseline.above(edge), baseline.requests)
     return comparison.judge_rates(
-        check, *counts, levels, spreads=SPREADS, worse="above",
+        check, *counts, terms, spreads=SPREADS, worse="above",
         what=f"requests took longer than {format_seconds(edge)}", notes=notes,
     )  # fmt: skip
 
@@ -219,8 +215,8 @@ def _snapped(check: Check, pass_edge: float, fail_edges: dict[float, float]) -> 
     return tuple(dict.fromkeys(notes))
 
 
-def _estimate(arm: Tail, quantile: float, levels: Levels) -> Estimate:
-    low, high = arm.interval(quantile, levels)
+def _estimate(arm: Tail, quantile: float, terms: Terms) -> Estimate:
+    low, high = arm.interval(quantile, terms)
     return Estimate(value=arm.quantile(quantile), low=low, high=high, n=arm.requests)
 
 

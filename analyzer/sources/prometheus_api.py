@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -236,23 +236,37 @@ def _parse(result: list[dict[str, Any]], kind: str) -> list[Series]:
 
 
 def _series(labels: list[dict[str, str]], samples: list[Any], histograms: list[Any]) -> list[Series]:
-    """Turn text into numbers, of all series at once because that is quicker."""
+    """Turn text into numbers; most series of an answer have the same times, which are read once."""
+    times: list[Floats] = []
+    texts: list[str] = []
+    known: dict[tuple[float, ...], Floats] = {}
     try:
-        pairs = list(chain.from_iterable(samples))
-        flat = list(chain.from_iterable(pairs))
-        if not ({*map(type, pairs), *map(type, samples)} <= {list} and set(map(len, pairs)) <= {2}):
-            flat = ["no pair of a time and a value", ""]
-        times, values = np.array(flat[::2], dtype=float), np.array(list(map(float, flat[1::2])))
+        for pairs in samples:
+            moments, values = _columns(pairs)
+            if moments not in known:
+                known[moments] = np.array(list(map(float, moments)))
+            times.append(known[moments])
+            texts += values
+        "".join(texts)  # a value that is no text raises here
+        numbers = np.array(list(map(float, texts)))
         natives = [tuple((float(moment), dict(one)) for moment, one in several) for several in histograms]
     except (TypeError, ValueError) as error:
         raise BadResponse(f"it answered with something else than samples: {str(error)[:100]}") from error
-    if not (np.isfinite(values).all() and np.isfinite(times).all()):
+    if not (np.isfinite(numbers).all() and all(np.isfinite(one).all() for one in known.values())):
         raise BadResponse("it answered with a value that is no finite number")
-    ends = list(accumulate(map(len, samples)))
+    ends = list(accumulate(map(len, times)))
     return [
-        Series(name, times[begin:end], values[begin:end], native)
-        for name, native, begin, end in zip(labels, natives, [0, *ends], ends, strict=False)
+        Series(name, moments, numbers[begin:end], native)
+        for name, moments, native, begin, end in zip(labels, times, natives, [0, *ends], ends, strict=False)
     ]
+
+
+def _columns(pairs: Any) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Part pairs of a time and a value; raises TypeError or ValueError where they are none."""
+    if type(pairs) is not list or set(map(type, pairs)) - {list}:
+        raise TypeError("a series without a list of pairs")
+    moments, values = zip(*pairs, strict=True) if pairs else ((), ())
+    return moments, values
 
 
 def _secret(path: Path) -> str:
