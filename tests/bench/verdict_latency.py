@@ -34,7 +34,7 @@ LATENCY_EDGES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75
 SCORE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # and +Inf: 11 buckets
 HISTOGRAMS = {"http_request_duration_seconds": LATENCY_EDGES, "model_prediction_score": SCORE_EDGES}
 MOST_TIMES, EXTRA_SECONDS = 1.5, 0.005
-ROUNDS = 3
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _pod(target: dict[str, str], draw: random.Random) -> Iterator[Point]:
 
 
 def measure_fairly(folder: Path, verdicts: int = 200) -> Latency:
-    """Measure up to three times and give the first that is quick enough, or the last.
+    """Measure up to five times and give the first that is quick enough, or the last.
 
     What else runs on the machine slows down the verdicts and their queries, but not alike.
     """
