@@ -300,3 +300,11 @@ def test_a_wrong_setting_is_one_line_with_its_name() -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.count("\n") == 1
         assert done.stderr.startswith("Error: ANALYZER_SORUCE: unknown setting; did you mean 'ANALYZER_SOURCE'? ")
+
+
+def test_every_scenario_of_the_demo_can_be_chosen() -> None:
+    """The command lists them by itself, so that help does not load the demo, and lists all."""
+    from analyzer.cli import SCENARIOS as OFFERED
+    from analyzer.demo import SCENARIOS as PLAYED
+
+    assert list(OFFERED) == list(PLAYED)

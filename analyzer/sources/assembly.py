@@ -101,6 +101,14 @@ def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Readi
     slices : number of time slices
     """
     main = main_selector(way)
+    if isinstance(way, ErrorCounters):
+        arm, label = _unknown_label(way, table, selection.arms)
+        if label:
+            return Gap(
+                Code.METRIC_MISSING,
+                f"no series of {main.metric} of {arm} has the label {label}, so none of its requests could ever count "
+                "as failed: name the label with the status in the errors of the profile",
+            )
     present = {series.arm for series in table[main]}
     if isinstance(way, ConversionCounters):
         present = {series.arm for trials in way.trials for series in table[trials]}
@@ -135,6 +143,22 @@ def absent(way: Way | None, kind: Kind, selection: Selection, present: set[str])
         Code.NO_CANARY_TRAFFIC,
         f'no series of {metric} with {label}="{selection.canary}": the canary has no traffic yet',
     )
+
+
+def _unknown_label(way: ErrorCounters, table: Table, arms: tuple[str, ...]) -> tuple[str, str]:
+    """Find an arm, and a label by which failed requests are told, that none of its series of this counter has.
+
+    Without it every request would look like a success, and missing data like a pass.
+    """
+    for errors in way.errors:
+        for requests in (one for one in way.requests if one.metric == errors.metric):
+            needed = [one for one in errors.matchers if one not in requests.matchers and not one.matches({})]
+            for arm in arms:
+                series = [one.labels for one in table[requests] if one.arm == arm]
+                for label in (one.label for one in needed):
+                    if series and not any(labels.get(label) for labels in series):
+                        return arm, label
+    return "", ""
 
 
 def _counts(way: Way, arm: str, table: Table, slices: int) -> Counts:

@@ -1,16 +1,38 @@
-"""Reading over HTTP within limits of time and size; shared by the sources that do."""
+"""Reading over HTTP within limits of time and size, several answers at once; shared by the sources that do."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, wait
+from typing import TypeVar
 
 from urllib3 import BaseHTTPResponse
 
-from analyzer.errors import BadResponse, SourceUnavailable
+from analyzer.errors import BadResponse, SourceError, SourceUnavailable
 
 MOST_BYTES = 32 * 2**20
 
+K = TypeVar("K")
+T = TypeVar("T")
+
 Observer = Callable[[float, str | None], None]
 """Told of every request to a source: seconds it took, and the error's reason or None."""
+
+
+def gather(pool: Executor, tasks: Mapping[K, Callable[[], T]], deadline: float) -> dict[K, T | SourceError]:
+    """Run tasks in parallel until the deadline; one that fails with a SourceError, or is late, gives that error."""
+    futures = {key: pool.submit(task) for key, task in tasks.items()}
+    wait(futures.values(), timeout=max(0.0, deadline - time.monotonic()))
+    answers: dict[K, T | SourceError] = {}
+    for key, future in futures.items():
+        if not future.done():
+            future.cancel()
+            answers[key] = timed_out(None)
+            continue
+        error = future.exception()
+        if error is not None and not isinstance(error, SourceError):
+            raise error
+        answers[key] = error if error is not None else future.result()
+    return answers
 
 
 def ignore(seconds: float, reason: str | None) -> None:

@@ -13,7 +13,16 @@ import numpy as np
 
 from analyzer.errors import BadResponse, PartialData, SourceError
 from analyzer.model import Code, Counts, Floats, Gap, Kind, Reading, Readings
-from analyzer.profile import ClassCounter, LatencyHistogram, Selector, Way, fill, main_selector, selectors
+from analyzer.profile import (
+    ClassCounter,
+    ErrorCounters,
+    LatencyHistogram,
+    Selector,
+    Way,
+    fill,
+    main_selector,
+    selectors,
+)
 from analyzer.sources.assembly import Grown, Selection, absent, assemble, native_histograms, window_of
 from analyzer.sources.native import growth
 from analyzer.sources.prometheus_api import PrometheusApi, Series
@@ -211,14 +220,12 @@ class _VerdictReader:
 
     def _plan_added_up(self, selector: Selector, way: Way, timeline: Timeline) -> None:
         """Follow each series on the server, and send sums: as exact, but blind to a restart hidden in a slice."""
-        labels = [self._selection.profile.arm_label, "le"]
-        if isinstance(way, ClassCounter):
-            labels[1] = way.by
-        by = f"sum by ({', '.join(labels)})"
+        kept = ", ".join([self._selection.profile.arm_label, *_kept_labels(way)])
+        by, key = f"sum by ({kept})", f"({kept}) {selector}"  # two ways may sum one counter by different labels
         if timeline.count:
-            self._plan_range(f"sum {selector}", f"{by} ({self._growth_of(selector, timeline.step)})", timeline)
+            self._plan_range(f"sum {key}", f"{by} ({self._growth_of(selector, timeline.step)})", timeline)
         if timeline.tail > 0:
-            self._plan(f"rest {selector}", f"{by} ({self._growth_of(selector, timeline.tail)})", at=timeline.end)
+            self._plan(f"rest {key}", f"{by} ({self._growth_of(selector, timeline.tail)})", at=timeline.end)
 
     def _growth_of(self, selector: Selector, seconds: float) -> str:
         """Write how much each series grew in a slice: its difference, or since its restart, or since its birth."""
@@ -337,16 +344,17 @@ class _VerdictReader:
     def _assemble_added_up(self, way: Way, timeline: Timeline, answers: Mapping[str, Answer]) -> Reading[Counts] | Gap:
         label = self._selection.profile.arm_label
         table: dict[Selector, list[Grown]] = {}
+        kept = ", ".join([label, *_kept_labels(way)])
         try:
             for selector in selectors(way):
                 table[selector] = [
                     Grown(
                         arm=one.labels.get(label, ""),
-                        labels={name: value for name, value in one.labels.items() if name != label},
+                        labels={name: one.labels.get(name, "") for name in _kept_labels(way)},
                         growth=_placed(one, timeline),
                     )
                     for kind in ("sum", "rest")
-                    for one in self._answers(f"{kind} {selector}", answers)
+                    for one in self._answers(f"{kind} ({kept}) {selector}", answers)
                 ]
         except SourceError as error:
             return gap_of(error)
@@ -377,6 +385,17 @@ def gap_of(error: SourceError) -> Gap:
         return Gap(Code.PARTIAL_DATA, f"the source's answer is not complete: {error}")
     text = "cannot be used" if isinstance(error, BadResponse) else "is missing"
     return Gap(Code.SOURCE_UNAVAILABLE, f"the source's answer {text}: {error}")
+
+
+def _kept_labels(way: Way) -> list[str]:
+    """Tell which labels sums must keep: what tells buckets, classes and failed requests apart."""
+    match way:
+        case ClassCounter():
+            return [way.by]
+        case ErrorCounters():
+            return sorted({matcher.label for errors in way.errors for matcher in errors.matchers})
+        case _:
+            return ["le"]
 
 
 def _placed(series: Series, timeline: Timeline) -> Floats:

@@ -1,13 +1,13 @@
 """What the queries are written with, and how several of them are asked at once."""
 
 import math
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 
-from analyzer.errors import SourceError, SourceUnavailable
+from analyzer.errors import SourceError
 from analyzer.profile import Matcher, Selector, arms_matcher, fill
 from analyzer.sources.assembly import Selection
+from analyzer.sources.http import gather
 from analyzer.sources.prometheus_api import PrometheusApi, Series
 from analyzer.sources.samples import STAT, Timeline
 
@@ -26,21 +26,7 @@ class Queries:
 
     def run(self, tasks: Tasks, deadline: float) -> dict[str, Answer]:
         """Run queries in parallel until the deadline; a query that fails, or is late, gives its error."""
-        futures: dict[str, Future[list[Series]]] = {key: self._pool.submit(task) for key, task in tasks.items()}
-        wait(futures.values(), timeout=max(0.0, deadline - time.monotonic()))
-        answers: dict[str, Answer] = {}
-        for key, future in futures.items():
-            if not future.done():
-                future.cancel()
-                late = SourceUnavailable("no answer before the deadline of the verdict")
-                late.reason = "timeout"
-                answers[key] = late
-                continue
-            error = future.exception()
-            if error is not None and not isinstance(error, SourceError):
-                raise error
-            answers[key] = error if error is not None else future.result()
-        return answers
+        return gather(self._pool, tasks, deadline)
 
     def all(self, tasks: Tasks, deadline: float) -> dict[str, list[Series]]:
         """Run queries as `run`, and raise the first error."""

@@ -7,8 +7,9 @@ counts are those since the processes started: a restart loses what was counted b
 import re
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import requests
@@ -20,7 +21,7 @@ from analyzer.model import Code, Counts, Gap, Kind, Reading, Readings
 from analyzer.profile import LatencyHistogram, Selector, Way, fill, main_selector, selectors, traffic_selector
 from analyzer.quantity import nearest
 from analyzer.sources.assembly import Grown, Selection, absent, assemble, window_of
-from analyzer.sources.http import Observer, brief, ignore, read_body, timed_out
+from analyzer.sources.http import Observer, brief, gather, ignore, read_body, timed_out
 
 TIMEOUT = 5.0  # seconds for one page
 CANNOT_BE_EMPTY = re.compile(r"\S")
@@ -95,24 +96,15 @@ class ScrapeSource:
             raise RequestError(problems)
 
     def _pages(self, arms: Sequence[str], deadline: float) -> tuple[list[Sample], list[SourceError]]:
-        futures: list[Future[list[Sample]]] = [
-            self._pool.submit(self._page, arm, address, deadline) for arm in arms for address in self._targets[arm]
-        ]
-        wait(futures, timeout=max(0.0, deadline - time.monotonic()))
+        pages = [(arm, address) for arm in arms for address in self._targets[arm]]
+        tasks = {number: partial(self._page, *page, deadline) for number, page in enumerate(pages)}
         samples: list[Sample] = []
         failures: list[SourceError] = []
-        for future in futures:
-            if not future.done():
-                future.cancel()
-                failures.append(timed_out(None))
-                continue
-            error = future.exception()
-            if error is None:
-                samples += future.result()
-            elif isinstance(error, SourceError):
-                failures.append(error)
+        for answer in gather(self._pool, tasks, deadline).values():
+            if isinstance(answer, SourceError):
+                failures.append(answer)
             else:
-                raise error
+                samples += answer
         return samples, failures
 
     def _page(self, arm: str, address: str, deadline: float) -> list[Sample]:

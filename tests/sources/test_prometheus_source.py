@@ -49,6 +49,9 @@ def history() -> Iterator[Point]:
     labels = {"job": "other", "instance": "x:1", "namespace": "elsewhere", ARM: "v1.2"}
     for scrape in range(41):
         yield Point("http_requests_total", {**labels, "status": "200"}, NOON - 600 + 15 * scrape, 5.0 * (scrape + 1))
+    by_code = {"job": "fraud", "instance": "y:1", "namespace": "ml", ARM: "renamed"}
+    for scrape in range(41):
+        yield Point("http_requests_total", {**by_code, "code": "500"}, NOON - 600 + 15 * scrape, 5.0 * (scrape + 1))
     for arm, begin in (("shy", 600), ("stable.1", 3000)):
         target = {ARM: arm, "job": "fraud", "instance": f"{arm}-pod:8080", "namespace": "ml", "pod": f"{arm}-pod"}
         for scrape in range(begin // 15):
@@ -106,6 +109,19 @@ def test_the_start_does_not_depend_on_when_one_looks(prometheus: PrometheusServe
         starts.add(source.read(errors_only("pausing", None, float(at)), time.monotonic() + 10).window.start)
 
     assert len(starts) == 1
+
+
+@pytest.mark.parametrize("most_values", [120_000, 1])
+def test_a_counter_without_the_status_label_is_not_free_of_errors(
+    prometheus: PrometheusServer, most_values: int
+) -> None:
+    """A canary whose failed requests no label tells apart is missing data, also where the server adds up."""
+    source = PrometheusSource(PrometheusApi(Connection(prometheus.url)), most_values=most_values)
+    found = source.read(errors_only("renamed", "stable.1", NOON), time.monotonic() + 10).by_check["error_rate"]
+
+    assert isinstance(found, Gap)
+    assert found.code is Code.METRIC_MISSING
+    assert "of renamed has the label status" in found.reason
 
 
 def test_names_with_dots_match_no_other_arm(source: PrometheusSource) -> None:

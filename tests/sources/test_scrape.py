@@ -90,6 +90,18 @@ def test_no_error_counter_is_no_error(pods: list[HostileServer]) -> None:
     assert (reading.canary.errors.tolist(), reading.canary.requests.tolist()) == ([0], [100])
 
 
+def test_a_counter_without_the_status_label_is_not_free_of_errors(pods: list[HostileServer]) -> None:
+    """Failed requests that no label tells apart are missing data, and never an error rate of 0."""
+    by_code = page(2000, 500).replace(b"status=", b"code=")
+    for pages in ({"canary": [by_code], "stable": [page(2000)]}, {"canary": [page(2000)], "stable": [by_code]}):
+        found = read(source_of(pods, **pages)).by_check["error_rate"]
+        arm = "canary" if pages["canary"] == [by_code] else "stable"
+
+        assert isinstance(found, Gap)
+        assert found.code is Code.METRIC_MISSING
+        assert f"no series of http_requests_total of {arm} has the label status" in found.reason
+
+
 @pytest.mark.parametrize("dead", [close, say(b"<html>Welcome</html>"), say(b"", 503), say(b"", 302, Location="/x")])
 def test_a_replica_that_is_down_makes_the_data_partial(pods: list[HostileServer], dead: object) -> None:
     """With one page missing, the counts would be too low: no reading, but a gap that says so."""
