@@ -60,15 +60,19 @@ class Analyzer:
         deadline = time.monotonic() + self.deadline_seconds
         policy = choose_policy(dict(self.policies), request.policy or self.default_policy, self.default_policy)
         asked = _asked(request, policy)
-        readings = self._read(request, asked, deadline)
+        readings = self._read(request, asked, policy, deadline)
         elapsed = {name: _elapsed(readings, name) for name in asked}
         trimmed = {name: checks.trim(readings.by_check[name], check, elapsed[name]) for name, check in asked.items()}
         readings = replace(readings, by_check=trimmed)
-        findings = {name: checks.judge(check, trimmed[name], policy, elapsed[name]) for name, check in asked.items()}
+        step, share = request.window == "step", request.share
+        findings = {
+            name: checks.judge(check, trimmed[name], policy, checks.Moment(elapsed[name], step, share))
+            for name, check in asked.items()
+        }
         outcome, reason = combine(findings, policy)
         return Verdict(outcome, reason, findings, policy, readings)
 
-    def _read(self, request: VerdictRequest, asked: Mapping[str, Check], deadline: float) -> Readings:
+    def _read(self, request: VerdictRequest, asked: Mapping[str, Check], policy: Policy, deadline: float) -> Readings:
         at = self.clock() if request.at is None else request.at
         if request.data is not None:
             return inline.read(request.data, asked, Window(request.start, request.at))
@@ -82,6 +86,8 @@ class Analyzer:
             at=round(at, 3),
             start=request.start,
             window_seconds=request.window_seconds,
+            history_seconds=policy.history,
+            at_this_weight=request.window == "step",
         )
         if request.start is not None and request.start >= at:
             raise RequestError([Problem("start", "must be in the past")])

@@ -80,7 +80,13 @@ def _check(
     }
     if detail is Detail.FULL:
         answer |= {"kind": check.kind.value, "role": check.role.value, "rule": check.rule.value}
-        answer |= {"notes": list(finding.notes), "counts": _counts(reading)}
+        answer |= {
+            "since": None if finding.since is None else format_instant(finding.since),
+            "remaining_range": [number(requests) for requests in finding.remaining_range],
+            "assumptions": list(finding.assumptions),
+            "notes": list(finding.notes),
+            "counts": _counts(reading),
+        }
     return answer
 
 

@@ -63,6 +63,8 @@ class Code(StrEnum):
     SOURCE_UNAVAILABLE = "source_unavailable"
     INCONSISTENT_DATA = "inconsistent_data"
     WARMING_UP = "warming_up"
+    COMMON_MODE = "common_mode"
+    TRAFFIC_SPLIT = "traffic_split"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,19 @@ def by_slice(counts: Counts) -> dict[str, Floats]:
     return {name: value for name, value in named.items() if isinstance(value, np.ndarray) and name != "edges"}
 
 
+def requests_by_slice(counts: Counts) -> Floats:
+    """Give how many requests, predictions or values each time slice has; shape (slices,)."""
+    match counts:
+        case Errors():
+            return counts.requests
+        case Conversions():
+            return counts.trials
+        case Values() | MeanOnly():
+            return counts.count
+        case Histogram() | Classes():
+            return np.asarray(counts.counts.sum(axis=1))
+
+
 C_co = TypeVar("C_co", bound=Counts, covariant=True)
 
 
@@ -145,21 +160,29 @@ class Reading(Generic[C_co]):
     ----------
     canary, baseline : counts of the same type and shape; None: the source knows nothing of this arm
     slice_seconds : length of each slice (the last may be shorter); None when there is only one
+    begin : when the first slice began, in Unix seconds; None: not known
+    history : the baseline before the canary, in slices of `history_seconds`; None: not known
     notes : what the reader of the verdict should know about how the counts were read
     """
 
     canary: C_co | None
     baseline: C_co | None
     slice_seconds: float | None = None
+    begin: float | None = None
+    history: C_co | None = None
+    history_seconds: float | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def slices(self) -> int:
+        """How many time slices there are."""
+        arm = self.canary if self.canary is not None else self.baseline
+        return 0 if arm is None else len(requests_by_slice(arm))
 
     @property
     def seconds(self) -> float | None:
         """How long the slices last together, where it is said how long each does."""
-        arm = self.canary if self.canary is not None else self.baseline
-        if self.slice_seconds is None or arm is None:
-            return None
-        return self.slice_seconds * len(next(iter(by_slice(arm).values())))
+        return self.slice_seconds * self.slices if self.slice_seconds and self.slices else None
 
 
 @dataclass(frozen=True)
@@ -222,6 +245,9 @@ class Finding:
     promote, rollback : the limits
     evidence : towards pass and fail
     remaining_requests : about how many more canary requests until the check decides; None: never at this value
+    remaining_range : the same if the true value is further from the limit, and if it is nearer; None: never
+    since : from when on the numbers count, in Unix seconds; None: all of the window, or not known
+    assumptions : what the finding relies on beside the counts
     notes : how the counts were read, which edges were used
     headline : the reason in short, without the baseline; empty: the reason is short enough
     """
@@ -236,5 +262,8 @@ class Finding:
     delta: Estimate | None = None
     evidence: Evidence = field(default_factory=Evidence)
     remaining_requests: float | None = None
+    remaining_range: tuple[float | None, float | None] = (None, None)
+    since: float | None = None
+    assumptions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     headline: str = ""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -29,6 +30,7 @@ from analyzer.quantity import (
     parse_ratio,
     parse_seconds,
 )
+from analyzer.stats.psi import ZeroRule
 from analyzer.validation import NamedModel, load_named, problems_of
 
 PACKAGED = Path(__file__).parent / "policies"
@@ -79,6 +81,8 @@ class Check(BaseModel):
     lag : seconds at its end that are left out, because labels or events arrive late
     decide_by : settles a check that stays undecided, at the price of its proof; default never
     edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared
+    bins : drift of single scores: the edges between which they are counted; default deciles of the baseline
+    zero_rule : drift: shows the PSI as another tool computes it, beside the one that is judged; see `stats.psi.plain`
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,6 +98,8 @@ class Check(BaseModel):
     warmup: Annotated[Seconds, Field(ge=0)] = 0.0
     lag: Annotated[Seconds, Field(ge=0)] = 0.0
     decide_by: DecideBy | None = None
+    bins: Annotated[tuple[Number, ...], Field(min_length=1)] | None = None
+    zero_rule: ZeroRule | None = None
 
     @property
     def compares(self) -> bool:
@@ -155,6 +161,10 @@ class Check(BaseModel):
                 if needs_edge
                 else "edge: only latency with rule relative uses it; remove it"
             )
+        if self.kind is not Kind.DRIFT and (self.bins is not None or self.zero_rule is not None):
+            raise ValueError(f"{'bins' if self.bins else 'zero_rule'}: only drift has it; remove it")
+        if self.bins is not None and any(low >= high for low, high in pairwise(self.bins)):
+            raise ValueError("bins: must ascend, such as [0.1, 0.3, 0.5]")
         if self.compares:
             self._possible_changes()
         elif not 0 < self.promote <= self.rollback:
@@ -187,6 +197,7 @@ class Policy(NamedModel):
     name : label-safe
     alpha : P(a canary that meets every promote limit is ever rolled back) is at most this, over all checks and
         all looks; also the level at which each check must be proved good to pass
+    history : how many seconds of the baseline before the canary tell how requests go together; 0: none
     checks : by name
     """
 
@@ -194,6 +205,7 @@ class Policy(NamedModel):
 
     name: Name
     alpha: Annotated[Ratio, Field(gt=0, le=0.5)] = 0.05
+    history: Annotated[Seconds, Field(ge=0, le=7 * 86400)] = 7200.0
     checks: Annotated[dict[Name, Check], Field(min_length=1)]
 
     @field_validator("checks")
@@ -230,7 +242,7 @@ def choose_policy(policies: dict[str, Policy], wanted: str | dict[str, Any], def
     Parameters
     ----------
     policies : the loaded ones, by name
-    wanted : a name, or ``{"base": name, "alpha": ..., "checks": {check: {field: value}}}``
+    wanted : a name, or ``{"base": name, "alpha": ..., "history": ..., "checks": {check: {field: value}}}``
     default : the base of an object that names none
 
     Raises
@@ -245,9 +257,9 @@ def choose_policy(policies: dict[str, Policy], wanted: str | dict[str, Any], def
     problems = [
         Problem(f"policy.{key}", f"unknown field; {nearest(key, ['base', 'alpha', 'checks'])}")
         for key in overrides
-        if key not in ("alpha", "checks")
+        if key not in ("alpha", "history", "checks")
     ]
-    content |= {key: value for key, value in overrides.items() if key == "alpha"}
+    content |= {key: value for key, value in overrides.items() if key in ("alpha", "history")}
     checks = overrides.get("checks", {})
     if not isinstance(checks, dict):
         raise RequestError([Problem("policy.checks", "must be an object: name of a check to the fields to change")])

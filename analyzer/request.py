@@ -8,11 +8,10 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from analyzer.errors import Problem, RequestError
-from analyzer.quantity import Instant, parse_seconds
+from analyzer.quantity import Instant, parse_number, parse_seconds
 from analyzer.validation import problems_of
 
 LABEL_SAFE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:/@-]{0,251}[A-Za-z0-9])?")
-COMING = {"weight", "baseline_history"}  # in the contract, and not yet judged: refused rather than ignored
 
 
 def _label_safe(value: object) -> str:
@@ -24,7 +23,17 @@ def _label_safe(value: object) -> str:
     return value
 
 
+def _percent(value: object) -> float:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        value = value.strip()[:-1]
+    number = parse_number(value)
+    if not 0 <= number <= 100:
+        raise ValueError(f"must be a percentage from 0 to 100, got {number:g}")
+    return number
+
+
 LabelSafe = Annotated[str, BeforeValidator(_label_safe)]
+Weight = Annotated[float, BeforeValidator(_percent)]
 
 
 class Detail(StrEnum):
@@ -55,9 +64,16 @@ class VerdictRequest(BaseModel):
     checks: tuple[str, ...] | None = Field(
         None, description="which checks of the policy to run, a list or comma-separated text; default all"
     )
-    window: str = Field("start", description="start: since the canary's first sample; or a duration such as 5m")
+    window: str = Field(
+        "start",
+        description="start: since the canary's first sample; step: the same, but a pass must be proved by what was "
+        "seen since the traffic's split last changed; or a duration such as 5m",
+    )
     start: Instant | None = Field(None, description="begin of the data, RFC 3339 or Unix seconds; default found")
     at: Instant | None = Field(None, description="the moment to judge at, RFC 3339 or Unix seconds; default now")
+    weight: Weight | None = Field(
+        None, description="the canary's traffic weight in percent, to be compared with the split that is observed"
+    )
     detail: Detail = Field(Detail.SUMMARY, description="summary (under 2 KB), or full")
     data: dict[str, Any] | None = Field(
         None,
@@ -67,7 +83,12 @@ class VerdictRequest(BaseModel):
     @property
     def window_seconds(self) -> float | None:
         """Length of the window, None for everything since the start."""
-        return None if self.window == "start" else parse_seconds(self.window)
+        return None if self.window in ("start", "step") else parse_seconds(self.window)
+
+    @property
+    def share(self) -> float | None:
+        """The weight as a ratio; None where it is not known, or leaves an arm without traffic."""
+        return self.weight / 100 if self.weight is not None and 0 < self.weight < 100 else None
 
     @model_validator(mode="before")
     @classmethod
@@ -106,10 +127,8 @@ class VerdictRequest(BaseModel):
     @field_validator("window")
     @classmethod
     def _known_window(cls, value: str) -> str:
-        if value == "start":
+        if value in ("start", "step"):
             return value
-        if value == "step":
-            raise ValueError("step is not supported by this version; use start or a duration such as 5m")
         if not parse_seconds(value) > 0:
             raise ValueError(f"must be longer than nothing, got {value!r}")
         return value
@@ -125,10 +144,10 @@ class VerdictRequest(BaseModel):
                 f"baseline: is the same as canary ({self.canary!r}): the template passed one hash twice; "
                 "the canary's is podTemplateHashValue Latest, the baseline's Stable"
             )
-        if self.data is not None and (self.profile is not None or self.window != "start"):
+        if self.data is not None and (self.profile is not None or self.window_seconds is not None):
             field = "profile" if self.profile is not None else "window"
             raise ValueError(f"{field}: has no meaning for statistics given in data; leave it out")
-        if self.start is not None and self.window != "start":
+        if self.start is not None and self.window_seconds is not None:
             raise ValueError("start: cannot be given together with a window of a fixed length")
         if self.start is not None and self.at is not None and self.start >= self.at:
             raise ValueError("start: must be before at")
@@ -152,6 +171,4 @@ def _locate(problem: Problem) -> Problem:
     """Say it in the contract's words where pydantic has its own."""
     if problem.field.startswith("policy."):
         return Problem("policy", "must be the name of a policy, or an object of overrides")
-    if problem.field in COMING:
-        return Problem(problem.field, "is not supported by this version; leave the field out")
     return problem

@@ -3,9 +3,10 @@
 How limits become a finding is the same for every kind and stands in `decision`.
 """
 
+from dataclasses import dataclass
 from typing import assert_never, cast
 
-from analyzer.checks import business, drift, error_rate, latency
+from analyzer.checks import business, drift, error_rate, latency, traffic
 from analyzer.checks.decision import Terms
 from analyzer.checks.trimming import trim
 from analyzer.checks.wording import undecidable
@@ -25,9 +26,26 @@ from analyzer.model import (
 from analyzer.policy import Check, Policy
 
 
-def judge(
-    check: Check, reading: Reading[Counts] | Gap, policy: Policy, elapsed_seconds: float | None = None
-) -> Finding:
+@dataclass(frozen=True)
+class Moment:
+    """What is known of the moment at which a rollout is judged.
+
+    Attributes
+    ----------
+    elapsed_seconds : length of the window that was read; None: not known
+    at_this_weight : a pass must be proved by what was seen since the traffic's split last changed
+    weight : the canary's nominal part of the traffic, in (0, 1); None: not known
+    """
+
+    elapsed_seconds: float | None = None
+    at_this_weight: bool = False
+    weight: float | None = None
+
+
+NOW = Moment()
+
+
+def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy, moment: Moment = NOW) -> Finding:
     """Judge one check on what the source read for it; missing data is inconclusive, never a pass.
 
     Parameters
@@ -35,7 +53,7 @@ def judge(
     check : the row of the policy
     reading : what was read, or why nothing was
     policy : that the check is of
-    elapsed_seconds : length of the window that was read; None: not known
+    moment : when it is judged
 
     Raises
     ------
@@ -43,10 +61,12 @@ def judge(
     """
     if isinstance(reading, Gap):
         return undecidable(check, reading.code, reading.reason)
-    terms = Terms.of(policy, elapsed_seconds)
-    for arm in (reading.canary, reading.baseline):
+    terms = Terms.of(policy, moment.elapsed_seconds, at_this_weight=moment.at_this_weight)
+    for arm in (reading.canary, reading.baseline, reading.history):
         if arm is not None and not isinstance(arm, _ACCEPTED[check.kind]):
             raise TypeError(f"a check of kind {check.kind} cannot be judged on {type(arm).__name__}")
+    if problem := traffic.problem(check, reading, moment.weight, at_this_weight=moment.at_this_weight):
+        return problem
     match check.kind:
         case Kind.ERROR_RATE:
             return error_rate.judge(check, cast("Reading[Errors]", reading), terms)
@@ -67,4 +87,4 @@ _ACCEPTED: dict[Kind, tuple[type[Counts], ...]] = {
     Kind.BUSINESS: (Conversions, Values),
 }
 
-__all__ = ["judge", "trim"]
+__all__ = ["Moment", "judge", "trim"]

@@ -1,80 +1,160 @@
 """The business proxy: conversions or values of the canary against the baseline's; less is worse."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from analyzer.checks import comparison
+from analyzer.checks.comparison import Tally
 from analyzer.checks.decision import Question, Terms, decide, format_count
+from analyzer.checks.stretches import Stretches, dispersion_of
 from analyzer.checks.wording import no_traffic, undecidable
-from analyzer.model import Code, Conversions, Estimate, Finding, Reading, Values
+from analyzer.model import Code, Conversions, Counts, Estimate, Finding, Floats, Reading, Values, requests_by_slice
 from analyzer.policy import Check
-from analyzer.stats import means
+from analyzer.stats import dispersion, means, share
 from analyzer.stats.binomial import Side
-from analyzer.stats.search import Floats
+from analyzer.stats.dispersion import Dispersion
 
-SPREADS = (0.05, 0.5)  # changes of a few percent, and collapses
+# Losses of a few percent to two thirds; a proof that there is none needs finer alternatives.
+REACH: dict[Side, share.Reach] = {"below": (0.02, 0.7), "above": (0.004, 0.7)}
+SPREADS = (0.05, 0.5)  # of the ratio of means: changes of a few percent, and collapses
 FEWEST = 30  # contributing values an arm, below which the normal law says nothing
+ASSUMPTION = (
+    f"requests reach canary or baseline at random; sums follow the normal law, from {FEWEST} contributing values on"
+)
 
 
 def judge(check: Check, reading: Reading[Conversions | Values], terms: Terms) -> Finding:
-    """Judge the relative change of a rate or a mean on the counts summed over all slices."""
+    """Judge the relative change of a rate or a mean, compared within each slice."""
     canary, baseline = reading.canary, reading.baseline
-    if canary is None or _size(canary) <= 0:
+    if canary is None or requests_by_slice(canary).sum() <= 0:
         return no_traffic(check, "canary", "business events")
-    if baseline is None or _size(baseline) <= 0:
+    if baseline is None or requests_by_slice(baseline).sum() <= 0:
         return no_traffic(check, "baseline", "business events")
     if isinstance(canary, Conversions) and isinstance(baseline, Conversions):
-        ours, theirs = (
-            (float(canary.successes.sum()), float(canary.trials.sum())),
-            (float(baseline.successes.sum()), float(baseline.trials.sum())),
-        )
-        if ours[0] + theirs[0] <= 0:
+        if canary.successes.sum() + baseline.successes.sum() <= 0:
             reason = "neither arm has a conversion yet: nothing to compare"
             return undecidable(check, Code.NO_BASELINE_TRAFFIC, reason)
         return comparison.judge_rates(
-            check, ours, theirs, terms, spreads=SPREADS, worse="below",
-            what="requests converted", notes=reading.notes,
-        )  # fmt: skip
+            check, reading, _conversions, terms, reach=REACH, worse="below", what="requests converted"
+        )
     if isinstance(canary, Values) and isinstance(baseline, Values):
-        return _judge_values(check, canary, baseline, terms, reading.notes)
+        return _judge_values(check, reading, canary, baseline, terms)
     raise TypeError("one arm has conversions and the other values")
 
 
-def _judge_values(check: Check, canary: Values, baseline: Values, terms: Terms, notes: tuple[str, ...]) -> Finding:
-    n_canary, n_baseline = _size(canary), _size(baseline)
-    mean_canary, mean_baseline = (
-        float(canary.total.sum()) / n_canary,
-        float(baseline.total.sum()) / n_baseline,
-    )
-    arms = Estimate(value=mean_canary, n=n_canary), Estimate(value=mean_baseline, n=n_baseline)
+@dataclass(frozen=True)
+class Means:
+    """A measure (see `decision`) of the relative change of a mean.
+
+    Attributes
+    ----------
+    values : relative changes since each start, nan where an arm has none
+    requests : values of the canary since each start
+    sizes : of the comparison since each start, n m / (n + m) of n and m values, less for overdispersion
+    variation : squared coefficient of variation
+    """
+
+    values: Floats
+    requests: Floats
+    sizes: Floats
+    variation: float
+
+    def log_evidence(self, limit: float, side: Side) -> Floats:
+        """Give the log evidence since each start; -inf where an arm has too few values for the normal law."""
+        usable = (self.sizes > FEWEST / 2) & ~np.isnan(self.values)
+        changes, sizes = np.where(usable, self.values, 0.0), np.where(usable, self.sizes, 1.0)
+        return np.where(usable, self._log_evidence(changes, limit, side, sizes), -math.inf)
+
+    def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
+        """Give the log evidence since one start, were all counts `scale` times as large."""
+        if math.isnan(self.values[start]):
+            return np.full(np.shape(scale), -math.inf)
+        return self._log_evidence(self.values[start], limit, side, self.sizes[start] * scale)
+
+    def information(self, limit: float, start: int, deviations: float) -> float:
+        """Give the squared distance of the change, negative where it is below the limit."""
+        error = math.sqrt(max(self.variation, 1e-12) / float(self.sizes[start]))
+        distance = (float(self.values[start]) - limit) / (1 + limit) + deviations * error
+        return math.copysign(distance**2, distance)
+
+    def _log_evidence(self, changes: Floats, limit: float, side: Side, sizes: Floats) -> Floats:
+        return means.log_evidence(1 + changes, 1 + limit, sizes, variation=self.variation, spreads=SPREADS, side=side)
+
+
+def _judge_values(
+    check: Check, reading: Reading[Conversions | Values], canary: Values, baseline: Values, terms: Terms
+) -> Finding:
+    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     moments = _moments(canary), _moments(baseline)
+    start = stretches.present
+    arms = _estimates(canary, baseline, stretches, start)
     problem = _unusable(moments)
     if problem or moments[0] is None or moments[1] is None:
-        return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=notes)
-    variation, observed = means.variation_squared(moments[0], moments[1]), mean_canary / mean_baseline
-
-    def log_evidence(change: float, side: Side, scale: float | Floats) -> Floats:
-        return means.log_evidence(
-            observed, 1 + change, n_canary * np.asarray(scale), n_baseline * np.asarray(scale),
-            variation=variation, spreads=SPREADS, side=side,
-        )  # fmt: skip
-
-    interval = means.ratio_interval(
-        observed, n_canary, n_baseline, variation=variation, spreads=SPREADS,
-        alpha_low=terms.passing, alpha_high=terms.fail,
-    )  # fmt: skip
-    question = Question(observed - 1, check.promote, check.rollback, "below", log_evidence, n_canary)
+        return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
+    variation = means.variation_squared(moments[0], moments[1])
+    correlation, source = dispersion_of(reading, _dispersion)
+    measure = _means(canary, baseline, stretches, correlation, variation)
+    if math.isnan(measure.values[start]):
+        reason = "canary and baseline have no values at the same time: nothing to compare"
+        return undecidable(check, Code.NO_BASELINE_TRAFFIC, reason, canary=arms[0], baseline=arms[1])
+    question = Question(measure, check.promote, check.rollback, "below", stretches)
     decision = decide(check, question, terms)
+    start = decision.start
+    interval = means.ratio_interval(
+        1 + decision.value, float(measure.sizes[start]), variation=variation, spreads=SPREADS,
+        alpha_low=decision.alpha_low, alpha_high=decision.alpha_high,
+    )  # fmt: skip
+    arms = _estimates(canary, baseline, stretches, start)
     text = (
-        f"mean {mean_canary:.4g} of {format_count(n_canary)} canary values "
-        f"(baseline {mean_baseline:.4g} of {format_count(n_baseline)})"
+        f"mean {arms[0].value or 0:.4g} of {format_count(arms[0].n)} canary values{stretches.when(start)} "
+        f"(baseline {arms[1].value or 0:.4g} of {format_count(arms[1].n)})"
     )
-    return comparison.relative_finding(check, question, decision, text, arms, interval, notes)
+    return comparison.relative_finding(
+        check, question, decision, text, arms, interval, reading.notes, (source, ASSUMPTION)
+    )
 
 
-def _size(arm: Conversions | Values) -> float:
-    return float(arm.trials.sum() if isinstance(arm, Conversions) else arm.count.sum())
+def _means(canary: Values, baseline: Values, stretches: Stretches, correlation: Dispersion, variation: float) -> Means:
+    """Compare the means within slices, since each start."""
+    both, since = share.paired(canary.count, baseline.count), stretches.since
+    counts = canary.count * both, baseline.count * both
+    odds = share.odds_of(*counts) if counts[1].sum() > 0 else np.ones(len(both))
+    ours, theirs, sizes = means.weighted_sizes(counts[0] + counts[1], odds)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = since(canary.total * both * ours) / since(baseline.total * both * theirs)
+    factors = dispersion.combined(
+        stretches.factors(correlation, canary.count),
+        stretches.factors(correlation, baseline.count),
+        np.maximum(since(counts[0]), 1e-300),
+        np.maximum(since(counts[1]), 1e-300),
+    )
+    usable = np.isfinite(ratios) & (ratios > 0) & (since(counts[0]) > 0) & (since(counts[1]) > 0)
+    values = np.where(usable, ratios - 1, np.nan)
+    return Means(values, since(canary.count), np.maximum(since(sizes), 1e-300) / factors, variation)
+
+
+def _estimates(canary: Values, baseline: Values, stretches: Stretches, start: int) -> tuple[Estimate, Estimate]:
+    """Give the mean of each arm since a start."""
+    found = []
+    for arm in (canary, baseline):
+        total, count = float(stretches.since(arm.total)[start]), float(stretches.since(arm.count)[start])
+        found.append(Estimate(value=total / count if count > 0 else None, n=count))
+    return found[0], found[1]
+
+
+def _conversions(counts: Counts) -> Tally:
+    if not isinstance(counts, Conversions):
+        raise TypeError(f"conversions cannot be counted in {type(counts).__name__}")
+    return Tally(counts.successes, counts.trials)
+
+
+def _dispersion(counts: Counts, seconds: float | None) -> Dispersion:
+    if not isinstance(counts, Values) or counts.squares is None:
+        return Dispersion()
+    columns = np.column_stack([counts.total, counts.squares, counts.count])
+    return dispersion.of_values(*dispersion.in_batches(columns, seconds).T)
 
 
 def _moments(arm: Values) -> means.Moments | None:

@@ -1,62 +1,144 @@
-"""The canary's rate of something against the baseline's, at the same time: limits are relative changes."""
+"""The canary's rate of something against the baseline's, at the same time: limits are relative changes.
+
+Both arms are compared within each slice of time, so that neither an incident that hits both nor a split of the traffic
+that moves while the common rate does looks like a change.
+"""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
 
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
+from analyzer.checks.stretches import Stretches, dispersion_of
 from analyzer.checks.wording import conclusion, decided
-from analyzer.model import Estimate, Finding
+from analyzer.model import Counts, Estimate, Finding, Floats, Reading
 from analyzer.policy import Check
 from analyzer.quantity import format_ratio
-from analyzer.stats import share
+from analyzer.stats import dispersion, share
 from analyzer.stats.binomial import Side
-from analyzer.stats.search import Floats
+from analyzer.stats.dispersion import Dispersion
+
+REACH: dict[Side, share.Reach] = {"above": (0.1, 3.0), "below": (0.05, 3.0)}  # rates of errors change by factors
+ASSUMPTION = (
+    "requests reach canary or baseline at random; the share of each slice's requests stands for the probability, which "
+    "holds for rare events and is cautious for others"
+)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Events of one arm among its requests; arrays of shape (slices,)."""
+
+    events: Floats
+    trials: Floats
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A measure (see `decision`) of the relative change of a rate.
+
+    Attributes
+    ----------
+    known : the events of both arms
+    requests : of the canary, since each start
+    events : of the canary and of the baseline, since each start
+    """
+
+    known: share.Comparison
+    requests: Floats
+    events: tuple[Floats, Floats]
+
+    @property
+    def values(self) -> Floats:
+        """Give the relative changes since each start; 0 where neither arm has an event to tell them apart."""
+        return np.nan_to_num(self.known.ratios - 1, nan=0.0, posinf=math.inf)
+
+    def log_evidence(self, limit: float, side: Side) -> Floats:
+        """Give the log evidence since each start."""
+        return self.known.log_evidence(1 + limit, side)
+
+    def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
+        """Give the log evidence since one start, were all counts `scale` times as large."""
+        return self.known.forecast(1 + limit, side, start, scale)
+
+    def information(self, limit: float, start: int, deviations: float) -> float:
+        """Give the squared distance of the log ratio, negative where the change is below the limit."""
+        ours, theirs = (float(events[start]) + 0.5 for events in self.events)
+        error = math.sqrt((1 / ours + 1 / theirs) * float(self.known.factors[start]))
+        ratio = float(self.known.ratios[start])
+        middle = math.log(min(max(ratio, 1e-6), 1e6)) if not math.isnan(ratio) else 0.0
+        distance = middle + deviations * error - math.log(1 + limit)
+        return math.copysign(distance**2, distance)
+
+
+def rates_of(
+    canary: Tally,
+    baseline: Tally,
+    stretches: Stretches,
+    correlation: Dispersion,
+    reach: dict[Side, share.Reach] | None = None,
+) -> Rates:
+    """Put two arms side by side; the baseline needs requests."""
+    starts, since = stretches.starts, stretches.since
+    both = share.paired(canary.trials, baseline.trials)
+    canary, baseline = (Tally(arm.events * both, arm.trials * both) for arm in (canary, baseline))
+    requests = since(canary.trials)
+    factors = dispersion.combined(
+        stretches.factors(correlation, canary.trials),
+        stretches.factors(correlation, baseline.trials),
+        np.maximum(requests, 1e-300),
+        np.maximum(since(baseline.trials), 1e-300),
+    )
+    known = share.Comparison(
+        canary=canary.events, baseline=baseline.events, odds=share.odds_of(canary.trials, baseline.trials),
+        starts=starts, reach=reach or REACH, factors=factors,
+    )  # fmt: skip
+    return Rates(known, requests, (since(canary.events), since(baseline.events)))
 
 
 def judge_rates(
     check: Check,
-    canary: tuple[float, float],
-    baseline: tuple[float, float],
+    reading: Reading[Counts],
+    tally: Callable[[Counts], Tally],
     terms: Terms,
     *,
-    spreads: tuple[float, ...],
+    reach: dict[Side, share.Reach],
     worse: Side,
     what: str,
-    notes: tuple[str, ...] = (),
 ) -> Finding:
-    """Judge the ratio of two rates given as (events, trials), trials > 0 in both arms.
+    """Judge the ratio of two rates, of arms that both have requests.
 
     Parameters
     ----------
-    spreads : of the prior of the log ratio, see `stats.share`
+    tally : counts the events of an arm
+    reach : changes of the log ratio that are expected, see `stats.share`
     worse : whether more ("above") or fewer ("below") events are bad
     what : the words that follow "1.62% of 865 canary", for example ``requests failed``
     """
-    (events, trials), (base_events, base_trials) = canary, baseline
-
-    def log_evidence(change: float, side: Side, scale: float | Floats) -> Floats:
-        return share.log_evidence(
-            events * scale, trials * scale, base_events * scale, base_trials * scale, 1 + change,
-            spreads=spreads, side=side,
-        )  # fmt: skip
-
-    if events + base_events > 0:
-        ratio = events / trials / (base_events / base_trials) if base_events else math.inf
-        low, high = share.ratio_interval(
-            events, trials, base_events, base_trials,
-            spreads=spreads,
-            alpha_low=terms.fail if worse == "above" else terms.passing,
-            alpha_high=terms.passing if worse == "above" else terms.fail,
-        )  # fmt: skip
-    else:
-        ratio, low, high = 1.0, 0.0, math.inf  # neither arm has an event: nothing told them apart
-    question = Question(ratio - 1, check.promote, check.rollback, worse, log_evidence, trials)
+    if reading.canary is None or reading.baseline is None:
+        raise TypeError("a comparison needs both arms")
+    canary, baseline = tally(reading.canary), tally(reading.baseline)
+    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    correlation, source = dispersion_of_events(reading, tally)
+    measure = rates_of(canary, baseline, stretches, correlation, reach)
+    question = Question(measure, check.promote, check.rollback, worse, stretches)
     decision = decide(check, question, terms)
+    start = decision.start
+    ours, theirs = float(measure.requests[start]), float(stretches.since(baseline.trials)[start])
+    ours_share = float(measure.events[0][start]) / ours if ours else 0.0
+    theirs_share = float(measure.events[1][start]) / theirs if theirs else 0.0
+    if sum(float(events[start]) for events in measure.events) > 0:
+        interval = measure.known.interval(start, alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
+    else:
+        interval = 0.0, math.inf
     text = (
-        f"{format_ratio(events / trials)} of {format_count(trials)} canary {what} "
-        f"(baseline {format_ratio(base_events / base_trials)})"
+        f"{format_ratio(ours_share)} of {format_count(ours)} canary {what}{stretches.when(start)} "
+        f"(baseline {format_ratio(theirs_share)})"
     )
-    arms = Estimate(value=events / trials, n=trials), Estimate(value=base_events / base_trials, n=base_trials)
-    return relative_finding(check, question, decision, text, arms, (low, high), notes)
+    estimates = Estimate(value=ours_share, n=ours), Estimate(value=theirs_share, n=theirs)
+    return relative_finding(check, question, decision, text, estimates, interval, reading.notes, (source, ASSUMPTION))
 
 
 def relative_finding(
@@ -67,13 +149,25 @@ def relative_finding(
     arms: tuple[Estimate, Estimate],
     interval: tuple[float, float],
     notes: tuple[str, ...],
+    assumptions: tuple[str, ...],
 ) -> Finding:
     """Put a finding on a relative change into words; `interval` is that of the ratio."""
-    change = "infinitely more" if math.isinf(question.value) else format_change(question.value)
+    change = "infinitely more" if math.isinf(decision.value) else format_change(decision.value)
     reason = f"{text}: {change}, {conclusion(check, decision, question, format_change)}"
     low, high = interval
-    delta = Estimate(value=question.value, low=low - 1, high=high - 1, n=question.requests)
-    return decided(check, decision, reason, arms, delta=delta, notes=notes)
+    delta = Estimate(value=decision.value, low=low - 1, high=high - 1, n=arms[0].n)
+    return decided(check, question, decision, reason, arms, delta=delta, notes=notes, assumptions=assumptions)
+
+
+def dispersion_of_events(reading: Reading[Counts], tally: Callable[[Counts], Tally]) -> tuple[Dispersion, str]:
+    """Estimate the correlation of events among the requests of the baseline."""
+
+    def estimate(counts: Counts, seconds: float | None) -> Dispersion:
+        arm = tally(counts)
+        table = np.column_stack([arm.events, np.maximum(arm.trials - arm.events, 0.0)])
+        return dispersion.of_counts(dispersion.in_batches(table, seconds))
+
+    return dispersion_of(reading, estimate)
 
 
 def format_change(ratio: float) -> str:

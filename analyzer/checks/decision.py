@@ -10,22 +10,28 @@ point      an estimate beyond rollback, without any proof
 =========  ===================================================================================
 
 To pass, under every rule but ``point``, takes proof that the value is within the promote limit.
+
+Every rule is applied to the whole window and to each stretch of time that began later, each with its own part of the
+level: a fault that begins late is not hidden by the good hours before it.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analyzer.checks.stretches import Indices, Stretches
 from analyzer.model import Code, Evidence, Outcome, Rule
 from analyzer.policy import Check, Policy
 from analyzer.stats.binomial import Side
-from analyzer.stats.search import Floats, trials_until
+from analyzer.stats.onset import WHOLE
+from analyzer.stats.search import Bools, Floats, trials_until
 
 UNDECIDED_AT_MOST = 0.99  # the bar of a check that did not decide never looks full
+HOLD = 0.5  # evidence towards fail, of that needed, which keeps a check from passing: something may just have begun
+LIKELY = 1.5  # standard errors of the estimate within which the time to a decision is given
 
 
 @dataclass(frozen=True)
@@ -36,49 +42,71 @@ class Terms:
     ----------
     fail, passing : levels of failing a good canary, and of passing a bad one, over all looks
     elapsed_seconds : since the begin of the window; None: not known
+    at_this_weight : a pass must be proved by what was seen since the traffic's split last changed
     """
 
     fail: float
     passing: float
     elapsed_seconds: float | None = None
+    at_this_weight: bool = False
 
     @classmethod
-    def of(cls, policy: Policy, elapsed_seconds: float | None = None) -> Self:
+    def of(cls, policy: Policy, elapsed_seconds: float | None = None, *, at_this_weight: bool = False) -> Self:
         """Take the levels from the policy: all must pass, so passing needs no correction; any may fail."""
-        return cls(policy.alpha_to_fail, policy.alpha, elapsed_seconds)
+        return cls(policy.alpha_to_fail, policy.alpha, elapsed_seconds, at_this_weight)
 
 
-LogEvidence = Callable[[float, Side, float | Floats], Floats]
+class Measure(Protocol):
+    """What a kind of check can tell about its value, since each of several starts."""
+
+    @property
+    def values(self) -> Floats:
+        """Give the estimates since each start, nan where there is none; shape (starts,)."""
+
+    @property
+    def requests(self) -> Floats:
+        """Give the canary requests since each start; shape (starts,)."""
+
+    def log_evidence(self, limit: float, side: Side) -> Floats:
+        """Give the log evidence since each start that the value lies on a side of a limit; shape (starts,)."""
+
+    def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
+        """Give the log evidence since one start, were all counts `scale` times as large; shape of `scale`."""
+
+    def information(self, limit: float, start: int, deviations: float) -> float:
+        """Tell what a request tells the value from a limit, were it so many standard errors above the estimate.
+
+        In any unit; negative where the value then is below the limit.
+        """
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a check asks of its counts, in one unit for value and limits.
+    """What a check asks of its counts, in one unit for values and limits.
 
     Attributes
     ----------
-    value : the point estimate
+    measure : what is known of the value
     promote, rollback : the limits
     worse : the side of the limits that is bad
-    log_evidence : (limit, side, scale) -> log evidence that the truth is on that side of the limit, were all
-        counts `scale` times as large
-    requests : canary requests seen, > 0
+    stretches : since when the measure counts
+    excused : of starts by number, whether what is bad there is not the canary's fault
     """
 
-    value: float
+    measure: Measure
     promote: float
     rollback: float
     worse: Side
-    log_evidence: LogEvidence
-    requests: float
+    stretches: Stretches
+    excused: Callable[[Indices], Bools] | None = None
 
-    def is_beyond(self, limit: float) -> bool:
-        """Whether the estimate is on the bad side of a limit."""
-        return self.value > limit if self.worse == "above" else self.value < limit
+    def is_beyond(self, values: Floats | float, limit: float) -> Bools:
+        """Whether values are on the bad side of a limit."""
+        return np.asarray(np.greater(values, limit) if self.worse == "above" else np.less(values, limit))
 
-    def is_within(self, limit: float) -> bool:
-        """Whether the estimate is on the good side of a limit."""
-        return self.value < limit if self.worse == "above" else self.value > limit
+    def is_within(self, value: float, limit: float) -> bool:
+        """Whether a value is on the good side of a limit."""
+        return value < limit if self.worse == "above" else value > limit
 
     @property
     def better(self) -> Side:
@@ -88,42 +116,94 @@ class Question:
 
 @dataclass(frozen=True)
 class Decision:
-    """A finding in the making: everything but the words."""
+    """A finding in the making: everything but the words.
+
+    Attributes
+    ----------
+    start : number of the start since when the numbers of the finding count
+    value : the estimate since then
+    alpha_low, alpha_high : levels of the bounds of the value's interval
+    """
 
     outcome: Outcome
     code: Code
     evidence: Evidence
+    start: int
+    value: float
+    alpha_low: float
+    alpha_high: float
     remaining_requests: float | None
+    remaining_range: tuple[float | None, float | None] = (None, None)
 
 
 def decide(check: Check, question: Question, terms: Terms) -> Decision:
     """Apply the check's rule to the evidence."""
-    to_fail, to_pass = -math.log(terms.fail), -math.log(terms.passing)
-    limit_to_fail = question.rollback if check.rule is Rule.STRICT else question.promote
-    failing = _part(question.log_evidence(limit_to_fail, question.worse, 1.0), to_fail)
-    passing = _part(question.log_evidence(question.promote, question.better, 1.0), to_pass)
-    beyond = question.is_beyond(question.rollback)
-    enough = question.requests >= check.min_requests
-    if not beyond and check.rule is not Rule.STRICT:
-        failing = min(failing, _progress(question), UNDECIDED_AT_MOST)
+    measure, present = question.measure, question.stretches.present
+    to_pass = -math.log(terms.passing)
+    failing = _failing(check, question, terms)
+    passing = _part(measure.forecast(question.promote, question.better, present, np.ones(1))[0], to_pass)
+    value, requests = float(measure.values[present]), float(measure.requests[present])
+    enough = requests >= check.min_requests
     if not enough:
-        passing = min(passing, question.requests / check.min_requests, UNDECIDED_AT_MOST)
+        passing = min(passing, requests / check.min_requests, UNDECIDED_AT_MOST)
+    if failing.part >= HOLD:
+        passing = min(passing, UNDECIDED_AT_MOST)
 
-    outcome, code = Outcome.INCONCLUSIVE, Code.UNDECIDED
-    settle = check.decide_by is not None and check.decide_by.is_past(terms.elapsed_seconds, question.requests)
-    if check.rule is not Rule.POINT and failing >= 1:
-        outcome, code = Outcome.FAIL, Code.PROVED_BAD
+    outcome, code, start = Outcome.INCONCLUSIVE, Code.UNDECIDED, present
+    settle = check.decide_by is not None and check.decide_by.is_past(terms.elapsed_seconds, requests)
+    if check.rule is not Rule.POINT and failing.part >= 1:
+        outcome, code, start = Outcome.FAIL, Code.PROVED_BAD, failing.start
     elif check.rule is not Rule.POINT and passing >= 1:
         outcome, code = Outcome.PASS, Code.PROVED_GOOD
+    elif check.rule is not Rule.POINT and failing.excused:
+        code, start = Code.COMMON_MODE, failing.start
     elif settle or check.rule is Rule.POINT:
-        if beyond:
+        if question.is_beyond(value, question.rollback):
             outcome, code = Outcome.FAIL, Code.DECIDED_BY_POINT
-        elif enough and question.is_within(question.promote):
+        elif enough and question.is_within(value, question.promote):
             outcome, code = Outcome.PASS, Code.DECIDED_BY_POINT
-    remaining: float | None = 0.0
+    weight = float(question.stretches.starts.weights[start]) or WHOLE
+    levels = terms.fail * weight, terms.passing
+    low, high = levels if question.worse == "above" else levels[::-1]
+    remaining: tuple[float | None, tuple[float | None, float | None]] = 0.0, (0.0, 0.0)
     if outcome is Outcome.INCONCLUSIVE:
-        remaining = _remaining(check, question, limit_to_fail, to_fail, to_pass)
-    return Decision(outcome, code, Evidence(towards_pass=passing, towards_fail=failing), remaining)
+        remaining = _remaining(check, question, terms) if code is Code.UNDECIDED else (None, (None, None))
+    evidence = Evidence(towards_pass=passing, towards_fail=failing.part)
+    return Decision(outcome, code, evidence, start, float(measure.values[start]), low, high, *remaining)
+
+
+@dataclass(frozen=True)
+class _Failing:
+    """How near a check is to failing: the part of the evidence needed, since which start, and whether excused."""
+
+    part: float
+    start: int
+    excused: bool = False
+
+
+def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
+    """Find the start since which most speaks for failing, with regard to its part of the level."""
+    limit = question.rollback if check.rule is Rule.STRICT else question.promote
+    with np.errstate(divide="ignore"):
+        weights = np.log(question.stretches.starts.weights)
+    parts = (question.measure.log_evidence(limit, question.worse) + weights) / -math.log(terms.fail)
+    parts = np.maximum(np.nan_to_num(parts, nan=0.0, posinf=1e6, neginf=0.0), 0.0)
+    values = question.measure.values
+    counts = np.ones(len(parts), bool) if check.rule is Rule.STRICT else question.is_beyond(values, question.rollback)
+    excused = False
+    if question.excused is not None and (proved := np.flatnonzero((parts >= 1) & counts)).size:
+        pardoned = proved[question.excused(proved)]
+        excused = len(pardoned) == len(proved)
+        start = int(pardoned[parts[pardoned].argmax()]) if excused else 0
+        parts[pardoned] = np.minimum(parts[pardoned], UNDECIDED_AT_MOST)
+        if excused:
+            return _Failing(float(parts[start]), start, excused=True)
+    best = int(np.where(counts, parts, -1.0).argmax())
+    if counts.any() and parts[best] >= 1:
+        return _Failing(float(parts[best]), best)
+    # Not beyond the rollback limit as well: the bar shows how far the estimate has come.
+    others = min(float(parts.max()), _progress(question, float(values[0])), UNDECIDED_AT_MOST)
+    return _Failing(max(float(parts[best]) if counts[best] else 0.0, others), best)
 
 
 def format_count(number: float) -> str:
@@ -136,34 +216,54 @@ def format_count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def _part(log_evidence: Floats | float, needed: float) -> float:
-    value = float(np.asarray(log_evidence).reshape(-1)[0])
-    return max(0.0, value / needed) if not math.isnan(value) else 0.0
+def _part(log_evidence: float, needed: float) -> float:
+    return max(0.0, float(log_evidence) / needed) if not math.isnan(log_evidence) else 0.0
 
 
-def _progress(question: Question) -> float:
+def _progress(question: Question, value: float) -> float:
     """How far the estimate has come towards the rollback limit, which the zone rule asks it to pass."""
     start = 0.0 if question.rollback * question.promote >= 0 and question.rollback != 0 else question.promote
     span = question.rollback - start
-    if span == 0 or not math.isfinite(question.value):
+    if span == 0 or not math.isfinite(value):
         return UNDECIDED_AT_MOST
-    return max(0.0, (question.value - start) / span)
+    return max(0.0, (value - start) / span)
 
 
-def _remaining(check: Check, question: Question, limit_to_fail: float, to_fail: float, to_pass: float) -> float | None:
-    """About how many more canary requests decide, if they come as the ones so far did."""
+def _remaining(
+    check: Check, question: Question, terms: Terms
+) -> tuple[float | None, tuple[float | None, float | None]]:
+    """About how many more canary requests decide, if they come as the ones so far did, and within which range.
+
+    The range is for values of the truth `LIKELY` standard errors further from the limit, and nearer to it.
+    """
+    start, measure = question.stretches.present, question.measure
+    value, requests = float(measure.values[start]), float(measure.requests[start])
     if check.rule is Rule.POINT:
-        missing = check.min_requests - question.requests
-        return missing if missing > 0 and question.is_within(question.promote) else None
-    if question.is_beyond(question.rollback):
-        limit, side, needed, least = limit_to_fail, question.worse, to_fail, 0.0
-    elif question.is_within(question.promote):
-        limit, side, needed, least = question.promote, question.better, to_pass, check.min_requests
+        missing = check.min_requests - requests
+        needed = missing if missing > 0 and question.is_within(value, question.promote) else None
+        return needed, (needed, needed)
+    if question.is_beyond(value, question.rollback):
+        limit = question.rollback if check.rule is Rule.STRICT else question.promote
+        weight = float(question.stretches.starts.weights[start]) or WHOLE
+        side, least = question.worse, 0.0
+        to_decide = -math.log(terms.fail * weight)
+    elif question.is_within(value, question.promote):
+        limit, side, to_decide, least = question.promote, question.better, -math.log(terms.passing), check.min_requests
     else:
-        return None
+        return None, (None, None)
 
-    def log_evidence(requests: NDArray[np.float64]) -> Floats:
-        return question.log_evidence(limit, side, requests / question.requests)
+    def log_evidence(total: Floats) -> Floats:
+        return measure.forecast(limit, side, start, total / requests)
 
-    total = trials_until(log_evidence, needed, question.requests)
-    return None if total is None else max(0.0, max(total, least) - question.requests)
+    total = trials_until(log_evidence, to_decide, requests)
+    if total is None:
+        return None, (None, None)
+    outwards = 1.0 if side == "above" else -1.0
+    here, far, near = (
+        outwards * measure.information(limit, start, outwards * deviations) for deviations in (0.0, LIKELY, -LIKELY)
+    )
+
+    def more(information: float) -> float | None:
+        return max(0.0, max(total * here / information, least) - requests) if information > 0 else None
+
+    return more(here), (more(far), more(near))

@@ -1,25 +1,87 @@
 """How far the canary's predictions are from the baseline's, as the population stability index (PSI)."""
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from analyzer.checks.decision import Question, Terms, decide, format_count
 from analyzer.checks.latency import buckets_differ
+from analyzer.checks.stretches import Stretches, dispersion_of
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
-from analyzer.model import Classes, Code, Estimate, Finding, Histogram, Reading
+from analyzer.model import Classes, Code, Counts, Estimate, Finding, Floats, Histogram, Reading
 from analyzer.policy import Check
-from analyzer.stats import psi
+from analyzer.stats import dispersion, psi, share
 from analyzer.stats.binomial import Side
-from analyzer.stats.search import Floats
+from analyzer.stats.dispersion import Dispersion
 
 BINS = 10  # for samples: the customary number
 FEWEST = 30  # predictions an arm, below which the chi-square law says nothing
 PASS_FACTOR = 0.6  # a rare bin that grows lets a PSI at the limit pass 1.6 times as often as the law says
+CANDIDATES = 4  # starts whose evidence is computed: those that speak most for a drift by a rough formula
+ASSUMPTION = (
+    "the bins were fixed before the rollout; the PSI of the counts follows its limit law (noncentral chi-square), from "
+    f"{FEWEST} predictions on"
+)
+
+
+@dataclass(frozen=True)
+class Drifts:
+    """A measure (see `decision`) of the PSI.
+
+    Attributes
+    ----------
+    found : the distances since each start
+    requests : predictions of the canary since each start
+    """
+
+    found: psi.Distance
+    requests: Floats
+
+    @cached_property
+    def values(self) -> Floats:
+        """Give the PSI without its bias; nan where an arm has too few predictions."""
+        return np.where(self._usable, self.found.value, np.nan)
+
+    @cached_property
+    def _usable(self) -> Floats:
+        return np.asarray((self.found.size >= FEWEST / 2) & (self.found.freedom >= 1))
+
+    def log_evidence(self, limit: float, side: Side) -> Floats:
+        """Give the log evidence since the starts that speak most for it; -inf for the others, which is cautious."""
+        distance = np.sqrt(np.maximum(np.nan_to_num(self.values), 0.0)) - math.sqrt(limit)
+        rough = np.where(self._usable, self.found.size * distance * np.abs(distance), -np.inf)
+        chosen = np.argsort(-rough if side == "above" else rough, kind="stable")[:CANDIDATES]
+        evidence = np.full(len(self.requests), -math.inf)
+        places = np.unique(np.append(chosen, 0))
+        places = places[self._usable[places]]
+        for freedom in set(self.found.freedom[places].tolist()):
+            same = places[self.found.freedom[places] == freedom]
+            evidence[same] = psi.log_evidence(self.found.raw[same], freedom, self.found.size[same], limit, side=side)
+        return evidence
+
+    def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
+        """Give the log evidence since one start, were all counts `scale` times as large."""
+        if not self._usable[start]:
+            return np.full(np.shape(scale), -math.inf)
+        # With more predictions of the same kind the PSI stays where it is and its bias shrinks.
+        one = self.found.one(start)
+        lasting = max(float(one.value), 0.0)
+        raw = lasting + (one.raw - lasting) / scale
+        return psi.log_evidence(raw, int(one.freedom), one.size * scale, limit, side=side)
+
+    def information(self, limit: float, start: int, deviations: float) -> float:
+        """Give the squared distance of the square roots, whose standard error hardly depends on the PSI."""
+        root = math.sqrt(max(float(self.found.value[start]), 0.0)) + deviations / math.sqrt(
+            float(self.found.size[start])
+        )
+        distance = max(root, 0.0) - math.sqrt(limit)
+        return math.copysign(distance**2, distance)
 
 
 def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> Finding:
-    """Judge the PSI on the predictions summed over all slices."""
+    """Judge the PSI on the predictions of all slices, and of those since each start."""
     canary, baseline = reading.canary, reading.baseline
     if canary is None or canary.counts.sum() <= 0:
         return no_traffic(check, "canary", "predictions")
@@ -28,31 +90,63 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     if isinstance(canary, Histogram) and isinstance(baseline, Histogram):
         if differing := buckets_differ(check, canary, baseline):
             return differing
-        ours, theirs = _bins(canary, baseline)
+        cuts = _cuts(check, reading.history if isinstance(reading.history, Histogram) else baseline)
+        ours, theirs = _binned(canary, cuts), _binned(baseline, cuts)
     elif isinstance(canary, Classes) and isinstance(baseline, Classes):
-        ours, theirs = _by_class(canary, baseline)
+        cuts = None
+        names = tuple(sorted({*canary.names, *baseline.names}))
+        ours, theirs = _by_class(canary, names), _by_class(baseline, names)
     else:
         raise TypeError("one arm has scores and the other classes")
-    found = psi.distance(ours, theirs)
-    n_canary, n_baseline = float(ours.sum()), float(theirs.sum())
-    if problem := _too_little(found, n_canary, n_baseline):
-        seen, compared = Estimate(n=n_canary), Estimate(n=n_baseline)
-        return undecidable(check, Code.UNDECIDED, problem, canary=seen, baseline=compared, notes=reading.notes)
+    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+
+    def estimate(counts: Counts, seconds: float | None) -> Dispersion:
+        rows = _binned(counts, cuts) if isinstance(counts, Histogram) else counts.counts  # type: ignore[union-attr]
+        return dispersion.of_counts(dispersion.in_batches(rows, seconds))
+
+    correlation, source = dispersion_of(reading, estimate)
+    found = _distances(ours, theirs, stretches, correlation)
+    start = stretches.present
+    seen = float(stretches.since(ours.sum(axis=1))[start]), float(stretches.since(theirs.sum(axis=1))[start])
+    arms = Estimate(n=seen[0]), Estimate(n=seen[1])
+    if problem := _too_little(found.one(start), *seen):
+        return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
-
-    def log_evidence(limit: float, side: Side, scale: float | Floats) -> Floats:
-        # With more predictions of the same kind the PSI stays where it is and its bias shrinks.
-        factor, lasting = np.asarray(scale, float), max(found.value, 0.0)
-        raw = lasting + (found.raw - lasting) / factor
-        return psi.log_evidence(raw, found.freedom, found.size * factor, limit, side=side)
-
-    question = Question(found.value, check.promote, check.rollback, "above", log_evidence, n_canary)
+    measure = Drifts(found, stretches.since(ours.sum(axis=1)))
+    question = Question(measure, check.promote, check.rollback, "above", stretches)
     decision = decide(check, question, terms)
-    low, high = psi.interval(found, alpha_low=terms.fail, alpha_high=terms.passing)
+    start = decision.start
+    low, high = psi.interval(found.one(start), alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
     ending = conclusion(check, decision, question, lambda limit: f"{limit:g}")
-    reason = f"PSI {max(found.value, 0.0):.3g} of {format_count(n_canary)} canary predictions, {ending}"
-    estimate = Estimate(value=max(found.value, 0.0), low=low, high=high, n=n_canary)
-    return decided(check, decision, reason, (estimate, Estimate(n=n_baseline)), notes=reading.notes)
+    reason = (
+        f"PSI {max(decision.value, 0.0):.3g} of {format_count(float(measure.requests[start]))} canary predictions"
+        f"{stretches.when(start)}, {ending}"
+    )
+    estimate_ = Estimate(value=max(decision.value, 0.0), low=low, high=high, n=float(measure.requests[start]))
+    theirs_n = float(stretches.since(theirs.sum(axis=1))[start])
+    notes = reading.notes + _by_another_rule(check, ours, theirs)
+    return decided(
+        check, question, decision, reason, (estimate_, Estimate(n=theirs_n)),
+        notes=notes, assumptions=(source, ASSUMPTION),
+    )  # fmt: skip
+
+
+def _distances(ours: Floats, theirs: Floats, stretches: Stretches, correlation: Dispersion) -> psi.Distance:
+    """Measure the PSI since each start, the baseline weighted to the canary's profile over time."""
+    requests = ours.sum(axis=1), theirs.sum(axis=1)
+    both = share.paired(*requests)[:, np.newaxis]
+    ours, theirs = ours * both, theirs * both
+    odds = share.odds_of(ours.sum(axis=1), theirs.sum(axis=1)) if theirs.sum() > 0 else np.ones(len(theirs))
+    weighted, squares = psi.standardised(theirs, odds)
+    canary, baseline, squared = stretches.since(ours), stretches.since(weighted), stretches.since(squares)
+    worth = baseline.sum(axis=1) ** 2 / np.maximum(squared, 1e-300)
+    scale = worth / np.maximum(baseline.sum(axis=1), 1e-300)  # back to counts, so that half an observation is one
+    return psi.distance(
+        canary,
+        baseline * scale[:, np.newaxis],
+        canary_size=canary.sum(axis=1) / stretches.factors(correlation, requests[0]),
+        baseline_size=worth / stretches.factors(correlation, requests[1]),
+    )
 
 
 def _too_little(found: psi.Distance, n_canary: float, n_baseline: float) -> str:
@@ -63,30 +157,44 @@ def _too_little(found: psi.Distance, n_canary: float, n_baseline: float) -> str:
         )
     if found.freedom < 1:
         return "all predictions of both arms lie in one bin: these bins cannot show a drift, use finer ones"
+    if not float(found.size) >= FEWEST / 2:
+        return "too few predictions of both arms at the same time, or in bursts: nothing to compare yet"
     return ""
 
 
-def _bins(canary: Histogram, baseline: Histogram) -> tuple[Floats, Floats]:
-    """Count by bin: the histogram's own buckets, or the deciles of the baseline where there are samples."""
-    ours, theirs = canary.counts.sum(axis=0), baseline.counts.sum(axis=0)
-    if not canary.exact:
-        return ours, theirs
-    cumulative = np.cumsum(theirs)
+def _by_another_rule(check: Check, ours: Floats, theirs: Floats) -> tuple[str, ...]:
+    """Give the PSI as another tool computes it, for comparison with its figures."""
+    if check.zero_rule is None:
+        return ()
+    value = psi.plain(ours.sum(axis=0), theirs.sum(axis=0), check.zero_rule)
+    return (
+        f"by the rule {check.zero_rule} the PSI is {value:.4g}: a plain value with its bias, nothing is judged by it",
+    )
+
+
+def _cuts(check: Check, known: Histogram) -> Floats | None:
+    """Give the edges at which samples are counted: the policy's, or deciles of what is known of the baseline."""
+    if not known.exact:
+        return None
+    if check.bins:
+        return np.array(check.bins)
+    cumulative = np.cumsum(known.counts.sum(axis=0))
     wanted = np.arange(1, BINS) / BINS * cumulative[-1]
-    cuts = np.unique(baseline.edges[np.searchsorted(cumulative, wanted * (1 - 1e-12))])
-
-    def count(arm: Histogram, counts: Floats) -> Floats:
-        return np.bincount(np.searchsorted(cuts, arm.edges), weights=counts, minlength=len(cuts) + 1).astype(float)
-
-    return count(canary, ours), count(baseline, theirs)
+    return np.unique(known.edges[np.searchsorted(cumulative, wanted * (1 - 1e-12))])
 
 
-def _by_class(canary: Classes, baseline: Classes) -> tuple[Floats, Floats]:
+def _binned(arm: Histogram, cuts: Floats | None) -> Floats:
+    """Count by bin, one row a slice: the histogram's own buckets, or between the cuts where there are samples."""
+    if cuts is None:
+        return arm.counts
+    member = np.searchsorted(cuts, arm.edges)
+    bins = np.zeros((len(arm.edges), len(cuts) + 1))
+    bins[np.arange(len(arm.edges)), member] = 1.0
+    return np.asarray(arm.counts @ bins)
+
+
+def _by_class(arm: Classes, names: tuple[str, ...]) -> Floats:
     """Count by class, over all classes that either arm knows."""
-    names = sorted({*canary.names, *baseline.names})
-
-    def count(arm: Classes) -> Floats:
-        totals = dict(zip(arm.names, arm.counts.sum(axis=0), strict=True))
-        return np.array([totals.get(name, 0.0) for name in names])
-
-    return count(canary), count(baseline)
+    columns = dict(zip(arm.names, arm.counts.T, strict=True))
+    none = np.zeros(len(arm.counts))
+    return np.column_stack([columns.get(name, none) for name in names])

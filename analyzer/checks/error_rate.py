@@ -3,54 +3,88 @@
 import numpy as np
 
 from analyzer.checks import comparison
-from analyzer.checks.decision import Question, Terms, decide, format_count
+from analyzer.checks.comparison import Tally
+from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
+from analyzer.checks.one_arm import BadRequests, excuse
+from analyzer.checks.stretches import Stretches
 from analyzer.checks.wording import conclusion, decided, no_traffic
-from analyzer.model import Errors, Estimate, Finding, Reading
+from analyzer.model import Counts, Errors, Estimate, Finding, Reading, Rule
 from analyzer.policy import Check
 from analyzer.quantity import format_ratio
 from analyzer.stats import binomial
-from analyzer.stats.search import Floats
+from analyzer.stats.dispersion import Dispersion
 
-SPREADS = (1.0,)  # error rates change by factors
+ASSUMPTION = "each request fails with a probability of its own, which the limit bounds"
 
 
 def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
-    """Judge an error rate on the requests summed over all slices."""
-    canary, baseline = _total(reading.canary), _total(reading.baseline)
-    if canary[1] <= 0:
+    """Judge an error rate on the requests of all slices, and of those since each start."""
+    if reading.canary is None or reading.canary.requests.sum() <= 0:
         return no_traffic(check, "canary", "requests")
-    if check.compares and baseline[1] <= 0:
-        return no_traffic(check, "baseline", "requests")
+    compared = reading.baseline is not None and reading.baseline.requests.sum() > 0
     if check.compares:
+        if not compared:
+            return no_traffic(check, "baseline", "requests")
         return comparison.judge_rates(
-            check, canary, baseline, terms, spreads=SPREADS, worse="above", what="requests failed", notes=reading.notes
+            check, reading, tally, terms, reach=comparison.REACH, worse="above", what="requests failed"
         )
-    errors, requests = canary
-
-    def log_evidence(limit: float, side: binomial.Side, scale: float | Floats) -> Floats:
-        return binomial.log_evidence(errors * scale, requests * scale, limit, side=side)
-
-    question = Question(errors / requests, check.promote, check.rollback, "above", log_evidence, requests)
+    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    correlation, source = comparison.dispersion_of_events(reading, tally)
+    canary = tally(reading.canary)
+    measure, baseline, excused = share_of(canary, stretches, correlation), None, None
+    if compared and reading.baseline is not None:
+        other = tally(reading.baseline)
+        baseline = share_of(other, stretches, correlation)
+        limit = check.rollback if check.rule is Rule.STRICT else check.promote
+        excused = excuse(
+            baseline,
+            lambda: comparison.rates_of(canary, other, stretches, correlation),
+            stretches.starts, limit, terms,
+        )  # fmt: skip
+    question = Question(measure, check.promote, check.rollback, "above", stretches, excused)
     decision = decide(check, question, terms)
-    text = f"{format_ratio(errors / requests)} of {format_count(requests)} canary requests failed"
-    versus = f" (baseline {format_ratio(baseline[0] / baseline[1])})" if baseline[1] > 0 else ""
+    start = decision.start
+    text = (
+        f"{format_ratio(decision.value)} of {format_count(float(measure.requests[start]))} canary requests failed"
+        f"{stretches.when(start)}"
+    )
+    versus = f" (baseline {format_ratio(float(baseline.values[start]))})" if baseline is not None else ""
     ending = conclusion(check, decision, question, format_ratio)
-    arms = estimates(canary, baseline, terms)
-    reason, headline = f"{text}{versus}, {ending}", f"{text}, {ending}"
-    return decided(check, decision, reason, arms, headline=headline, notes=reading.notes)
+    return decided(
+        check, question, decision, f"{text}{versus}, {ending}", estimates(measure, baseline, decision),
+        headline=f"{text}, {ending}", notes=reading.notes, assumptions=(source, ASSUMPTION),
+    )  # fmt: skip
 
 
-def estimates(canary: tuple[float, float], baseline: tuple[float, float], terms: Terms) -> tuple[Estimate, Estimate]:
-    """Estimate the share of events in each arm from (events, trials), with always-valid intervals."""
-    seen = [arm for arm in (canary, baseline) if arm[1] > 0]
-    events, trials = np.array(seen).T
-    lows, highs = binomial.confidence_sequence(events, trials, alpha_low=terms.fail, alpha_high=terms.passing)
+def tally(counts: Counts) -> Tally:
+    """Count the requests that failed."""
+    if not isinstance(counts, Errors):
+        raise TypeError(f"an error rate cannot be judged on {type(counts).__name__}")
+    return Tally(counts.errors, counts.requests)
+
+
+def share_of(arm: Tally, stretches: Stretches, correlation: Dispersion) -> BadRequests:
+    """Measure the share of failed requests since each start."""
+    events, trials = stretches.since(arm.events), stretches.since(arm.trials)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = events / trials
+    factors = stretches.factors(correlation, arm.trials)
+    return BadRequests(values, trials, factors, bad=lambda *_: events, allowed=float)
+
+
+def estimates(canary: BadRequests, baseline: BadRequests | None, decision: Decision) -> tuple[Estimate, Estimate]:
+    """Estimate the share of bad requests in each arm, with always-valid intervals."""
+    start = decision.start
+    arms = [canary] if baseline is None else [canary, baseline]
+    shares = np.nan_to_num(np.array([arm.values[start] for arm in arms]))
+    trials = np.array([max(arm.requests[start], 1e-9) / arm.factors[start] for arm in arms])
+    lows, highs = binomial.confidence_sequence(
+        shares * trials, trials, alpha_low=decision.alpha_low, alpha_high=decision.alpha_high
+    )
     found = [
-        Estimate(value=float(s / n), low=float(low), high=float(high), n=float(n))
-        for s, n, low, high in zip(events, trials, lows, highs, strict=True)
+        Estimate(value=float(share), low=float(low), high=float(high), n=float(arm.requests[start]))
+        if arm.requests[start] > 0
+        else Estimate()
+        for arm, share, low, high in zip(arms, shares, lows, highs, strict=True)
     ]
-    return (found[0], found[1]) if len(found) == 2 else (found[0], Estimate())
-
-
-def _total(arm: Errors | None) -> tuple[float, float]:
-    return (0.0, 0.0) if arm is None else (float(arm.errors.sum()), float(arm.requests.sum()))
+    return found[0], found[1] if len(found) == 2 else Estimate()

@@ -11,37 +11,58 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analyzer.checks import comparison
+from analyzer.checks.comparison import Tally
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
-from analyzer.checks.error_rate import SPREADS
+from analyzer.checks.one_arm import BadRequests, excuse
+from analyzer.checks.stretches import Stretches
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
-from analyzer.model import Code, Estimate, Finding, Histogram, MeanOnly, Outcome, Reading, Rule
+from analyzer.model import Code, Counts, Estimate, Finding, Histogram, MeanOnly, Outcome, Reading, Rule
 from analyzer.policy import Check
 from analyzer.quantity import format_seconds
 from analyzer.stats import binomial
+from analyzer.stats.binomial import Side
 from analyzer.stats.search import Floats
+
+ASSUMPTION = "each request is slow with a probability of its own, which the limit bounds"
 
 
 @dataclass(frozen=True)
 class Tail:
-    """One arm's histogram as the number of requests slower than each edge.
+    """One arm's histogram as the number of requests slower than each edge, in slices of time or since some starts.
 
     Attributes
     ----------
     edges : ascending, finite, in seconds; shape (edges,)
-    slower : requests slower than each edge; shape (edges,)
-    requests : all of them
+    slower : requests slower than each edge; shape (slices, edges)
+    requests : all of them; shape (slices,)
     exact : the edges are the values of single samples
     """
 
     edges: Floats
     slower: Floats
-    requests: float
+    requests: Floats
     exact: bool = False
 
-    def above(self, edge: float) -> float:
+    @classmethod
+    def of(cls, histogram: Histogram, limits: tuple[float, ...]) -> "Tail":
+        """Count from the slow end; samples get edges at the limits, so that nothing snaps to a bucket."""
+        requests = histogram.counts.sum(axis=1)
+        edges, slower = histogram.edges[:-1], requests[:, np.newaxis] - np.cumsum(histogram.counts, axis=1)[:, :-1]
+        if histogram.exact:
+            places = np.searchsorted(edges, limits, side="right")  # requests at or below each limit
+            slower_at_limits = np.column_stack([requests, slower])[:, places]
+            edges, first = np.unique(np.concatenate((edges, limits)), return_index=True)
+            slower = np.concatenate((slower, slower_at_limits), axis=1)[:, first]
+        return cls(edges=edges, slower=np.maximum(slower, 0.0), requests=requests, exact=histogram.exact)
+
+    def since(self, stretches: Stretches) -> "Tail":
+        """Add up the slices since each start."""
+        return replace(self, slower=stretches.since(self.slower), requests=stretches.since(self.requests))
+
+    def above(self, edge: float) -> Floats:
         """Count the requests slower than an edge of the histogram; beyond the last one none is known to be."""
         place = int(np.searchsorted(self.edges, edge * (1 - 1e-9)))
-        return float(self.slower[place]) if place < len(self.edges) else 0.0
+        return self.slower[:, place] if place < len(self.edges) else np.zeros(len(self.requests))
 
     def edge_below(self, limit: float) -> float:
         """Find the last edge at or below a limit, -inf where there is none."""
@@ -53,47 +74,52 @@ class Tail:
         above = self.edges[self.edges >= limit * (1 - 1e-9)]
         return float(above[0]) if len(above) else math.inf
 
-    def quantile(self, q: float) -> float:
+    def quantile(self, q: float, start: int) -> float:
         """Estimate a quantile, linear inside its bucket; infinite in the last, unbounded bucket."""
-        wanted = (1 - q) * self.requests
-        reached = self.slower <= wanted * (1 + 1e-12)
-        if not reached.any():
+        slower, requests = self.slower[start], float(self.requests[start])
+        wanted = (1 - q) * requests
+        reached = slower <= wanted * (1 + 1e-12)
+        if not reached.any() or requests <= 0:
             return math.inf
         place = int(np.argmax(reached))
         if self.exact:
             return float(self.edges[place])
-        low, before = (
-            (0.0, self.requests) if place == 0 else (float(self.edges[place - 1]), float(self.slower[place - 1]))
-        )
-        inside = before - float(self.slower[place])
+        low, before = (0.0, requests) if place == 0 else (float(self.edges[place - 1]), float(slower[place - 1]))
+        inside = before - float(slower[place])
         return low + (float(self.edges[place]) - low) * ((before - wanted) / inside if inside > 0 else 1.0)
 
-    def interval(self, q: float, terms: Terms) -> tuple[float, float]:
-        """Bound a quantile between two edges, right at every look; 0 and infinity where no edge is proved."""
-        above = binomial.log_evidence(self.slower, self.requests, 1 - q, side="above") >= -math.log(terms.fail)
-        below = binomial.log_evidence(self.slower, self.requests, 1 - q, side="below") >= -math.log(terms.passing)
+    def estimate(self, q: float, decision: Decision, factors: Floats) -> Estimate:
+        """Estimate a quantile and bound it between two edges, right at every look; 0 and inf where none is proved."""
+        start = decision.start
+        if self.requests[start] <= 0:
+            return Estimate()
+        slower, requests = self.slower[start] / factors[start], self.requests[start] / factors[start]
+        above = binomial.log_evidence(slower, requests, 1 - q, side="above") >= -math.log(decision.alpha_low)
+        below = binomial.log_evidence(slower, requests, 1 - q, side="below") >= -math.log(decision.alpha_high)
         low = float(self.edges[above][-1]) if above.any() else 0.0
-        return low, float(self.edges[below][0]) if below.any() else math.inf
+        high = float(self.edges[below][0]) if below.any() else math.inf
+        return Estimate(value=self.quantile(q, start), low=low, high=high, n=float(self.requests[start]))
 
 
 def judge(check: Check, reading: Reading[Histogram | MeanOnly], terms: Terms) -> Finding:
-    """Judge a quantile of the latency on the requests summed over all slices."""
-    if isinstance(reading.canary, MeanOnly) or isinstance(reading.baseline, MeanOnly):
+    """Judge a quantile of the latency on the requests of all slices, and of those since each start."""
+    canary, baseline = reading.canary, reading.baseline
+    if isinstance(canary, MeanOnly) or isinstance(baseline, MeanOnly):
         return undecidable(
             check,
             Code.METRIC_MISSING,
             "the source knows only the mean latency (sum and count), from which no quantile can be told: "
             "name a latency histogram in the profile",
         )
-    if reading.canary is None or reading.canary.counts.sum() <= 0:
+    if canary is None or canary.counts.sum() <= 0:
         return no_traffic(check, "canary", "requests")
-    if differing := buckets_differ(check, reading.canary, reading.baseline):
+    if differing := buckets_differ(check, canary, baseline):
         return differing
-    canary = tail(reading.canary, check)
-    baseline = None if reading.baseline is None or reading.baseline.counts.sum() <= 0 else tail(reading.baseline, check)
+    if baseline is not None and baseline.counts.sum() <= 0:
+        baseline = None
     if check.rule is Rule.RELATIVE:
-        return _judge_relative(check, canary, baseline, terms, reading.notes)
-    return _judge_quantile(check, canary, baseline, terms, reading.notes)
+        return _judge_relative(check, reading, canary, baseline, terms)
+    return _judge_quantile(check, reading, canary, baseline, terms)
 
 
 def buckets_differ(check: Check, canary: Histogram, baseline: Histogram | None) -> Finding | None:
@@ -112,84 +138,123 @@ def buckets_differ(check: Check, canary: Histogram, baseline: Histogram | None) 
     return undecidable(check, Code.BUCKETS_DIFFER, reason, headline=headline)
 
 
-def tail(histogram: Histogram, check: Check) -> Tail:
-    """Sum a histogram over its slices, from the slow end; samples get edges at the limits, so nothing snaps."""
-    counts = histogram.counts.sum(axis=0)
-    edges, slower = histogram.edges[:-1], counts.sum() - np.cumsum(counts)[:-1]
-    if histogram.exact:
-        limits = np.array([check.promote, check.rollback] if check.edge is None else [check.edge])
-        places = np.searchsorted(edges, limits, side="right")  # requests at or below each limit
-        slower_at_limits = np.concatenate(([counts.sum()], slower))[places]
-        edges, first = np.unique(np.concatenate((edges, limits)), return_index=True)
-        slower = np.concatenate((slower, slower_at_limits))[first]
-    return Tail(edges=edges, slower=slower, requests=float(counts.sum()), exact=histogram.exact)
-
-
-def _judge_quantile(check: Check, canary: Tail, baseline: Tail | None, terms: Terms, notes: tuple[str, ...]) -> Finding:
+def _judge_quantile(
+    check: Check, reading: Reading[Histogram | MeanOnly], canary: Histogram, baseline: Histogram | None, terms: Terms
+) -> Finding:
     quantile = check.quantile or 0.99
     allowed = 1 - quantile
-    pass_edge = canary.edge_below(check.promote)
-    fail_edges = {limit: canary.edge_above(limit) for limit in (check.promote, check.rollback)}
+    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    limits = (check.promote, check.rollback)
+    ours, theirs = Tail.of(canary, limits), None if baseline is None else Tail.of(baseline, limits)
+    tail = ours.since(stretches)
+    pass_edge = tail.edge_below(check.promote)
+    fail_edges = {limit: tail.edge_above(limit) for limit in limits}
+    telling = _telling(reading, quantile)
+    correlation, source = comparison.dispersion_of_events(reading, lambda counts: _slow(counts, telling))
 
-    def log_evidence(limit: float, side: binomial.Side, scale: float | Floats) -> Floats:
-        edge = fail_edges[limit] if side == "above" else pass_edge
-        if not math.isfinite(edge):  # no bucket can tell: no evidence, however many requests
-            return np.full_like(np.asarray(scale, float), -math.inf)
-        return binomial.log_evidence(canary.above(edge) * scale, canary.requests * scale, allowed, side=side)
+    def measure_of(arm: Tail) -> BadRequests:
+        totals = arm.since(stretches)
 
-    value = canary.quantile(quantile)
-    # The estimate is beyond rollback when the bucket's edge on the safe side says so, not by interpolation.
-    beyond = canary.above(fail_edges[check.rollback]) / canary.requests > allowed
-    judged = value if beyond or value <= check.rollback else check.rollback
-    question = Question(judged, check.promote, check.rollback, "above", log_evidence, canary.requests)
+        def slow(limit: float, side: Side) -> Floats | None:
+            edge = fail_edges[limit] if side == "above" else pass_edge
+            return totals.above(edge) if math.isfinite(edge) else None  # no bucket can tell, however many requests
+
+        # The estimate is beyond rollback when the bucket's edge on the safe side says so, not by interpolation.
+        beyond = totals.above(fail_edges[check.rollback]) > allowed * totals.requests
+        values = np.where(beyond, np.inf, np.minimum(totals.quantile(quantile, stretches.present), check.rollback))
+        factors = stretches.factors(correlation, arm.requests)
+        return BadRequests(values, totals.requests, factors, bad=slow, allowed=lambda _: allowed)
+
+    measure, excused = measure_of(ours), None
+    if theirs is not None:
+        limit = check.rollback if check.rule is Rule.STRICT else check.promote
+        edge = fail_edges[limit]
+        slow = Tally(ours.above(edge), ours.requests), Tally(theirs.above(edge), theirs.requests)
+        excused = excuse(
+            measure_of(theirs),
+            lambda: comparison.rates_of(slow[0], slow[1], stretches, correlation),
+            stretches.starts, limit, terms,
+        )  # fmt: skip
+    question = Question(measure, check.promote, check.rollback, "above", stretches, excused)
     decision = decide(check, question, terms)
-    name = f"p{quantile * 100:g}"
-    text = f"{name} of {format_count(canary.requests)} canary requests is {_show(value, canary)}"
-    if baseline:
-        text += f" (baseline {_show(baseline.quantile(quantile), baseline)})"
-    arms = (
-        _estimate(canary, quantile, terms),
-        _estimate(baseline, quantile, terms) if baseline else Estimate(),
+    start = decision.start
+    value = tail.quantile(quantile, start)
+    text = (
+        f"p{quantile * 100:g} of {format_count(float(tail.requests[start]))} canary requests{stretches.when(start)} is "
+        f"{_show(value, tail)}"
     )
-    notes += _snapped(check, pass_edge, fail_edges)
-    if blind := _unresolved(check, canary, decision, pass_edge, allowed):
-        decision = replace(decision, code=Code.BUCKET_RESOLUTION, remaining_requests=None)
-        return decided(check, decision, f"{text}; {blind}", arms, headline=blind, notes=notes)
+    estimates = tail.estimate(quantile, decision, measure.factors), Estimate()
+    if theirs is not None:
+        other = theirs.since(stretches)
+        if other.requests[start] > 0:
+            text += f" (baseline {_show(other.quantile(quantile, start), other)})"
+        factors = stretches.factors(correlation, theirs.requests)
+        estimates = estimates[0], other.estimate(quantile, decision, factors)
+    notes = reading.notes + _snapped(check, pass_edge, fail_edges)
+    if blind := _unresolved(check, tail, decision, pass_edge, allowed):
+        decision = replace(decision, code=Code.BUCKET_RESOLUTION, remaining_requests=None, remaining_range=(None, None))
+        reason, headline = f"{text}; {blind}", blind
+    else:
+        reason, headline = f"{text}, {conclusion(check, decision, question, format_seconds)}", ""
     return decided(
-        check, decision, f"{text}, {conclusion(check, decision, question, format_seconds)}", arms, notes=notes
-    )
+        check, question, decision, reason, estimates,
+        headline=headline, notes=notes, assumptions=(source, ASSUMPTION),
+    )  # fmt: skip
 
 
-def _judge_relative(check: Check, canary: Tail, baseline: Tail | None, terms: Terms, notes: tuple[str, ...]) -> Finding:
+def _judge_relative(
+    check: Check, reading: Reading[Histogram | MeanOnly], canary: Histogram, baseline: Histogram | None, terms: Terms
+) -> Finding:
     if baseline is None:
         return no_traffic(check, "baseline", "requests")
     wanted = check.edge or 0.0
-    edge = canary.edge_below(wanted)
+    tail = Tail.of(canary, (wanted,))
+    edge = tail.edge_below(wanted)
     if not math.isclose(edge, wanted, rel_tol=1e-6):
         return undecidable(
             check,
             Code.BUCKET_RESOLUTION,
             f"the histogram has no bucket edge at {format_seconds(wanted)}: add le={wanted:g} (in seconds) to it, or "
-            f"set edge to one of {_known(canary)}",
+            f"set edge to one of {_known(tail)}",
         )
-    counts = (canary.above(edge), canary.requests), (baseline.above(edge), baseline.requests)
     return comparison.judge_rates(
-        check, *counts, terms, spreads=SPREADS, worse="above",
-        what=f"requests took longer than {format_seconds(edge)}", notes=notes,
+        check, reading, lambda counts: _slow(counts, wanted), terms,
+        reach=comparison.REACH, worse="above", what=f"requests took longer than {format_seconds(edge)}",
     )  # fmt: skip
+
+
+def _slow(counts: Counts, edge: float) -> Tally:
+    """Count the requests slower than an edge."""
+    if not isinstance(counts, Histogram):
+        raise TypeError(f"a latency cannot be judged on {type(counts).__name__}")
+    tail = Tail.of(counts, (edge,))
+    below = tail.edge_below(edge)
+    return Tally(tail.above(below) if math.isfinite(below) else tail.requests, tail.requests)
+
+
+def _telling(reading: Reading[Histogram | MeanOnly], quantile: float) -> float:
+    """Choose the edge by which the baseline's slow requests show best how they go together: near the quantile."""
+    known = reading.history if reading.history is not None else reading.baseline
+    if not isinstance(known, Histogram) or len(known.edges) < 2:
+        return 0.0
+    counts = known.counts.sum(axis=0)
+    slower = (counts.sum() - np.cumsum(counts)[:-1]) / max(counts.sum(), 1e-300)
+    with np.errstate(divide="ignore"):
+        return float(known.edges[np.abs(np.log(slower) - math.log(1 - quantile)).argmin()])
 
 
 def _unresolved(check: Check, canary: Tail, decision: Decision, pass_edge: float, allowed: float) -> str:
     """Name the bucket that is missing when it, and not a lack of requests, keeps the check undecided."""
-    if decision.outcome is not Outcome.INCONCLUSIVE or check.rule is Rule.POINT:
+    if decision.outcome is not Outcome.INCONCLUSIVE or decision.code is Code.COMMON_MODE or check.rule is Rule.POINT:
         return ""
+    start, requests = decision.start, float(canary.requests[decision.start])
     for limit, below, word in (
         (check.promote, pass_edge, "good"),
         (check.rollback, canary.edge_below(check.rollback), "bad"),
     ):
         above = canary.edge_above(limit)
-        slower_than_below = canary.above(below) / canary.requests if math.isfinite(below) else 1.0
-        inside = slower_than_below > allowed >= canary.above(above) / canary.requests
+        slower_than_below = canary.above(below)[start] if math.isfinite(below) else requests
+        inside = slower_than_below > allowed * requests >= canary.above(above)[start]
         if inside and not math.isclose(below, limit, rel_tol=1e-6):
             edges = [format_seconds(edge) for edge in (below, above) if math.isfinite(edge)]
             return (
@@ -213,11 +278,6 @@ def _snapped(check: Check, pass_edge: float, fail_edges: dict[float, float]) -> 
                 f"add le={limit:g} (in seconds) to be exact"
             )
     return tuple(dict.fromkeys(notes))
-
-
-def _estimate(arm: Tail, quantile: float, terms: Terms) -> Estimate:
-    low, high = arm.interval(quantile, terms)
-    return Estimate(value=arm.quantile(quantile), low=low, high=high, n=arm.requests)
 
 
 def _show(value: float, arm: Tail) -> str:

@@ -34,7 +34,7 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
         note = "warm-up and lag could not be left out: these counts have no time slices"
         return replace(reading, notes=(*reading.notes, note))
     step = reading.slice_seconds
-    slices = len(next(iter(by_slice(arm).values())))
+    slices = reading.slices
     total = slices * step if elapsed_seconds is None else elapsed_seconds
     first = math.ceil(check.warmup / step - 1e-9)
     ends = np.minimum(step * np.arange(1, slices + 1), total)
@@ -44,7 +44,8 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
     kept = slice(first, last)
     canary = None if reading.canary is None else _cut(reading.canary, kept)
     baseline = None if reading.baseline is None else _cut(reading.baseline, kept)
-    return replace(reading, canary=canary, baseline=baseline)
+    begin = None if reading.begin is None else reading.begin + first * step
+    return replace(reading, canary=canary, baseline=baseline, begin=begin)
 
 
 def _too_early(check: Check) -> Gap:

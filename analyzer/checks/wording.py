@@ -42,6 +42,7 @@ def no_traffic(check: Check, arm: Literal["canary", "baseline"], what: str) -> F
 
 def decided(
     check: Check,
+    question: Question,
     decision: Decision,
     reason: str,
     arms: tuple[Estimate, Estimate],
@@ -49,6 +50,7 @@ def decided(
     headline: str = "",
     delta: Estimate | None = None,
     notes: tuple[str, ...] = (),
+    assumptions: tuple[str, ...] = (),
 ) -> Finding:
     """Put a decision, whichever it is, together with what was measured."""
     return Finding(
@@ -63,6 +65,9 @@ def decided(
         delta=delta,
         evidence=decision.evidence,
         remaining_requests=decision.remaining_requests,
+        remaining_range=decision.remaining_range,
+        since=question.stretches.moment(decision.start),
+        assumptions=assumptions,
         notes=notes,
     )
 
@@ -70,7 +75,9 @@ def decided(
 def conclusion(check: Check, decision: Decision, question: Question, show: Callable[[float], str]) -> str:
     """Say what was proved of the value, and what it takes to decide where it was not."""
     text = proof(check, decision, question, show)
-    if decision.outcome is not Outcome.INCONCLUSIVE or decision.remaining_requests is None:
+    if decision.outcome is not Outcome.INCONCLUSIVE or decision.code is Code.COMMON_MODE:
+        return text
+    if decision.remaining_requests is None:
         return text
     return f"{text}; about {format_count(float(f'{decision.remaining_requests:.3g}'))} more requests needed"
 
@@ -91,10 +98,12 @@ def proof(check: Check, decision: Decision, question: Question, show: Callable[[
             return f"{beyond} the {rollback} rollback limit as an estimate, which proves little"
         case Code.DECIDED_BY_POINT, _:
             return f"{within} the {promote} promote limit as an estimate, which proves little"
+        case Code.COMMON_MODE, _:
+            return f"proved {beyond} {promote}, and so is the baseline: the service, not the canary, is in trouble"
         case _:
             pass
-    if question.is_beyond(question.rollback):
+    if question.is_beyond(decision.value, question.rollback):
         return f"{beyond} the {rollback} rollback limit, not yet proved"
-    if question.is_within(question.promote):
+    if question.is_within(decision.value, question.promote):
         return f"{within} the {promote} promote limit, not yet proved"
     return f"between the limits {promote} and {rollback}"

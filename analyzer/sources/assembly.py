@@ -45,6 +45,8 @@ class Selection:
     checks : kinds of the checks to read for, by the check's name
     at : moment to judge at, Unix seconds
     start, window_seconds : begin of the data, or length of the window; both None: since the canary's first sample
+    history_seconds : how much of the baseline before the begin is wanted as well
+    at_this_weight : the counts must tell when the traffic's split changed
     """
 
     service: str
@@ -56,6 +58,8 @@ class Selection:
     at: float
     start: float | None = None
     window_seconds: float | None = None
+    history_seconds: float = 0.0
+    at_this_weight: bool = False
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ from analyzer.quantity import nearest, parse_number
 LEAST = 1e-9  # smaller ones are what is left of rounding
 MOST = 1e15  # counts beyond are no counts: sums of squares and differences would lose their digits
 
+FIELDS = ("canary", "baseline", "slice_seconds", "baseline_history")
+
 FORMS: dict[Kind, tuple[frozenset[str], ...]] = {
     Kind.ERROR_RATE: (frozenset({"errors", "requests"}),),
     Kind.LATENCY: (frozenset({"buckets"}), frozenset({"samples"})),
@@ -57,7 +59,7 @@ def read(data: Mapping[str, Any], checks: Mapping[str, Check], window: Window) -
             problems.append(Problem(where, f"no check of this name was asked for; {nearest(name, checks)}"))
             continue
         try:
-            found[name] = _reading(arms, checks[name].kind, where)
+            found[name] = _reading(arms, checks[name].kind, where, window.start)
         except RequestError as error:
             problems += error.problems
     if problems:
@@ -65,12 +67,10 @@ def read(data: Mapping[str, Any], checks: Mapping[str, Check], window: Window) -
     return Readings(window=window, by_check=found)
 
 
-def _reading(arms: object, kind: Kind, where: str) -> Reading[Counts]:
+def _reading(arms: object, kind: Kind, where: str, begin: float | None) -> Reading[Counts]:
     sides = _mapping(arms, where)
-    if unknown := [key for key in sides if key not in ("canary", "baseline", "slice_seconds")]:
-        raise _wrong(
-            f"{where}.{unknown[0]}", f"unknown field; {nearest(unknown[0], ('canary', 'baseline', 'slice_seconds'))}"
-        )
+    if unknown := [key for key in sides if key not in FIELDS]:
+        raise _wrong(f"{where}.{unknown[0]}", f"unknown field; {nearest(unknown[0], FIELDS)}")
     if "canary" not in sides:
         raise _wrong(f"{where}.canary", "is required")
     slices = {arm: _slices(sides[arm], f"{where}.{arm}") for arm in ("canary", "baseline") if arm in sides}
@@ -81,10 +81,19 @@ def _reading(arms: object, kind: Kind, where: str) -> Reading[Counts]:
         seconds = _number(sides["slice_seconds"], f"{where}.slice_seconds")
         if seconds <= 0:
             raise _wrong(f"{where}.slice_seconds", f"must be above 0, got {seconds:g}")
+    if "baseline_history" in sides:
+        slices["baseline_history"] = _slices(sides["baseline_history"], f"{where}.baseline_history")
     counts = {arm: _counts(parts, kind, f"{where}.{arm}") for arm, parts in slices.items()}
     if len({(type(one), getattr(one, "exact", None)) for one in counts.values()}) > 1:
-        raise _wrong(where, "canary and baseline need statistics of the same form")
-    return Reading(canary=counts["canary"], baseline=counts.get("baseline"), slice_seconds=seconds)
+        raise _wrong(where, f"{', '.join(counts)} need statistics of the same form")
+    return Reading(
+        canary=counts["canary"],
+        baseline=counts.get("baseline"),
+        slice_seconds=seconds,
+        begin=begin,
+        history=counts.get("baseline_history"),
+        history_seconds=seconds,
+    )
 
 
 def _slices(side: object, where: str) -> list[tuple[str, Mapping[str, Any]]]:

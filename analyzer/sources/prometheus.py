@@ -6,8 +6,12 @@ targets that were not scraped when the window began one looks further back, and 
 every sample is read.
 """
 
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -41,11 +45,14 @@ from analyzer.sources.samples import (
     target_of,
 )
 from analyzer.sources.scouting import Scout, Scouted
+from analyzer.stats.dispersion import BATCH_SECONDS
 
 MOST_SLICES = 60
 FEWEST_SLICES = 12  # rather than longer slices, many series are added up by the server
 LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
 NATIVE_BUCKETS = 10  # of a native histogram, about: each counts as a sample
+MOST_HISTORIES = 200  # remembered
+LATER = (Code.SOURCE_UNAVAILABLE, Code.PARTIAL_DATA)  # what another look may find better
 OVERLAP = 120.0  # seconds before a slice in which the last scrape of a process that restarted is looked for
 
 
@@ -67,6 +74,8 @@ class PrometheusSource:
         self.queries = Queries(api, workers)
         self.most_values = most_values
         self._scout = Scout(self.queries, lookback)
+        self._histories: dict[tuple[Any, ...], Mapping[Kind, Reading[Counts] | Gap]] = {}
+        self._lock = threading.Lock()
 
     def ready(self, deadline: float) -> None:
         """Raise SourceError unless a trivial query is answered."""
@@ -83,15 +92,51 @@ class PrometheusSource:
             return Readings(window, {name: _never_seen(selection) for name in selection.checks})
         verdict = _VerdictReader(self, selection, scouted, window.start, deadline)
         by_kind = verdict.read()
-        return Readings(window, {name: by_kind[kind] for name, kind in selection.checks.items()}, verdict.queries)
+        history = self._history(selection, scouted, window.start, deadline)
+        found = {kind: _with_history(reading, history.get(kind)) for kind, reading in by_kind.items()}
+        return Readings(window, {name: found[kind] for name, kind in selection.checks.items()}, verdict.queries)
+
+    def _history(
+        self, selection: Selection, scouted: Scouted, start: float, deadline: float
+    ) -> Mapping[Kind, Reading[Counts] | Gap]:
+        """Read the baseline before the canary, or remember it: it changes no more."""
+        if selection.baseline is None or not selection.history_seconds:
+            return {}
+        begin = start - selection.history_seconds
+        before = replace(
+            selection, canary=selection.baseline, baseline=None, start=begin, window_seconds=None, at=start
+        )
+        key = (
+            before.profile.name, before.service, before.namespace, before.canary, begin, start,
+            frozenset(before.checks.values()),
+        )  # fmt: skip
+        with self._lock:
+            if key in self._histories:
+                return self._histories[key]
+        slices = math.ceil(selection.history_seconds / BATCH_SECONDS)
+        found = _VerdictReader(self, before, scouted, begin, deadline, most_slices=slices).read()
+        if not any(isinstance(one, Gap) and one.code in LATER for one in found.values()):
+            with self._lock:
+                while len(self._histories) >= MOST_HISTORIES:
+                    self._histories.pop(next(iter(self._histories)))
+                self._histories[key] = found
+        return found
 
 
 class _VerdictReader:
     """The queries of one verdict and what their answers amount to."""
 
     def __init__(
-        self, source: PrometheusSource, selection: Selection, scouted: Scouted, start: float, deadline: float
+        self,
+        source: PrometheusSource,
+        selection: Selection,
+        scouted: Scouted,
+        start: float,
+        deadline: float,
+        *,
+        most_slices: int = MOST_SLICES,
     ) -> None:
+        self._most_slices = most_slices
         self._source, self._selection, self._scouted = source, selection, scouted
         self._start, self._deadline = start, deadline
         self._tasks: dict[str, Callable[[], list[Series]]] = {}
@@ -136,7 +181,7 @@ class _VerdictReader:
 
     def _fit(self, exact: dict[Kind, Way], added_up: dict[Kind, Way]) -> Timeline:
         """Choose slices so that the answer stays small; move ways with too many series to `added_up`."""
-        most_slices = MOST_SLICES
+        most_slices = self._most_slices
         while True:
             timeline = timeline_of(self._start, self._selection.at, most_slices)
             series = {kind: self._scouted.series[way] for kind, way in exact.items()}
@@ -147,7 +192,7 @@ class _VerdictReader:
                 continue
             largest = max(series, key=lambda kind: series[kind])
             added_up[largest] = exact.pop(largest)
-            most_slices = MOST_SLICES
+            most_slices = self._most_slices
 
     def _plan(self, key: str, query: str, *, at: float) -> None:
         self._asked.add(query)
@@ -407,7 +452,13 @@ def _placed(series: Series, timeline: Timeline) -> Floats:
 def _with(reading: Reading[Counts] | Gap, timeline: Timeline, notes: tuple[str, ...]) -> Reading[Counts] | Gap:
     if isinstance(reading, Gap):
         return reading
-    return Reading(reading.canary, reading.baseline, slice_seconds=timeline.step, notes=notes)
+    return replace(reading, slice_seconds=timeline.step, begin=timeline.start, notes=notes)
+
+
+def _with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap | None) -> Reading[Counts] | Gap:
+    if isinstance(reading, Gap) or not isinstance(history, Reading):
+        return reading
+    return replace(reading, history=history.canary, history_seconds=history.slice_seconds)
 
 
 def _never_seen(selection: Selection) -> Gap:

@@ -90,6 +90,8 @@ class ScrapeSource:
         ]
         if selection.start is not None or selection.window_seconds is not None:
             problems.append(Problem("window", "source scrape knows only the counts since the start; use window start"))
+        if selection.at_this_weight:
+            problems.append(Problem("window", "source scrape has no time slices to find the step in; use window start"))
         if abs(selection.at - time.time()) > 60:
             problems.append(Problem("at", "source scrape knows only the present; leave the field out"))
         if problems:

@@ -21,7 +21,7 @@ def log_evidence(
     limit: ArrayLike,
     *,
     side: Side,
-    concentration: ArrayLike | None = None,
+    prior_mean: ArrayLike | None = None,
 ) -> Floats:
     """Log evidence that the share of events lies above (or below) a limit.
 
@@ -30,7 +30,8 @@ def log_evidence(
     events, trials : counts so far, 0 <= events <= trials; fractions are allowed. They broadcast
     limit : share, in (0, 1)
     side : "above" tests the null hypothesis "share <= limit", "below" tests "share >= limit"
-    concentration : a + b of the prior Beta(a, b), whose mean is the limit; default 1 / limit, that is a = 1
+    prior_mean : mean of the prior Beta(1, b), in (0, 1); default the limit for "below" and twice the limit for
+        "above", which finds large faults sooner
 
     Returns
     -------
@@ -39,10 +40,10 @@ def log_evidence(
 
     Notes
     -----
-    The truncated-Beta mixture of likelihood ratios: the prior Beta(a, b) restricted to the side. With
+    The truncated-Beta mixture of likelihood ratios: the prior Beta(1, b) restricted to the side. With
     p the share and p0 the limit, for "above"::
 
-        E = B(a + S, b + n - S) I'(a + S, b + n - S) / (B(a, b) I'(a, b) p0^S (1 - p0)^(n - S)),
+        E = B(1 + S, b + n - S) I'(1 + S, b + n - S) / (B(1, b) I'(1, b) p0^S (1 - p0)^(n - S)),
 
     I' being the beta distribution's upper tail beyond p0. Exact for any number of looks if each request
     is an event with a conditional probability of at most p0, given the past: each likelihood ratio
@@ -62,16 +63,14 @@ def log_evidence(
     seen, total = np.asarray(events, float), np.asarray(trials, float)
     p0 = np.minimum(np.maximum(np.asarray(limit, float), 1e-300), 1 - 2**-53)  # what rounding made 0 or 1 stays inside
     tail = betaincc if side == "above" else betainc
+    if prior_mean is None:
+        prior_mean = np.minimum(2 * p0, (1 + p0) / 2) if side == "above" else p0
+    b = 1 / np.asarray(prior_mean, float) - 1
     with np.errstate(divide="ignore", under="ignore"):  # log(0) = -inf is meant: no evidence at all
-        if concentration is None:  # a = 1 has a closed form, which halves the cost
-            a, b = np.asarray(1.0), (1 - p0) / p0
-            log_above = xlog1py(b, -p0)
-            prior = -np.log(b) + (log_above if side == "above" else np.log(-np.expm1(log_above)))
-        else:
-            strength = np.asarray(concentration, float)
-            a, b = strength * p0, strength * (1 - p0)
-            prior = betaln(a, b) + np.log(tail(a, b, p0))
-        won, lost = a + seen, b + (total - seen)  # the counts first: a small b must not vanish beside them
+        # Of Beta(1, b) the tail beyond p0 is (1 - p0)^b, and B(1, b) = 1 / b.
+        log_above = xlog1py(b, -p0)
+        prior = -np.log(b) + (log_above if side == "above" else np.log(-np.expm1(log_above)))
+        won, lost = 1 + seen, b + (total - seen)  # the counts first: a small b must not vanish beside them
         posterior = betaln(won, lost) + np.log(tail(won, lost, p0))
     return np.asarray(posterior - prior - xlogy(seen, p0) - xlog1py(total - seen, -p0))
 

@@ -36,13 +36,30 @@ def variation_squared(canary: Moments, baseline: Moments) -> float:
     return max((canary.squares + baseline.squares) * count / total**2 - 1, 0.0)
 
 
+def weighted_sizes(count: ArrayLike, odds: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Give what each slice weighs in a comparison that allows for a changing split of the traffic.
+
+    Parameters
+    ----------
+    count : values of both arms together, shape (slices,)
+    odds : canary requests per request of the baseline, shape (slices,), see `share.odds_of`
+
+    Returns
+    -------
+    Factor for the canary's sums, factor for the baseline's sums, and the size that the slice adds to the
+    comparison, n m / (n + m) of n and m values; each of shape (slices,). Mantel and Haenszel's weights: the ratio of
+    the weighted sums is that of the means within slices, however means and split change between them.
+    """
+    canary_share = np.asarray(odds, float) / (1 + np.asarray(odds, float))
+    return 1 - canary_share, canary_share, np.asarray(count, float) * canary_share * (1 - canary_share)
+
+
 def log_evidence(
     observed: ArrayLike,
     ratio: ArrayLike,
-    canary_count: ArrayLike,
-    baseline_count: ArrayLike,
+    size: ArrayLike,
     *,
-    variation: float,
+    variation: ArrayLike,
     spreads: tuple[float, ...],
     side: Side,
 ) -> Floats:
@@ -52,7 +69,7 @@ def log_evidence(
     ----------
     observed : ratio of the observed means
     ratio : ratio under the null hypothesis, > 0
-    canary_count, baseline_count : number of values, > 0
+    size : of the comparison, n m / (n + m) of n and m values, > 0
     variation : squared coefficient of variation, from `variation_squared`
     spreads : standard deviations of the prior of the ratio, relative to `ratio`, equal weights
     side : "above" tests "ratio of the means <= ratio", "below" tests ">="
@@ -63,8 +80,8 @@ def log_evidence(
 
     Notes
     -----
-    One-sided normal mixture (Robbins) on z = (observed / ratio - 1) / se with se^2 = variation
-    (1/n_c + 1/n_b). With v = 1/se^2 and r = 1/spread^2::
+    One-sided normal mixture (Robbins) on z = (observed / ratio - 1) / se with se^2 = variation / size. With
+    v = 1/se^2 and r = 1/spread^2::
 
         log E = ln(4 r / (v + r)) / 2 + z^2 v / (2 (v + r)) + ln Phi(z sqrt(v / (v + r)))
 
@@ -75,7 +92,7 @@ def log_evidence(
     .. [1] I. Waudby-Smith, D. Arbour, R. Sinha, E. H. Kennedy, A. Ramdas, Time-uniform central limit theory
        and asymptotic confidence sequences, Ann. Statist. 52 (2024) 2613-2640.
     """
-    variance = max(variation, 1e-12) * (1 / np.asarray(canary_count, float) + 1 / np.asarray(baseline_count, float))
+    variance = np.maximum(np.asarray(variation, float), 1e-12) / np.asarray(size, float)
     z = (np.asarray(observed, float) / np.asarray(ratio, float) - 1) / np.sqrt(variance)
     if side == "below":
         z = -z
@@ -88,8 +105,7 @@ def log_evidence(
 
 def ratio_interval(
     observed: float,
-    canary_count: float,
-    baseline_count: float,
+    size: float,
     *,
     variation: float,
     spreads: tuple[float, ...],
@@ -99,18 +115,10 @@ def ratio_interval(
     """Interval for the ratio of the means that is right at every look; parameters as in `log_evidence`."""
 
     def surplus(points: Floats, side: Side, alpha: float) -> Floats:
-        evidence = log_evidence(
-            observed,
-            np.exp(points),
-            canary_count,
-            baseline_count,
-            variation=variation,
-            spreads=spreads,
-            side=side,
-        )
+        evidence = log_evidence(observed, np.exp(points), size, variation=variation, spreads=spreads, side=side)
         return np.asarray(evidence + np.log(alpha))
 
-    middle, scale = np.log(observed), np.sqrt(max(variation, 1e-12) * (1 / canary_count + 1 / baseline_count))
+    middle, scale = np.log(observed), np.sqrt(max(variation, 1e-12) / size)
     low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)
     high = crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1)
     return float(np.exp(low[0])), float(np.exp(high[0]))

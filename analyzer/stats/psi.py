@@ -1,13 +1,16 @@
 """Population stability index: how far apart two binned distributions are, beyond what chance explains."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, ive
 
 from analyzer.stats.binomial import Side
 from analyzer.stats.search import Floats, crossing, log_mean_exp
+
+ZeroRule = Literal["jeffreys", "evidently", "drop", "clip", "floor", "epsilon"]
 
 PSEUDO_COUNT = 0.5  # Jeffreys: added to every bin of both arms; the usual 1e-4 patch explodes on empty bins
 
@@ -18,37 +21,49 @@ BELOW = np.array([0.0, 0.05, 0.2, 0.4, 0.6, 0.8])
 
 @dataclass(frozen=True)
 class Distance:
-    """The PSI of two samples and what its law needs.
+    """The PSI of two samples, or of many pairs of them, and what its law needs.
 
     Attributes
     ----------
-    raw : PSI with pseudo-counts
-    freedom : bins that were seen in either arm, minus 1
-    size : effective size n m / (n + m) of the two samples
-    per_bin : each bin's share of `raw`, in the order of the bins; 0 for bins empty in both arms
+    raw : PSI with pseudo-counts; shape (...)
+    freedom : bins that were seen in either arm, minus 1; shape (...)
+    size : effective size n m / (n + m) of the two samples; shape (...)
+    per_bin : each bin's share of `raw`, in the order of the bins; 0 for bins empty in both arms; shape (..., bins)
     """
 
-    raw: float
-    freedom: int
-    size: float
+    raw: Floats
+    freedom: NDArray[np.int_]
+    size: Floats
     per_bin: Floats
 
     @property
-    def value(self) -> float:
+    def value(self) -> Floats:
         """PSI without its bias: (bins - 1) / size, the mean for identical distributions, is taken off."""
-        return self.raw - self.freedom / self.size
+        return np.asarray(self.raw - self.freedom / self.size)
+
+    def one(self, place: int) -> "Distance":
+        """Pick one pair of samples."""
+        return Distance(self.raw[place], self.freedom[place], self.size[place], self.per_bin[place])
 
 
-def distance(canary: ArrayLike, baseline: ArrayLike) -> Distance:
-    """Measure the PSI of two samples in the same bins.
+def distance(
+    canary: ArrayLike,
+    baseline: ArrayLike,
+    *,
+    canary_size: ArrayLike | None = None,
+    baseline_size: ArrayLike | None = None,
+) -> Distance:
+    """Measure the PSI of samples in the same bins.
 
     Parameters
     ----------
-    canary, baseline : counts a bin, not cumulative, same bins in both; shape (bins,)
+    canary, baseline : counts a bin, not cumulative, same bins in both; shape (..., bins)
+    canary_size, baseline_size : how many independent observations the samples are worth, shape (...); default
+        their sums. Where one is 0 the distance is nan
 
     Raises
     ------
-    ValueError : shapes differ, or an arm is empty
+    ValueError : shapes differ
 
     Notes
     -----
@@ -64,17 +79,78 @@ def distance(canary: ArrayLike, baseline: ArrayLike) -> Distance:
        Michigan University, 2018.
     """
     ours, theirs = np.asarray(canary, float), np.asarray(baseline, float)
-    if ours.shape != theirs.shape or ours.ndim != 1:
+    if ours.shape != theirs.shape or ours.ndim == 0:
         raise ValueError(f"canary and baseline need the same bins, got shapes {ours.shape} and {theirs.shape}")
-    if not (ours.sum() > 0 and theirs.sum() > 0):
-        raise ValueError(f"both arms need counts, got {ours.sum():g} and {theirs.sum():g}")
+    n = ours.sum(axis=-1) if canary_size is None else np.asarray(canary_size, float)
+    m = theirs.sum(axis=-1) if baseline_size is None else np.asarray(baseline_size, float)
     seen = (ours > 0) | (theirs > 0)
-    c, b = ours[seen] + PSEUDO_COUNT, theirs[seen] + PSEUDO_COUNT
-    c, b = c / c.sum(), b / b.sum()
-    per_bin = np.zeros(ours.shape)
-    per_bin[seen] = (c - b) * np.log(c / b)
-    n, m = float(ours.sum()), float(theirs.sum())
-    return Distance(raw=float(per_bin.sum()), freedom=int(seen.sum()) - 1, size=n / (n + m) * m, per_bin=per_bin)
+    c, b = np.where(seen, ours + PSEUDO_COUNT, 1.0), np.where(seen, theirs + PSEUDO_COUNT, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        c_shares = c / np.where(seen, c, 0.0).sum(axis=-1, keepdims=True)
+        b_shares = b / np.where(seen, b, 0.0).sum(axis=-1, keepdims=True)
+        per_bin = np.where(seen, (c_shares - b_shares) * np.log(c_shares / b_shares), 0.0)
+        size = n / (n + m) * m
+        raw = np.where(size > 0, per_bin.sum(axis=-1), np.nan)
+    return Distance(raw=raw, freedom=np.asarray(seen.sum(axis=-1) - 1), size=np.asarray(size), per_bin=per_bin)
+
+
+def plain(canary: ArrayLike, baseline: ArrayLike, rule: ZeroRule) -> float:
+    """Compute the PSI as other tools do, for comparison with their figures: the raw value, with its bias.
+
+    Parameters
+    ----------
+    canary, baseline : counts a bin, same bins in both; shape (bins,)
+    rule : what becomes of empty bins. ``evidently``: a share of 0 becomes 0.0001, or a millionth of the arm's
+        smallest share where that is not above 0.0001. ``drop``: an infinite term counts as 0. ``clip``: shares are
+        at least 1e-6. ``floor``: at least 0.01. ``epsilon``: 1e-10 is added to all shares. ``jeffreys``: half an
+        observation is added to every bin, as in `distance`
+
+    Raises
+    ------
+    ValueError : shapes differ, or an arm is empty
+    """
+    if rule == "jeffreys":
+        return float(distance(canary, baseline).raw)
+    ours, theirs = np.asarray(canary, float), np.asarray(baseline, float)
+    if ours.shape != theirs.shape or not (ours.sum() > 0 and theirs.sum() > 0):
+        raise ValueError(f"both arms need counts in the same bins, got {ours.tolist()} and {theirs.tolist()}")
+    c, b = (_patched(arm / arm.sum(), rule) for arm in (ours, theirs))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = (c - b) * np.log(c / b)
+    return float(terms[np.isfinite(terms)].sum())
+
+
+def _patched(shares: Floats, rule: ZeroRule) -> Floats:
+    match rule:
+        case "evidently":
+            least = shares[shares > 0].min()
+            return np.where(shares > 0, shares, 1e-4 if least > 1e-4 else least / 1e6)
+        case "clip":
+            return np.maximum(shares, 1e-6)
+        case "floor":
+            return np.maximum(shares, 0.01)
+        case "epsilon":
+            return shares + 1e-10
+        case _:
+            return shares
+
+
+def standardised(baseline: Floats, odds: Floats) -> tuple[Floats, Floats]:
+    """Weight the baseline's slices so that they have the canary's profile over time.
+
+    Without it a split of the traffic that changes while the inputs do (day and night) would look like drift.
+
+    Parameters
+    ----------
+    baseline : counts, shape (slices, bins)
+    odds : canary predictions per prediction of the baseline, shape (slices,), see `share.odds_of`
+
+    Returns
+    -------
+    Weighted counts, shape (slices, bins), and weighted squares of the slices' sizes, shape (slices,): what sums of
+    weighted counts are worth in independent observations is their total squared over the sum of these.
+    """
+    return baseline * odds[:, np.newaxis], baseline.sum(axis=1) * odds**2
 
 
 def log_evidence(raw: ArrayLike, freedom: int, size: ArrayLike, limit: ArrayLike, *, side: Side) -> Floats:
@@ -114,7 +190,7 @@ def interval(found: Distance, *, alpha_low: float, alpha_high: float) -> tuple[f
 
     Parameters
     ----------
-    found : of `distance`, with freedom >= 1
+    found : one pair of samples, of `distance`, with freedom >= 1
     alpha_low, alpha_high : how often at most, over all looks together, the lower (upper) bound may be wrong
 
     Returns
@@ -123,12 +199,12 @@ def interval(found: Distance, *, alpha_low: float, alpha_high: float) -> tuple[f
     """
 
     def surplus(points: Floats, side: Side, alpha: float) -> Floats:
-        evidence = log_evidence(found.raw, found.freedom, found.size, np.exp(points), side=side)
+        evidence = log_evidence(found.raw, int(found.freedom), found.size, np.exp(points), side=side)
         return np.asarray(evidence + np.log(alpha))
 
     # The square root of the PSI is a distance, whose standard error is about 1 / sqrt(size) everywhere.
     noise = 1 / np.sqrt(found.size)
-    root = max(np.sqrt(max(found.value, 0.0)), noise)
+    root = max(np.sqrt(max(float(found.value), 0.0)), noise)
     # However large the samples, the alternatives nearest to a limit are 15% away: bounds stay a few percent off.
     middle, scale = 2 * np.log(root), max(noise / root, 0.02)
     low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)

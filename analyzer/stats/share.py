@@ -1,97 +1,203 @@
 """Two arms side by side: is the canary's rate of events the baseline's, times a ratio?
 
-Given that an event happened, in which arm did it happen? Under the null hypothesis the canary has a
-known share of the events, whatever the common rate does over time: incidents that hit both arms cancel.
+Given that an event happened, in which arm did it happen? Under the null hypothesis the canary has a known share of
+the events of each slice of time, whatever the common rate does from slice to slice: incidents that hit both arms
+cancel, and so does a change of the traffic's split.
 """
 
-from functools import reduce
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analyzer.stats import binomial
-from analyzer.stats.search import Floats, crossing
+from analyzer.stats.binomial import Side
+from analyzer.stats.onset import Starts
+from analyzer.stats.search import Bools, Floats, crossing, log_mean_exp
+
+Reach = tuple[float, float]
+
+# Alternatives, as distances of the log ratio from that of the null hypothesis: a third more each, so that none is
+# further from the truth than 15%, which costs 2% of the requests.
+DISTANCES = np.geomspace(0.004, 4, 27)
+UNEXPECTED = 0.05  # weight of an alternative outside of the expected reach, against 1 inside
+STRATA = 16  # for intervals: within one the odds differ so little that it does not show
+FEWEST = 10.0  # requests an arm, to tell the share of a slice; with fewer, neighbours are taken together
 
 
-def log_evidence(
-    canary_events: ArrayLike,
-    canary_trials: ArrayLike,
-    baseline_events: ArrayLike,
-    baseline_trials: ArrayLike,
-    ratio: ArrayLike,
-    *,
-    spreads: tuple[float, ...],
-    side: binomial.Side,
-) -> Floats:
-    """Log evidence that the ratio of the rates, canary over baseline, is above (or below) `ratio`.
+@dataclass(frozen=True)
+class Comparison:
+    """The events of two arms, slice by slice.
+
+    Attributes
+    ----------
+    canary, baseline : events; shape (slices,)
+    odds : canary requests per baseline request, from `odds_of`; shape (slices,)
+    starts : since when evidence is wanted
+    reach : the smallest and the largest change of the log ratio that is expected on each side, both > 0
+    factors : by which counts are divided for overdispersion, one a start; shape (starts,)
+    """
+
+    canary: Floats
+    baseline: Floats
+    odds: Floats
+    starts: Starts
+    reach: Mapping[Side, Reach]
+    factors: Floats
+
+    @cached_property
+    def ratios(self) -> Floats:
+        """Give the ratio of the rates since each start (Mantel-Haenszel); nan without events."""
+        canary_share = self.odds / (1 + self.odds)
+        ours = self.starts.since(self.canary * (1 - canary_share))
+        theirs = self.starts.since(self.baseline * canary_share)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(ours / theirs)
+
+    def log_evidence(self, ratio: float, side: Side) -> Floats:
+        """Give the log evidence since each start that the ratio is above (or below) `ratio`; shape (starts,).
+
+        Notes
+        -----
+        With o the canary's requests per request of the baseline, an event of a slice is the canary's with
+        probability o ratio / (1 + o ratio) [1]_. For each alternative the likelihood ratios of all slices multiply;
+        the evidence is their mean over the alternatives. Exact for rare events and shares known beforehand; here
+        they are the observed ones of the requests, because a nominal share that is off by a tenth raises false
+        alarms without end. That makes it asymptotic, and conservative for events that are not rare: the variance
+        of the canary's share of the events then is smaller than the binomial one.
+
+        References
+        ----------
+        .. [1] M. Lindon, A. Malek, Anytime-Valid Inference for Multinomial Count Data, NeurIPS 2022.
+        """
+        steps, log_weights = alternatives(self.reach[side], side)
+        known = log_ratios(self.canary, self.canary + self.baseline, self.odds, np.asarray(ratio), steps)
+        summed = self.starts.since(known.T)  # (starts, alternatives)
+        return log_mean_exp(summed / self.factors[:, np.newaxis] + log_weights)
+
+    def forecast(self, ratio: float, side: Side, start: int, scale: ArrayLike) -> Floats:
+        """Give the log evidence since one start, were all counts `scale` times as large; shape of `scale`."""
+        steps, log_weights = alternatives(self.reach[side], side)
+        rows = slice(self.starts.places[start], None)
+        canary, events = self.canary[rows], (self.canary + self.baseline)[rows]
+        summed = log_ratios(canary, events, self.odds[rows], np.asarray(ratio), steps).sum(axis=-1)
+        times = np.asarray(scale, float)[..., np.newaxis] / self.factors[start]
+        return log_mean_exp(summed * times + log_weights)
+
+    def interval(self, start: int, *, alpha_low: float, alpha_high: float) -> tuple[float, float]:
+        """Bound the ratio since a start, right at every look.
+
+        Parameters
+        ----------
+        start : number of the start
+        alpha_low, alpha_high : how often at most, over all looks together, the lower (upper) bound may be wrong
+
+        Returns
+        -------
+        Lower bound, >= 0, and upper bound, infinite while the baseline has no event.
+        """
+        rows = slice(self.starts.places[start], None)
+        canary, events, odds = _strata(self.canary[rows], (self.canary + self.baseline)[rows], self.odds[rows])
+        ours, theirs = max(canary.sum(), 0.25), max(events.sum() - canary.sum(), 0.25)
+        expected = (events * odds / (1 + odds)).sum() / max(events.sum(), 1e-300)
+        middle = np.log(ours / theirs) - np.log(max(expected, 1e-300) / max(1 - expected, 1e-300))
+        scale = np.sqrt((1 / ours + 1 / theirs) * self.factors[start])
+
+        def surplus(points: Floats, side: Side, alpha: float) -> Floats:
+            steps, log_weights = alternatives(self.reach[side], side)
+            known = log_ratios(canary, events, odds, np.exp(points), steps).sum(axis=-1)
+            return np.asarray(log_mean_exp(known / self.factors[start] + log_weights) + np.log(alpha))
+
+        low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)
+        high = crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1)
+        return (
+            float(np.exp(low[0])) if canary.sum() > 0 else 0.0,
+            float(np.exp(high[0])) if (events - canary).sum() > 0 else np.inf,
+        )
+
+
+def log_ratios(canary: Floats, events: Floats, odds: Floats, ratio: ArrayLike, steps: Floats) -> Floats:
+    """Give the log likelihood ratio of each alternative in each slice.
 
     Parameters
     ----------
-    canary_events, canary_trials, baseline_events, baseline_trials : counts so far; trials > 0 in both arms
-    ratio : ratio of the rates under the null hypothesis, > 0
-    spreads : standard deviations of the prior of the log ratio, equal weights: 1 for error rates, which may
-        change tenfold; 0.05 and 0.5 for conversions, where a few percent matter and collapses happen
-    side : "above" tests "ratio of the rates <= ratio", "below" tests ">="
+    canary, events : the canary's and all events; shape (..., slices)
+    odds : canary requests per baseline request, same shape
+    ratio : of the null hypothesis; any shape that broadcasts with (...)
+    steps : log of the alternatives' ratios over `ratio`; shape (alternatives,)
 
     Returns
     -------
-    Log of the e-process, of the broadcast shape.
-
-    Notes
-    -----
-    With w the canary's share of the trials, an event is the canary's with probability
-    q0 = w ratio / (w ratio + 1 - w) [1]_; the truncated-Beta mixture of `binomial` tests q0, its prior
-    of concentration (1 - q0) / (q0 spread^2). Exact for rare events and a share w that is known
-    beforehand; here w is the observed share of the requests, because a nominal one that is off by a tenth
-    raises false alarms without end. That makes it asymptotic, and conservative for events that are not
-    rare: the variance of the canary's share of the events then is smaller than the binomial one.
-
-    References
-    ----------
-    .. [1] M. Lindon, A. Malek, Anytime-Valid Inference for Multinomial Count Data, NeurIPS 2022.
+    Array of shape (..., alternatives, slices).
     """
-    ours, theirs = np.asarray(canary_events, float), np.asarray(baseline_events, float)
-    n_canary, n_baseline = np.asarray(canary_trials, float), np.asarray(baseline_trials, float)
-    odds = np.asarray(ratio, float) * n_canary / n_baseline
-    q0 = odds / (1 + odds)
-    terms = [
-        binomial.log_evidence(ours, ours + theirs, q0, side=side, concentration=1 / (odds * spread**2))
-        for spread in spreads  # (1 - q0) / q0 is 1 / odds
-    ]
-    return np.asarray(reduce(np.logaddexp, terms) - np.log(len(terms)))
+    expected = (np.asarray(ratio, float)[..., np.newaxis] * odds)[..., np.newaxis, :]
+    tilt = np.expm1(steps)[:, np.newaxis] * (expected / (1 + expected))
+    return np.asarray(canary[..., np.newaxis, :] * steps[:, np.newaxis] - events[..., np.newaxis, :] * np.log1p(tilt))
 
 
-def ratio_interval(
-    canary_events: float,
-    canary_trials: float,
-    baseline_events: float,
-    baseline_trials: float,
-    *,
-    spreads: tuple[float, ...],
-    alpha_low: float,
-    alpha_high: float,
-) -> tuple[float, float]:
-    """Interval for the ratio of the rates, canary over baseline, that is right at every look.
+@lru_cache(maxsize=16)
+def alternatives(reach: Reach, side: Side) -> tuple[Floats, Floats]:
+    """Give the alternatives' log ratios over the null hypothesis, and the logs of their weights times their number.
+
+    Inside the reach all distances weigh the same on a logarithmic scale.
+    """
+    inside = (reach[0] * (1 - 1e-9) <= DISTANCES) & (reach[1] * (1 + 1e-9) >= DISTANCES)
+    weights = np.where(inside, 1.0, UNEXPECTED)
+    return DISTANCES * (1 if side == "above" else -1), np.log(weights / weights.mean())
+
+
+def _strata(canary: Floats, events: Floats, odds: Floats) -> tuple[Floats, Floats, Floats]:
+    """Put slices with nearly the same odds together: the canary's events, all events and the odds of each stratum."""
+    order = np.argsort(odds, kind="stable")
+    order = order[events[order] > 0]
+    if len(order) <= STRATA:
+        return canary[order], events[order], odds[order]
+    first = np.arange(STRATA) * len(order) // STRATA
+    ours, both = (np.add.reduceat(counts[order], first) for counts in (canary, events))
+    expected = np.add.reduceat((events * odds / (1 + odds))[order], first) / both
+    return ours, both, expected / (1 - expected)
+
+
+def paired(canary: ArrayLike, baseline: ArrayLike) -> Bools:
+    """Tell the slices in which both arms had traffic; in the others (at weight 100, say) nothing can be compared.
 
     Parameters
     ----------
-    canary_events, canary_trials, baseline_events, baseline_trials, spreads : as in `log_evidence`
-    alpha_low, alpha_high : how often at most, over all looks together, the lower (upper) bound may be wrong
-
-    Returns
-    -------
-    Lower bound, >= 0, and upper bound, infinite while the baseline has no event.
+    canary, baseline : requests, shape (slices,)
     """
-    counts = (canary_events, canary_trials, baseline_events, baseline_trials)
-    ours, theirs = max(canary_events, 0.25), max(baseline_events, 0.25)
-    middle, scale = np.log(ours / canary_trials * baseline_trials / theirs), np.sqrt(1 / ours + 1 / theirs)
+    ours, theirs = np.asarray(canary, float), np.asarray(baseline, float)
+    return np.asarray(((ours > 0) & (theirs > 0)) | (ours + theirs < 10 * FEWEST))
 
-    def surplus(points: Floats, side: binomial.Side, alpha: float) -> Floats:
-        return np.asarray(log_evidence(*counts, np.exp(points), spreads=spreads, side=side) + np.log(alpha))
 
-    low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)
-    high = crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1)
-    return (
-        float(np.exp(low[0])) if canary_events > 0 else 0.0,
-        float(np.exp(high[0])) if baseline_events > 0 else np.inf,
-    )
+def odds_of(canary: ArrayLike, baseline: ArrayLike) -> Floats:
+    """Tell how many requests of the canary come to one of the baseline, in each slice.
+
+    Slices with few requests are taken together with their neighbours until each arm has `FEWEST`; without any
+    request of the baseline at all the odds are infinite and must not be used.
+
+    Parameters
+    ----------
+    canary, baseline : requests, shape (slices,)
+    """
+    ours, theirs = np.asarray(canary, float), np.asarray(baseline, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if min(ours.min(), theirs.min()) >= FEWEST:
+            return np.asarray(ours / theirs)
+        first = _groups(ours, theirs)
+        members = np.diff(np.append(first, len(ours)))
+        odds = np.add.reduceat(ours, first) / np.add.reduceat(theirs, first)
+    return np.repeat(odds, members)
+
+
+def _groups(ours: Floats, theirs: Floats) -> list[int]:
+    """Cut slices into groups with enough requests in both arms: the number of the first slice of each."""
+    first, canary, baseline = [0], 0.0, 0.0
+    for place in range(len(ours)):
+        if canary >= FEWEST and baseline >= FEWEST:
+            first.append(place)
+            canary = baseline = 0.0
+        canary, baseline = canary + ours[place], baseline + theirs[place]
+    if len(first) > 1 and min(canary, baseline) < FEWEST:
+        first.pop()  # what is left joins the group before it
+    return first

@@ -1,0 +1,127 @@
+"""The stretches of time that a check looks at: the whole window, and all that begin later."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.model import Counts, Floats, Reading, requests_by_slice
+from analyzer.quantity import format_instant, format_seconds
+from analyzer.stats import dispersion, split
+from analyzer.stats.dispersion import Dispersion
+from analyzer.stats.onset import Starts, starts_of
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Since when a check counts.
+
+    Attributes
+    ----------
+    starts : the begin of the window, then later moments
+    present : number of the start from which a pass is to be proved: 0, or that of the present traffic weight
+    slices : how many time slices there are
+    slice_seconds : length of each; None: there is one, of unknown length
+    begin : when the first slice began, in Unix seconds; None: not known
+    seconds : how long all last together; None: not known
+    """
+
+    starts: Starts
+    present: int
+    slices: int
+    slice_seconds: float | None
+    begin: float | None
+    seconds: float | None
+
+    @classmethod
+    def of(
+        cls, reading: Reading[Counts], *, at_this_weight: bool = False, elapsed_seconds: float | None = None
+    ) -> "Stretches":
+        """Lay out the stretches of a reading whose canary has counts."""
+        starts, present = starts_of(reading.slices, reading.slice_seconds), 0
+        if at_this_weight:
+            change = weight_change(reading)
+            if change > 0:
+                present = len(starts.places)  # beside the others, with no part of alpha: a fail never uses it
+                starts = Starts(np.append(starts.places, change), np.append(starts.weights, 0.0))
+        seconds = reading.seconds if elapsed_seconds is None else elapsed_seconds
+        return cls(starts, present, reading.slices, reading.slice_seconds, reading.begin, seconds)
+
+    def since(self, counts: Floats) -> Floats:
+        """Add up counts of shape (slices, ...) since each start."""
+        return self.starts.since(counts)
+
+    def moment(self, start: int) -> float | None:
+        """Tell when a start was, in Unix seconds; None for the begin, and where it is not known."""
+        place = int(self.starts.places[start])
+        if place == 0 or self.begin is None or self.slice_seconds is None:
+            return None
+        return self.begin + place * self.slice_seconds
+
+    def when(self, start: int) -> str:
+        """Say since when, with a blank before it; nothing for the begin."""
+        place = int(self.starts.places[start])
+        if place == 0:
+            return ""
+        moment = self.moment(start)
+        if moment is not None:
+            return f" since {format_instant(moment)}"
+        if self.slice_seconds is not None:
+            return f" in the last {format_seconds((self.slices - place) * self.slice_seconds)}"
+        return f" in the last {self.slices - place} of {self.slices} slices"
+
+    def factors(self, found: Dispersion, requests: Floats) -> Floats:
+        """Tell by what an arm's counts since each start are to be divided for overdispersion.
+
+        Parameters
+        ----------
+        requests : of the arm, shape (slices,)
+        """
+        if found.correlation == 0:
+            return np.ones(len(self.starts.places))
+        if self.slice_seconds is None:
+            a_batch = requests * (dispersion.BATCH_SECONDS / self.seconds if self.seconds else 0.0)
+            return found.factor(np.full(len(self.starts.places), a_batch.sum()))
+        a_batch = requests * (dispersion.BATCH_SECONDS / self.slice_seconds)
+        total = np.maximum(self.since(requests), 1e-300)
+        return found.factor(self.since(requests * a_batch) / total)  # the size that a request sees around it
+
+
+def weight_change(reading: Reading[Counts]) -> int:
+    """Find the slice with which the present split of the traffic began; 0 where it cannot be told or never changed."""
+    if reading.canary is None or reading.baseline is None:
+        return 0
+    return split.last_change(requests_by_slice(reading.canary), requests_by_slice(reading.baseline))
+
+
+def dispersion_of(
+    reading: Reading[Counts], estimate: Callable[[Counts, float | None], Dispersion]
+) -> tuple[Dispersion, str]:
+    """Estimate the correlation of requests from the baseline: before the canary, or else beside it.
+
+    Parameters
+    ----------
+    estimate : from the counts of the baseline and the length of their slices
+
+    Returns
+    -------
+    The estimate, and a sentence that says where it comes from.
+    """
+    found: list[tuple[Dispersion, str]] = []
+    if reading.history is not None:
+        found.append((estimate(reading.history, reading.history_seconds), "before the canary"))
+    if reading.baseline is not None and reading.slices > 1:
+        found.append((estimate(reading.baseline, reading.slice_seconds), "beside the canary"))
+    best = max(found, key=lambda one: one[0].batches, default=None)
+    if best is None or best[0].batches == 0:
+        return Dispersion(), "requests are taken to be independent: there is too little of the baseline to tell"
+    known, where = best
+    word = "at most " if known.bounded else ""
+    return known, (
+        f"requests of the same minute correlate by {word}{known.correlation:.2g}, from {known.batches} batches of "
+        f"the baseline {where}; counts are divided by what follows from it"
+    )
+
+
+Indices = NDArray[np.intp]

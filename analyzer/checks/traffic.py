@@ -1,0 +1,49 @@
+"""Is the traffic split as it should be? Where it is not, a comparison of the arms says nothing about the model."""
+
+import math
+
+from analyzer.checks.decision import format_count
+from analyzer.checks.stretches import weight_change
+from analyzer.checks.wording import no_traffic, undecidable
+from analyzer.model import Code, Counts, Finding, Kind, Reading, requests_by_slice
+from analyzer.policy import Check
+from analyzer.quantity import format_ratio
+from analyzer.stats import split
+
+BROKEN = 0.001  # level, over all looks: below it the split is called broken
+CONFIRMED = split.TOLERANCE  # ratio of the odds within which the observed share is that of a weight
+
+
+def problem(check: Check, reading: Reading[Counts], weight: float | None, *, at_this_weight: bool) -> Finding | None:
+    """Say what about the traffic keeps a check from being judged, if anything does.
+
+    Parameters
+    ----------
+    weight : the canary's nominal part of the traffic, in (0, 1); None: not known
+    at_this_weight : only what was seen since the split last changed can pass
+    """
+    if reading.canary is None or reading.baseline is None:
+        return None
+    ours, theirs = requests_by_slice(reading.canary), requests_by_slice(reading.baseline)
+    if min(ours.sum(), theirs.sum()) <= 0:
+        return None
+    compares = check.compares or check.kind is Kind.DRIFT
+    if not at_this_weight and (weight is None or not compares):
+        return None
+    change = weight_change(reading)
+    canary, baseline = float(ours[change:].sum()), float(theirs[change:].sum())
+    if at_this_weight and canary <= 0:
+        return no_traffic(check, "canary", "requests since the traffic's split last changed")
+    if weight is None or not compares:
+        return None
+    if split.log_evidence(canary, baseline, weight) < -math.log(BROKEN):
+        return None
+    headline = (
+        f"the canary gets {format_ratio(canary / (canary + baseline))} of the traffic where its weight is "
+        f"{format_ratio(weight)}"
+    )
+    reason = (
+        f"{headline} ({format_count(canary)} of {format_count(canary + baseline)} requests): requests do not reach the "
+        "arms as the weight says, so they cannot be compared; look at the router, or leave out weight"
+    )
+    return undecidable(check, Code.TRAFFIC_SPLIT, reason, headline=headline)

@@ -1,0 +1,73 @@
+"""The split of the traffic: when did the canary's share last change, and is it what it should be?
+
+Numbers of requests say nothing about whether requests went well. What is chosen by them alone, such as the moment
+from which a proof counts, is therefore chosen without looking at the outcome, and costs none of alpha.
+"""
+
+import numpy as np
+from scipy.special import betaln, xlog1py, xlogy
+
+from analyzer.stats.search import Floats
+
+LEAST_CHANGE = 1.25  # ratio of the odds: steps of a rollout are larger, the noise of a router is smaller
+NEEDED = 12.0  # log likelihood ratio, for as many possible moments as there are slices
+TOLERANCE = 1.5  # ratio of the odds by which a share may be off before the split is called broken
+PRIOR_SIZE = 10.0  # requests that the prior of the share is worth
+
+
+def last_change(canary: Floats, baseline: Floats) -> int:
+    """Find the slice with which the present share of the traffic began, 0 if it never changed.
+
+    Parameters
+    ----------
+    canary, baseline : requests, shape (slices,)
+
+    Notes
+    -----
+    Binary segmentation: the stretch is cut where two shares explain the requests best, if they do so clearly, and
+    the later part is searched again.
+    """
+    begin = 0
+    while True:
+        ours, theirs = np.cumsum(canary[begin:]), np.cumsum(baseline[begin:])
+        if len(ours) < 2:
+            return begin
+        before = _fit(ours[:-1], theirs[:-1])
+        after_ours, after_theirs = ours[-1] - ours[:-1], theirs[-1] - theirs[:-1]
+        gain = before + _fit(after_ours, after_theirs) - _fit(ours[-1:], theirs[-1:])
+        change = np.abs(np.log((ours[:-1] + 0.5) / (theirs[:-1] + 0.5) * (after_theirs + 0.5) / (after_ours + 0.5)))
+        gain = np.where(change >= np.log(LEAST_CHANGE), gain, -np.inf)
+        cut = int(gain.argmax())
+        if gain[cut] < NEEDED:
+            return begin
+        begin += cut + 1
+
+
+def log_evidence(canary: float, baseline: float, expected: float) -> float:
+    """Log evidence that the canary's share of the requests is not the expected one, give or take `TOLERANCE`.
+
+    Parameters
+    ----------
+    canary, baseline : requests so far
+    expected : share of the canary, in (0, 1)
+
+    Notes
+    -----
+    Beta-binomial mixture over all shares against the nearest share that is tolerated: an e-process for each of
+    these, and the smallest one counts.
+    """
+    total = canary + baseline
+    if total <= 0:
+        return 0.0
+    odds = expected / (1 - expected)
+    low, high = odds / TOLERANCE, odds * TOLERANCE
+    nearest = min(max(canary / total, low / (1 + low)), high / (1 + high))
+    a, b = PRIOR_SIZE * expected, PRIOR_SIZE * (1 - expected)
+    mixture = betaln(a + canary, b + baseline) - betaln(a, b)
+    return float(mixture - xlogy(canary, nearest) - xlog1py(baseline, -nearest))
+
+
+def _fit(ours: Floats, theirs: Floats) -> Floats:
+    """Give the log likelihood of the requests at their own share."""
+    total = np.maximum(ours + theirs, 1e-300)
+    return np.asarray(xlogy(ours, ours / total) + xlogy(theirs, theirs / total))
