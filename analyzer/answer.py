@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import fields
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
+import orjson
 
 from analyzer.judge import Verdict
 from analyzer.model import (
@@ -15,22 +17,37 @@ from analyzer.model import (
     Kind,
     Reading,
 )
-from analyzer.policy import Check
 from analyzer.quantity import format_instant
 from analyzer.request import Detail
 from analyzer.version import __version__
 
+SHORT = 2048  # bytes of a summary: Argo keeps the answer of every measurement in the AnalysisRun
+
+
+class Brevity(IntEnum):
+    """What a summary leaves out until it is short enough; ``full`` has it all."""
+
+    NOTHING = 0
+    LONG_REASONS = 1
+    BASELINE_INTERVALS = 2
+
 
 def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
     """Write a verdict as the contract says; ``full`` adds notes, the policy and what the source was asked."""
+    answer = _render(verdict, detail, Brevity.NOTHING)
+    for brevity in (Brevity.LONG_REASONS, Brevity.BASELINE_INTERVALS):
+        if detail is Detail.FULL or len(orjson.dumps(answer)) < SHORT:
+            break
+        answer = _render(verdict, detail, brevity)
+    return answer
+
+
+def _render(verdict: Verdict, detail: Detail, brevity: Brevity) -> dict[str, Any]:
     window = verdict.window
     answer: dict[str, Any] = {
         "verdict": verdict.outcome.value,
         "reason": verdict.reason,
-        "checks": {
-            name: _check(finding, verdict.policy.checks[name], verdict.readings.by_check[name], window.seconds, detail)
-            for name, finding in verdict.findings.items()
-        },
+        "checks": {name: _check(verdict, name, finding, detail, brevity) for name, finding in verdict.findings.items()},
         "summary": _summary(verdict),
         "window": {
             "start": None if window.start is None else format_instant(window.start),
@@ -58,17 +75,21 @@ def number(value: float | None, digits: int = 3) -> float | int | None:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
-def _check(
-    finding: Finding, check: Check, reading: Reading[Counts] | Gap, window_seconds: float | None, detail: Detail
-) -> dict[str, Any]:
+def _check(verdict: Verdict, name: str, finding: Finding, detail: Detail, brevity: Brevity) -> dict[str, Any]:
+    check, reading, window_seconds = (
+        verdict.policy.checks[name],
+        verdict.readings.by_check[name],
+        verdict.window.seconds,
+    )
     # In short, the interval that judges is enough: that of the change where the limits are changes.
     arm = _estimate if finding.delta is None or detail is Detail.FULL else _value
+    bare = finding.baseline.value is None or brevity >= Brevity.BASELINE_INTERVALS
     answer: dict[str, Any] = {
         "verdict": finding.outcome.value,
         "code": finding.code.value,
-        "reason": finding.reason,
+        "reason": finding.headline or finding.reason if brevity >= Brevity.LONG_REASONS else finding.reason,
         "canary": arm(finding.canary),
-        "baseline": arm(finding.baseline) if finding.baseline.value is not None else _value(finding.baseline),
+        "baseline": _value(finding.baseline) if bare else arm(finding.baseline),
     }
     if finding.delta is not None:
         answer["delta"] = _interval(finding.delta)
@@ -113,11 +134,15 @@ def _bar(evidence: float) -> float | int | None:
 
 
 def _estimate(estimate: Estimate) -> dict[str, float | int | None]:
-    return {**_interval(estimate), "n": number(estimate.n, 15)}
+    return {**_interval(estimate), "n": _count(estimate.n)}
 
 
 def _value(estimate: Estimate) -> dict[str, float | int | None]:
-    return {"value": number(estimate.value), "n": number(estimate.n, 15)}
+    return {"value": number(estimate.value), "n": _count(estimate.n)}
+
+
+def _count(number_: float) -> float | int | None:
+    return number(round(number_, 1), 15)
 
 
 def _interval(estimate: Estimate) -> dict[str, float | int | None]:

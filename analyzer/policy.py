@@ -80,7 +80,8 @@ class Check(BaseModel):
     warmup : seconds at the begin of the window that are left out: cold caches are no regression
     lag : seconds at its end that are left out, because labels or events arrive late
     decide_by : settles a check that stays undecided, at the price of its proof; default never
-    edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared
+    edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared; without
+        it the quantiles are, which needs the fine buckets of a native histogram
     bins : drift of single scores: the edges between which they are counted; default deciles of the baseline
     zero_rule : drift: shows the PSI as another tool computes it, beside the one that is judged; see `stats.psi.plain`
     """
@@ -153,14 +154,8 @@ class Check(BaseModel):
             raise ValueError(f"rule: {self.kind} compares with the baseline by nature; use zone, strict or point")
         if self.quantile is not None and self.kind is not Kind.LATENCY:
             raise ValueError("quantile: only latency has one; remove it")
-        needs_edge = self.kind is Kind.LATENCY and self.rule is Rule.RELATIVE
-        if needs_edge != (self.edge is not None):
-            raise ValueError(
-                "edge: rule relative for latency compares the share of requests slower than one edge; "
-                "name it, for example edge: 250ms"
-                if needs_edge
-                else "edge: only latency with rule relative uses it; remove it"
-            )
+        if self.edge is not None and not (self.kind is Kind.LATENCY and self.rule is Rule.RELATIVE):
+            raise ValueError("edge: only latency with rule relative uses it; remove it")
         if self.kind is not Kind.DRIFT and (self.bins is not None or self.zero_rule is not None):
             raise ValueError(f"{'bins' if self.bins else 'zero_rule'}: only drift has it; remove it")
         if self.bins is not None and any(low >= high for low, high in pairwise(self.bins)):

@@ -107,12 +107,10 @@ def _judge_values(
         alpha_low=decision.alpha_low, alpha_high=decision.alpha_high,
     )  # fmt: skip
     arms = _estimates(canary, baseline, stretches, start)
-    text = (
-        f"mean {arms[0].value or 0:.4g} of {format_count(arms[0].n)} canary values{stretches.when(start)} "
-        f"(baseline {arms[1].value or 0:.4g} of {format_count(arms[1].n)})"
-    )
+    text = f"mean {arms[0].value or 0:.4g} of {format_count(arms[0].n)} canary values{stretches.when(start)}"
+    versus = f" (baseline {arms[1].value or 0:.4g} of {format_count(arms[1].n)})"
     return comparison.relative_finding(
-        check, question, decision, text, arms, interval, reading.notes, (source, ASSUMPTION)
+        check, question, decision, (text, versus), arms, interval, reading.notes, (source, ASSUMPTION)
     )
 
 

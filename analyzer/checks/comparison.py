@@ -133,30 +133,39 @@ def judge_rates(
         interval = measure.known.interval(start, alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
     else:
         interval = 0.0, math.inf
-    text = (
-        f"{format_ratio(ours_share)} of {format_count(ours)} canary {what}{stretches.when(start)} "
-        f"(baseline {format_ratio(theirs_share)})"
-    )
+    text = f"{format_ratio(ours_share)} of {format_count(ours)} canary {what}{stretches.when(start)}"
+    versus = f" (baseline {format_ratio(theirs_share)})"
     estimates = Estimate(value=ours_share, n=ours), Estimate(value=theirs_share, n=theirs)
-    return relative_finding(check, question, decision, text, estimates, interval, reading.notes, (source, ASSUMPTION))
+    return relative_finding(
+        check, question, decision, (text, versus), estimates, interval, reading.notes, (source, ASSUMPTION)
+    )
 
 
 def relative_finding(
     check: Check,
     question: Question,
     decision: Decision,
-    text: str,
+    texts: tuple[str, str],
     arms: tuple[Estimate, Estimate],
     interval: tuple[float, float],
     notes: tuple[str, ...],
     assumptions: tuple[str, ...],
 ) -> Finding:
-    """Put a finding on a relative change into words; `interval` is that of the ratio."""
+    """Put a finding on a relative change into words.
+
+    Parameters
+    ----------
+    texts : what was seen of the canary, and of the baseline
+    interval : of the ratio
+    """
     change = "infinitely more" if math.isinf(decision.value) else format_change(decision.value)
-    reason = f"{text}: {change}, {conclusion(check, decision, question, format_change)}"
+    ending = f": {change}, {conclusion(check, decision, question, format_change)}"
     low, high = interval
     delta = Estimate(value=decision.value, low=low - 1, high=high - 1, n=arms[0].n)
-    return decided(check, question, decision, reason, arms, delta=delta, notes=notes, assumptions=assumptions)
+    return decided(
+        check, question, decision, "".join(texts) + ending, arms,
+        headline=texts[0] + ending, delta=delta, notes=notes, assumptions=assumptions,
+    )  # fmt: skip
 
 
 def dispersion_of_events(reading: Reading[Counts], tally: Callable[[Counts], Tally]) -> tuple[Dispersion, str]:

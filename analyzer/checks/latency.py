@@ -6,7 +6,7 @@ safe side is taken: to pass, the next one below; to fail, the next one above.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,91 +14,17 @@ from analyzer.checks import comparison
 from analyzer.checks.comparison import Tally
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
 from analyzer.checks.one_arm import BadRequests, excuse
+from analyzer.checks.quantile_ratio import QuantileRatio
 from analyzer.checks.stretches import Stretches
+from analyzer.checks.tail import Tail
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
 from analyzer.model import Code, Counts, Estimate, Finding, Histogram, MeanOnly, Outcome, Reading, Rule
 from analyzer.policy import Check
 from analyzer.quantity import format_seconds
-from analyzer.stats import binomial
 from analyzer.stats.binomial import Side
 from analyzer.stats.search import Floats
 
 ASSUMPTION = "each request is slow with a probability of its own, which the limit bounds"
-
-
-@dataclass(frozen=True)
-class Tail:
-    """One arm's histogram as the number of requests slower than each edge, in slices of time or since some starts.
-
-    Attributes
-    ----------
-    edges : ascending, finite, in seconds; shape (edges,)
-    slower : requests slower than each edge; shape (slices, edges)
-    requests : all of them; shape (slices,)
-    exact : the edges are the values of single samples
-    """
-
-    edges: Floats
-    slower: Floats
-    requests: Floats
-    exact: bool = False
-
-    @classmethod
-    def of(cls, histogram: Histogram, limits: tuple[float, ...]) -> "Tail":
-        """Count from the slow end; samples get edges at the limits, so that nothing snaps to a bucket."""
-        requests = histogram.counts.sum(axis=1)
-        edges, slower = histogram.edges[:-1], requests[:, np.newaxis] - np.cumsum(histogram.counts, axis=1)[:, :-1]
-        if histogram.exact:
-            places = np.searchsorted(edges, limits, side="right")  # requests at or below each limit
-            slower_at_limits = np.column_stack([requests, slower])[:, places]
-            edges, first = np.unique(np.concatenate((edges, limits)), return_index=True)
-            slower = np.concatenate((slower, slower_at_limits), axis=1)[:, first]
-        return cls(edges=edges, slower=np.maximum(slower, 0.0), requests=requests, exact=histogram.exact)
-
-    def since(self, stretches: Stretches) -> "Tail":
-        """Add up the slices since each start."""
-        return replace(self, slower=stretches.since(self.slower), requests=stretches.since(self.requests))
-
-    def above(self, edge: float) -> Floats:
-        """Count the requests slower than an edge of the histogram; beyond the last one none is known to be."""
-        place = int(np.searchsorted(self.edges, edge * (1 - 1e-9)))
-        return self.slower[:, place] if place < len(self.edges) else np.zeros(len(self.requests))
-
-    def edge_below(self, limit: float) -> float:
-        """Find the last edge at or below a limit, -inf where there is none."""
-        below = self.edges[self.edges <= limit * (1 + 1e-9)]
-        return float(below[-1]) if len(below) else -math.inf
-
-    def edge_above(self, limit: float) -> float:
-        """Find the first edge at or above a limit, inf where there is none."""
-        above = self.edges[self.edges >= limit * (1 - 1e-9)]
-        return float(above[0]) if len(above) else math.inf
-
-    def quantile(self, q: float, start: int) -> float:
-        """Estimate a quantile, linear inside its bucket; infinite in the last, unbounded bucket."""
-        slower, requests = self.slower[start], float(self.requests[start])
-        wanted = (1 - q) * requests
-        reached = slower <= wanted * (1 + 1e-12)
-        if not reached.any() or requests <= 0:
-            return math.inf
-        place = int(np.argmax(reached))
-        if self.exact:
-            return float(self.edges[place])
-        low, before = (0.0, requests) if place == 0 else (float(self.edges[place - 1]), float(slower[place - 1]))
-        inside = before - float(slower[place])
-        return low + (float(self.edges[place]) - low) * ((before - wanted) / inside if inside > 0 else 1.0)
-
-    def estimate(self, q: float, decision: Decision, factors: Floats) -> Estimate:
-        """Estimate a quantile and bound it between two edges, right at every look; 0 and inf where none is proved."""
-        start = decision.start
-        if self.requests[start] <= 0:
-            return Estimate()
-        slower, requests = self.slower[start] / factors[start], self.requests[start] / factors[start]
-        above = binomial.log_evidence(slower, requests, 1 - q, side="above") >= -math.log(decision.alpha_low)
-        below = binomial.log_evidence(slower, requests, 1 - q, side="below") >= -math.log(decision.alpha_high)
-        low = float(self.edges[above][-1]) if above.any() else 0.0
-        high = float(self.edges[below][0]) if below.any() else math.inf
-        return Estimate(value=self.quantile(q, start), low=low, high=high, n=float(self.requests[start]))
 
 
 def judge(check: Check, reading: Reading[Histogram | MeanOnly], terms: Terms) -> Finding:
@@ -183,19 +109,22 @@ def _judge_quantile(
         f"p{quantile * 100:g} of {format_count(float(tail.requests[start]))} canary requests{stretches.when(start)} is "
         f"{_show(value, tail)}"
     )
-    estimates = tail.estimate(quantile, decision, measure.factors), Estimate()
+    short = text
+    levels = decision.alpha_low, decision.alpha_high
+    estimates = tail.estimate(quantile, start, measure.factors, *levels), Estimate()
     if theirs is not None:
         other = theirs.since(stretches)
         if other.requests[start] > 0:
             text += f" (baseline {_show(other.quantile(quantile, start), other)})"
         factors = stretches.factors(correlation, theirs.requests)
-        estimates = estimates[0], other.estimate(quantile, decision, factors)
+        estimates = estimates[0], other.estimate(quantile, start, factors, *levels)
     notes = reading.notes + _snapped(check, pass_edge, fail_edges)
     if blind := _unresolved(check, tail, decision, pass_edge, allowed):
         decision = replace(decision, code=Code.BUCKET_RESOLUTION, remaining_requests=None, remaining_range=(None, None))
         reason, headline = f"{text}; {blind}", blind
     else:
-        reason, headline = f"{text}, {conclusion(check, decision, question, format_seconds)}", ""
+        ending = conclusion(check, decision, question, format_seconds)
+        reason, headline = f"{text}, {ending}", f"{short}, {ending}"
     return decided(
         check, question, decision, reason, estimates,
         headline=headline, notes=notes, assumptions=(source, ASSUMPTION),
@@ -207,7 +136,9 @@ def _judge_relative(
 ) -> Finding:
     if baseline is None:
         return no_traffic(check, "baseline", "requests")
-    wanted = check.edge or 0.0
+    if check.edge is None:
+        return _judge_ratio(check, reading, canary, baseline, terms)
+    wanted = check.edge
     tail = Tail.of(canary, (wanted,))
     edge = tail.edge_below(wanted)
     if not math.isclose(edge, wanted, rel_tol=1e-6):
@@ -220,6 +151,38 @@ def _judge_relative(
     return comparison.judge_rates(
         check, reading, lambda counts: _slow(counts, wanted), terms,
         reach=comparison.REACH, worse="above", what=f"requests took longer than {format_seconds(edge)}",
+    )  # fmt: skip
+
+
+def _judge_ratio(
+    check: Check, reading: Reading[Histogram | MeanOnly], canary: Histogram, baseline: Histogram, terms: Terms
+) -> Finding:
+    quantile = check.quantile or 0.99
+    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    telling = _telling(reading, quantile)
+    correlation, source = comparison.dispersion_of_events(reading, lambda counts: _slow(counts, telling))
+    shared = (tuple(baseline.edges[:-1]), tuple(canary.edges[:-1])) if canary.exact else ((), ())  # of single samples
+    tails = Tail.of(canary, shared[0]), Tail.of(baseline, shared[1])
+    factors = stretches.factors(correlation, tails[0].requests), stretches.factors(correlation, tails[1].requests)
+    measure = QuantileRatio(tails[0].since(stretches), tails[1].since(stretches), factors, quantile)
+    if not math.isfinite(float(measure.values[stretches.present])):
+        reason = "the quantile of an arm lies beyond the last bucket, or an arm has no requests: nothing to compare"
+        return undecidable(check, Code.UNDECIDED, reason, notes=reading.notes)
+    question = Question(measure, check.promote, check.rollback, "above", stretches)
+    decision = decide(check, question, terms)
+    start, levels = decision.start, (decision.alpha_low, decision.alpha_high)
+    ours, theirs = (
+        arm.estimate(quantile, start, counted, *levels)
+        for arm, counted in zip((measure.canary, measure.baseline), factors, strict=True)
+    )
+    text = (
+        f"p{quantile * 100:g} of {format_count(ours.n)} canary requests{stretches.when(start)} is "
+        f"{_show(ours.value or 0.0, measure.canary)}"
+    )
+    versus = f" (baseline {_show(theirs.value or 0.0, measure.baseline)})"
+    return comparison.relative_finding(
+        check, question, decision, (text, versus), (ours, theirs), measure.interval(decision),
+        reading.notes, (source, ASSUMPTION),
     )  # fmt: skip
 
 

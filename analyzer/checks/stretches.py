@@ -66,7 +66,9 @@ class Stretches:
             return ""
         moment = self.moment(start)
         if moment is not None:
-            return f" since {format_instant(moment)}"
+            text = format_instant(moment)
+            within_a_day = self.slices * (self.slice_seconds or 0.0) < 86400
+            return f" since {text.split('T')[1] if within_a_day else text}"
         if self.slice_seconds is not None:
             return f" in the last {format_seconds((self.slices - place) * self.slice_seconds)}"
         return f" in the last {self.slices - place} of {self.slices} slices"

@@ -33,6 +33,9 @@ from analyzer.profile import (
     main_selector,
 )
 
+UNEVEN = 9.0  # times the mean of the others' requests
+UNEVEN_FROM = 100.0  # requests
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -78,10 +81,10 @@ class Grown:
 
 @dataclass(frozen=True)
 class NativeGrowth:
-    """A native histogram of one series: observations by (lower, upper] boundary of the bucket, in all."""
+    """A native histogram of one series: observations in each slice by (lower, upper] boundary of the bucket."""
 
     arm: str
-    buckets: Mapping[tuple[float, float], float]
+    buckets: Mapping[tuple[float, float], Floats]
 
 
 Table = Mapping[Selector, Sequence[Grown]]
@@ -125,7 +128,29 @@ def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Readi
     except InconsistentError as error:
         return Gap(error.code, f"{error} ({main.metric})")
     baseline = counts[selection.baseline] if selection.baseline else None
-    return Reading(canary=counts[selection.canary], baseline=baseline)
+    notes = _uneven_pods(table[main], selection, slices)
+    return Reading(canary=counts[selection.canary], baseline=baseline, notes=notes)
+
+
+def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> tuple[str, ...]:
+    """Say where lately one pod of an arm got nearly all of its requests: what is judged then is this pod."""
+    notes = []
+    recent = slice(slices - max(1, slices // 3), None)
+    for arm, word in zip(selection.arms, ("canary", "baseline"), strict=False):
+        by_pod: dict[str, float] = {}
+        for one in series:
+            pod = one.labels.get("pod") or one.labels.get("instance")
+            if one.arm == arm and pod:
+                # Of a histogram the bucket of all requests counts each once.
+                counted = one.growth[recent].sum() if one.labels.get("le", "+Inf") == "+Inf" else 0.0
+                by_pod[pod] = by_pod.get(pod, 0.0) + float(counted)
+        total, largest = sum(by_pod.values()), max(by_pod.values(), default=0.0)
+        if len(by_pod) > 1 and total >= UNEVEN_FROM and largest * (len(by_pod) - 1) > UNEVEN * (total - largest):
+            pod = max(by_pod, key=lambda name: by_pod[name])
+            notes.append(
+                f"{pod}, one of {len(by_pod)} pods of the {word}, got {largest / total:.0%} of its requests lately"
+            )
+    return tuple(notes)
 
 
 def absent(way: Way | None, kind: Kind, selection: Selection, present: set[str]) -> Gap | None:
@@ -190,7 +215,7 @@ def _counts(way: Way, arm: str, table: Table, slices: int) -> Counts:
 
 
 def native_histograms(
-    series: Sequence[NativeGrowth], selection: Selection, unit_seconds: float
+    series: Sequence[NativeGrowth], selection: Selection, unit_seconds: float, slices: int
 ) -> Reading[Histogram] | Gap:
     """Add up native histograms to one histogram an arm, over the boundaries that occur in either."""
     schemas = {round(np.log2(high / low), 9) for one in series for low, high in one.buckets if low > 0}
@@ -203,10 +228,10 @@ def native_histograms(
         mine = [one for one in series if one.arm == name]
         if not mine:
             return None
-        counts = np.zeros((1, len(edges)))
+        counts = np.zeros((slices, len(edges)))
         for one in mine:
             for (_, high), count in one.buckets.items():
-                counts[0, np.searchsorted(edges, high)] += count
+                counts[:, np.searchsorted(edges, high)] += count
         return Histogram(edges=np.append(edges[:-1] * unit_seconds, np.inf), counts=counts)
 
     return Reading(canary=arm(selection.canary), baseline=arm(selection.baseline) if selection.baseline else None)

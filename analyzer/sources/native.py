@@ -1,25 +1,29 @@
 """Growth of native histograms, from sample to sample."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from analyzer.errors import BadResponse
+from analyzer.model import Floats
 from analyzer.sources.assembly import NativeGrowth
 from analyzer.sources.prometheus_api import Series
+from analyzer.sources.samples import Timeline
 
 Buckets = dict[tuple[float, float], float]
 
 
 def growth(
-    answers: Iterable[Series], start: float, arm_label: str, is_new: Callable[[Mapping[str, str]], bool]
+    answers: Iterable[Series], timeline: Timeline, arm_label: str, is_new: Callable[[Mapping[str, str]], bool]
 ) -> list[NativeGrowth]:
-    """Tell how much every bucket of every series grew after the start.
+    """Tell how much every bucket of every series grew in each slice.
 
     Parameters
     ----------
     answers : the series' histograms, from before the start on
-    start : of the window; the last histograms until then are what is counted from
+    timeline : of the window; the last histograms until its start are what is counted from
     arm_label : which label tells the arms apart
     is_new : whether a series, of these labels, that was not there before the start began at 0
 
@@ -32,16 +36,19 @@ def growth(
         if len(one.values):
             raise BadResponse("it answered with numbers where native histograms were asked for")
         moments.setdefault(_key(one.labels), {}).update(one.histograms)
+    ends = timeline.ends_of_slices()
     grown = []
     for key, histograms in moments.items():
         previous: Buckets | None = None
-        total: Buckets = {}
+        total: dict[tuple[float, float], Floats] = {}
         for moment in sorted(histograms):
             present = _buckets(histograms[moment])
-            if moment > start:
+            if moment > timeline.start:
                 if previous is None:
                     previous = {} if is_new(dict(key)) else present
-                _add(total, present, {} if _restarted(present, previous) else previous)
+                place = min(int(np.searchsorted(ends + 1e-6, moment)), timeline.slices - 1)
+                for bucket, change in _changes(present, {} if _restarted(present, previous) else previous):
+                    total.setdefault(bucket, np.zeros(timeline.slices))[place] += change
             previous = present
         grown.append(NativeGrowth(arm=dict(key).get(arm_label, ""), buckets=total))
     return grown
@@ -59,13 +66,13 @@ def _widths(buckets: Buckets) -> set[float]:
     return {round(math.log2(high / low), 9) for low, high in buckets if low > 0 and math.isfinite(high)}
 
 
-def _add(total: Buckets, present: Buckets, previous: Buckets) -> None:
+def _changes(present: Buckets, previous: Buckets) -> Iterator[tuple[tuple[float, float], float]]:
     for bucket in present.keys() | previous.keys():
         change = present.get(bucket, 0.0) - previous.get(bucket, 0.0)
         if change < 0:
             raise BadResponse("a native histogram changed its resolution inside the window")
         if change:
-            total[bucket] = total.get(bucket, 0.0) + change
+            yield bucket, change
 
 
 def _buckets(histogram: Mapping[str, Any]) -> Buckets:

@@ -176,7 +176,7 @@ class _VerdictReader:
         for kind, way in added_up.items():
             found[kind] = self._assemble_added_up(way, coarse, answers)
         for kind, native_way in native.items():
-            found[kind] = self._assemble_native(native_way, answers)
+            found[kind] = self._assemble_native(native_way, timeline, answers)
         return found
 
     def _fit(self, exact: dict[Kind, Way], added_up: dict[Kind, Way]) -> Timeline:
@@ -409,7 +409,9 @@ class _VerdictReader:
         )
         return _with(assemble(way, table, self._selection, timeline.slices), timeline, (note,))
 
-    def _assemble_native(self, way: LatencyHistogram, answers: Mapping[str, Answer]) -> Reading[Counts] | Gap:
+    def _assemble_native(
+        self, way: LatencyHistogram, timeline: Timeline, answers: Mapping[str, Answer]
+    ) -> Reading[Counts] | Gap:
         label = self._selection.profile.arm_label
         try:
             processes = self._answers("process", answers)
@@ -418,10 +420,11 @@ class _VerdictReader:
             def is_new(labels: Mapping[str, str]) -> bool:
                 return (self._since_start and labels.get(label) == self._selection.canary) or target_of(labels) in young
 
-            grown = growth(self._answers("native", answers), self._start, label, is_new)
+            grown = growth(self._answers("native", answers), timeline, label, is_new)
         except SourceError as error:
             return gap_of(error)
-        return native_histograms(grown, self._selection, way.unit.seconds)
+        reading = native_histograms(grown, self._selection, way.unit.seconds, timeline.slices)
+        return _with(reading, timeline, ())
 
 
 def gap_of(error: SourceError) -> Gap:
@@ -452,7 +455,7 @@ def _placed(series: Series, timeline: Timeline) -> Floats:
 def _with(reading: Reading[Counts] | Gap, timeline: Timeline, notes: tuple[str, ...]) -> Reading[Counts] | Gap:
     if isinstance(reading, Gap):
         return reading
-    return replace(reading, slice_seconds=timeline.step, begin=timeline.start, notes=notes)
+    return replace(reading, slice_seconds=timeline.step, begin=timeline.start, notes=(*reading.notes, *notes))
 
 
 def _with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap | None) -> Reading[Counts] | Gap:
