@@ -39,7 +39,7 @@ class Stretches:
         cls, reading: Reading[Counts], *, at_this_weight: bool = False, elapsed_seconds: float | None = None
     ) -> "Stretches":
         """Lay out the stretches of a reading whose canary has counts."""
-        starts, present = starts_of(reading.slices, reading.slice_seconds), 0
+        starts, present = starts_of(reading.slices, reading.slice_seconds, reading.left_out), 0
         if at_this_weight:
             change = weight_change(reading)
             if change > 0:

@@ -47,7 +47,7 @@ from analyzer.sources.samples import (
 from analyzer.sources.scouting import Scout, Scouted
 from analyzer.stats.dispersion import BATCH_SECONDS
 
-MOST_SLICES = 60
+MOST_SLICES = 120
 FEWEST_SLICES = 12  # rather than longer slices, many series are added up by the server
 LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
 NATIVE_BUCKETS = 10  # of a native histogram, about: each counts as a sample

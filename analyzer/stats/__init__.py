@@ -7,6 +7,9 @@ binomial    is the share of events of one arm above or below a limit?
 share       is the rate of events of the canary that of the baseline, times a ratio?
 means       the same for a mean (revenue, say)
 psi         how far apart are two binned distributions?
+onset       since when? (evidence since each of many moments)
+dispersion  how far do requests of the same minute go together?
+split       when did the split of the traffic last change, is it as it should be?
 search      where does a monotone function cross a line? (shared by the others)
 ==========  ===================================================================
 

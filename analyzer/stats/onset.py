@@ -40,7 +40,7 @@ class Starts:
 
 
 @lru_cache(maxsize=256)
-def starts_of(slices: int, slice_seconds: float | None) -> Starts:
+def starts_of(slices: int, slice_seconds: float | None, left_out: int = 0) -> Starts:
     """Choose the starts for time slices of equal length.
 
     Parameters
@@ -48,12 +48,15 @@ def starts_of(slices: int, slice_seconds: float | None) -> Starts:
     slices : how many there are, at least 1
     slice_seconds : length of each; None with a single slice: it has no time, and the whole has all of alpha.
         None with several: each is taken to last a minute
+    left_out : slices before the first one, of a warm-up: later starts stay where they were without it
 
     Notes
     -----
     The weight of a start depends on its distance from the begin alone, not on the moment of the look. With E_s the
     evidence since s, the sum of w_s E_s is an e-process if the weights add up to at most 1 [1]_, and it bounds every
-    single w_s E_s. Looks that see fewer starts, because slices grow longer, only leave out terms.
+    single w_s E_s. Looks that see fewer starts, because slices grow longer, only leave out terms. A warm-up ends with
+    a slice, so the begin after it moves on whenever slices double beyond it: a few times, by a small part of the time
+    passed; that is not accounted for.
 
     References
     ----------
@@ -64,7 +67,7 @@ def starts_of(slices: int, slice_seconds: float | None) -> Starts:
         return Starts(np.zeros(1, np.intp), np.ones(1))
     # Slices of any length: the unit is bent a little, so that a slice is a power of two of it.
     units_a_slice = 2.0 ** round(math.log2((slice_seconds or 60.0) / UNIT))
-    distances = np.arange(1.0, slices) * units_a_slice
+    distances = (np.arange(1.0, slices) + left_out) * units_a_slice
     weights = _weights(distances)
     later = np.flatnonzero(weights > 0)
     return Starts(np.concatenate(([0], later + 1)), np.concatenate(([WHOLE], weights[later])))
