@@ -13,8 +13,8 @@ from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.model import Code, Conversions, Counts, Estimate, Finding, Floats, Reading, Values, requests_by_slice
 from analyzer.policy import Check
 from analyzer.stats import dispersion, means, share
-from analyzer.stats.binomial import Side
 from analyzer.stats.dispersion import Dispersion
+from analyzer.stats.search import Side
 
 # Losses of a few percent to two thirds; a proof that there is none needs finer alternatives.
 REACH: dict[Side, share.Reach] = {"below": (0.02, 0.7), "above": (0.004, 0.7)}

@@ -17,8 +17,8 @@ from analyzer.model import Counts, Estimate, Finding, Floats, Reading
 from analyzer.policy import Check
 from analyzer.quantity import format_ratio
 from analyzer.stats import dispersion, share
-from analyzer.stats.binomial import Side
 from analyzer.stats.dispersion import Dispersion
+from analyzer.stats.search import Side
 
 REACH: dict[Side, share.Reach] = {"above": (0.1, 3.0), "below": (0.05, 3.0)}  # rates of errors change by factors
 ASSUMPTION = (
@@ -53,7 +53,8 @@ class Rates:
     @property
     def values(self) -> Floats:
         """Give the relative changes since each start; 0 where neither arm has an event to tell them apart."""
-        return np.nan_to_num(self.known.ratios - 1, nan=0.0, posinf=math.inf)
+        changes = self.known.ratios - 1
+        return np.where(np.isnan(changes), 0.0, changes)
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since each start."""

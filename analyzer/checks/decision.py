@@ -25,9 +25,8 @@ import numpy as np
 from analyzer.checks.stretches import Indices, Stretches
 from analyzer.model import Code, Evidence, Outcome, Rule
 from analyzer.policy import Check, Policy
-from analyzer.stats.binomial import Side
 from analyzer.stats.onset import WHOLE
-from analyzer.stats.search import Bools, Floats, trials_until
+from analyzer.stats.search import Bools, Floats, Side, trials_until
 
 UNDECIDED_AT_MOST = 0.99  # the bar of a check that did not decide never looks full
 HOLD = 0.5  # evidence towards fail, of that needed, which keeps a check from passing: something may just have begun
@@ -187,7 +186,7 @@ def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
     with np.errstate(divide="ignore"):
         weights = np.log(question.stretches.starts.weights)
     parts = (question.measure.log_evidence(limit, question.worse) + weights) / -math.log(terms.fail)
-    parts = np.maximum(np.nan_to_num(parts, nan=0.0, posinf=1e6, neginf=0.0), 0.0)
+    parts = np.minimum(np.where(parts > 0, parts, 0.0), 1e6)  # nan and -inf: nothing speaks for it
     values = question.measure.values
     counts = np.ones(len(parts), bool) if check.rule is Rule.STRICT else question.is_beyond(values, question.rollback)
     excused = False

@@ -13,8 +13,8 @@ from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
 from analyzer.model import Classes, Code, Counts, Estimate, Finding, Floats, Histogram, Reading
 from analyzer.policy import Check
 from analyzer.stats import dispersion, psi, share
-from analyzer.stats.binomial import Side
 from analyzer.stats.dispersion import Dispersion
+from analyzer.stats.search import Side
 
 BINS = 10  # for samples: the customary number
 FEWEST = 30  # predictions an arm, below which the chi-square law says nothing
@@ -50,7 +50,7 @@ class Drifts:
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since the starts that speak most for it; -inf for the others, which is cautious."""
-        distance = np.sqrt(np.maximum(np.nan_to_num(self.values), 0.0)) - math.sqrt(limit)
+        distance = np.sqrt(np.where(self.values > 0, self.values, 0.0)) - math.sqrt(limit)
         rough = np.where(self._usable, self.found.size * distance * np.abs(distance), -np.inf)
         chosen = np.argsort(-rough if side == "above" else rough, kind="stable")[:CANDIDATES]
         evidence = np.full(len(self.requests), -math.inf)

@@ -21,8 +21,7 @@ from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
 from analyzer.model import Code, Counts, Estimate, Finding, Histogram, MeanOnly, Outcome, Reading, Rule
 from analyzer.policy import Check
 from analyzer.quantity import format_seconds
-from analyzer.stats.binomial import Side
-from analyzer.stats.search import Floats
+from analyzer.stats.search import Floats, Side
 
 ASSUMPTION = "each request is slow with a probability of its own, which the limit bounds"
 

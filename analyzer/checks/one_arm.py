@@ -10,9 +10,8 @@ from analyzer.checks.comparison import Rates
 from analyzer.checks.decision import Terms
 from analyzer.checks.stretches import Indices
 from analyzer.stats import binomial
-from analyzer.stats.binomial import Side
 from analyzer.stats.onset import Starts
-from analyzer.stats.search import Bools, Floats
+from analyzer.stats.search import Bools, Floats, Side
 
 
 @dataclass(frozen=True)

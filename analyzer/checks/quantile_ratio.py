@@ -15,8 +15,7 @@ import numpy as np
 from analyzer.checks.decision import Decision
 from analyzer.checks.tail import Tail
 from analyzer.stats import binomial
-from analyzer.stats.binomial import Side
-from analyzer.stats.search import Floats
+from analyzer.stats.search import Floats, Side
 
 CANDIDATES = 4  # starts whose evidence is computed: those at which the estimates differ most
 

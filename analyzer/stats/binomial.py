@@ -4,15 +4,11 @@ The error rate asks this of failed requests; latency asks it of requests slower 
 because the q-quantile lies above an edge exactly when more than 1 - q of the requests do.
 """
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betainc, betaincc, betaln, expit, logit, xlog1py, xlogy
 
-from analyzer.stats.search import Floats, crossing
-
-Side = Literal["above", "below"]
+from analyzer.stats.search import Floats, Side, interval
 
 
 def log_evidence(
@@ -96,9 +92,10 @@ def confidence_sequence(
     share = np.clip(seen, quarter, total - quarter) / total
     middle, scale = logit(share), 1 / np.sqrt(total * share * (1 - share) + 1)
 
-    def surplus(points: Floats, side: Side, alpha: float) -> Floats:
-        return np.asarray(log_evidence(seen, total, expit(points), side=side) + np.log(alpha))
+    needed = {"above": np.log(alpha_low), "below": np.log(alpha_high)}
 
-    low = expit(crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1))
-    high = expit(crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1))
+    def surplus(points: Floats, side: Side) -> Floats:
+        return np.asarray(log_evidence(seen, total, expit(points), side=side) + needed[side])
+
+    low, high = (expit(bound) for bound in interval(surplus, middle, scale))
     return np.where(seen > 0, low, 0.0), np.where(seen < total, high, 1.0)

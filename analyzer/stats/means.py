@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import erfcx, log_ndtr
 
-from analyzer.stats.binomial import Side
-from analyzer.stats.search import Floats, crossing
+from analyzer.stats.search import Floats, Side, interval
 
 
 @dataclass(frozen=True)
@@ -113,14 +112,13 @@ def ratio_interval(
     alpha_high: float,
 ) -> tuple[float, float]:
     """Interval for the ratio of the means that is right at every look; parameters as in `log_evidence`."""
+    needed = {"above": np.log(alpha_low), "below": np.log(alpha_high)}
 
-    def surplus(points: Floats, side: Side, alpha: float) -> Floats:
+    def surplus(points: Floats, side: Side) -> Floats:
         evidence = log_evidence(observed, np.exp(points), size, variation=variation, spreads=spreads, side=side)
-        return np.asarray(evidence + np.log(alpha))
+        return np.asarray(evidence + needed[side])
 
-    middle, scale = np.log(observed), np.sqrt(max(variation, 1e-12) / size)
-    low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)
-    high = crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1)
+    low, high = interval(surplus, np.log(observed), np.sqrt(max(variation, 1e-12) / size))
     return float(np.exp(low[0])), float(np.exp(high[0]))
 
 

@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, ive
 
-from analyzer.stats.binomial import Side
-from analyzer.stats.search import Floats, crossing, log_mean_exp
+from analyzer.stats import search
+from analyzer.stats.search import Floats, Side, log_mean_exp
 
 ZeroRule = Literal["jeffreys", "evidently", "drop", "clip", "floor", "epsilon"]
 
 PSEUDO_COUNT = 0.5  # Jeffreys: added to every bin of both arms; the usual 1e-4 patch explodes on empty bins
 
 # Alternatives over which the evidence is averaged, as multiples of the limit.
-ABOVE = np.geomspace(1.15, 20, 12)
+ABOVE = np.geomspace(1.15, 20, 9)
 BELOW = np.array([0.0, 0.05, 0.2, 0.4, 0.6, 0.8])
 
 
@@ -197,18 +197,17 @@ def interval(found: Distance, *, alpha_low: float, alpha_high: float) -> tuple[f
     -------
     Lower bound, >= 0, and upper bound.
     """
+    needed = {"above": np.log(alpha_low), "below": np.log(alpha_high)}
 
-    def surplus(points: Floats, side: Side, alpha: float) -> Floats:
+    def surplus(points: Floats, side: Side) -> Floats:
         evidence = log_evidence(found.raw, int(found.freedom), found.size, np.exp(points), side=side)
-        return np.asarray(evidence + np.log(alpha))
+        return np.asarray(evidence + needed[side])
 
     # The square root of the PSI is a distance, whose standard error is about 1 / sqrt(size) everywhere.
     noise = 1 / np.sqrt(found.size)
     root = max(np.sqrt(max(float(found.value), 0.0)), noise)
     # However large the samples, the alternatives nearest to a limit are 15% away: bounds stay a few percent off.
-    middle, scale = 2 * np.log(root), max(noise / root, 0.02)
-    low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)
-    high = crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1)
+    low, high = search.interval(surplus, 2 * np.log(root), max(noise / root, 0.02))
     return float(np.exp(low[0])), float(np.exp(high[0]))
 
 

@@ -1,11 +1,13 @@
 """Where a monotone function crosses a line: one vectorised search, shared by every interval and forecast."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Side = Literal["above", "below"]
 Bools = NDArray[np.bool_]
 
 PARTS = 8  # numpy's cost per call is that of some ten points, so eight parts a round beat bisection
@@ -14,7 +16,30 @@ FORECAST_POINTS = 16
 FURTHEST = 40.0  # on a logarithmic scale: beyond, a bound says nothing
 
 
-def crossing(surplus: Callable[[Floats], Floats], middle: ArrayLike, scale: ArrayLike, *, sign: float) -> Floats:
+def interval(surplus: Callable[[Floats, Side], Floats], middle: ArrayLike, scale: ArrayLike) -> tuple[Floats, Floats]:
+    """Find the bounds of what the evidence does not exclude, for several columns at once.
+
+    Parameters
+    ----------
+    surplus : takes points of shape (k, m) and a side; returns the log evidence that the truth is on that side of
+        each, less the needed one, of that shape. "above" excludes points below `middle`, "below" those above it
+    middle, scale : as in `crossing`; shape (m,)
+
+    Returns
+    -------
+    Lower and upper bounds, each of shape (m,).
+    """
+    origin, unit = np.atleast_1d(np.asarray(middle, float)), np.atleast_1d(np.asarray(scale, float))
+    columns = len(origin)
+
+    def both(points: Floats) -> Floats:
+        return np.concatenate([surplus(points[:, :columns], "above"), surplus(points[:, columns:], "below")], axis=1)
+
+    found = crossing(both, np.tile(origin, 2), np.tile(unit, 2), sign=np.repeat([-1.0, 1.0], columns))
+    return found[:columns], found[columns:]
+
+
+def crossing(surplus: Callable[[Floats], Floats], middle: ArrayLike, scale: ArrayLike, *, sign: ArrayLike) -> Floats:
     """Find where evidence begins to suffice, going outwards from points where it does not.
 
     Parameters
@@ -23,7 +48,7 @@ def crossing(surplus: Callable[[Floats], Floats], middle: ArrayLike, scale: Arra
         shape; along each column negative up to some distance from `middle` and not after it
     middle : where to begin, shape (m,)
     scale : about a standard error, shape (m,); only speed and precision depend on it
-    sign : 1 to go up, -1 to go down
+    sign : 1 to go up, -1 to go down; for all columns, or one each
 
     Returns
     -------
@@ -31,15 +56,15 @@ def crossing(surplus: Callable[[Floats], Floats], middle: ArrayLike, scale: Arra
     distance, and as `surplus` is convex rather too near than too far: what is excluded stays outside.
     """
     origin, unit = np.atleast_1d(np.asarray(middle, float)), np.atleast_1d(np.asarray(scale, float))
-    columns = np.arange(len(origin))
+    columns, outwards = np.arange(len(origin)), np.asarray(sign, float)
     distances = np.minimum(STEPS * unit, FURTHEST)
-    values = surplus(origin + sign * distances)
+    values = surplus(origin + outwards * distances)
     place, found = _first_true(values >= 0)
     far = distances[place, columns]
     near = np.where(place > 0, distances[place - 1, columns], 0.0)
 
     distances = near + np.arange(PARTS + 1)[:, np.newaxis] / PARTS * (far - near)
-    values = surplus(origin + sign * distances)
+    values = surplus(origin + outwards * distances)
     values[-1] = np.maximum(values[-1], 0.0)
     place = np.maximum(_first_true(values >= 0)[0], 1)
     before, after = values[place - 1, columns], values[place, columns]
@@ -47,7 +72,7 @@ def crossing(surplus: Callable[[Floats], Floats], middle: ArrayLike, scale: Arra
         part = np.where(np.isfinite(before) & (after > before), -before / (after - before), 0.0)
     nearest = distances[place - 1, columns]
     distance = nearest + np.clip(part, 0.0, 1.0) * (distances[place, columns] - nearest)
-    return np.where(found, origin + sign * distance, sign * np.inf)
+    return np.where(found, origin + outwards * distance, outwards * np.inf)
 
 
 def _first_true(flags: Bools) -> tuple[NDArray[np.intp], Bools]:

@@ -12,9 +12,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analyzer.stats.binomial import Side
+from analyzer.stats import search
 from analyzer.stats.onset import Starts
-from analyzer.stats.search import Bools, Floats, crossing, log_mean_exp
+from analyzer.stats.search import Bools, Floats, Side, log_mean_exp
 
 Reach = tuple[float, float]
 
@@ -104,13 +104,14 @@ class Comparison:
         middle = np.log(ours / theirs) - np.log(max(expected, 1e-300) / max(1 - expected, 1e-300))
         scale = np.sqrt((1 / ours + 1 / theirs) * self.factors[start])
 
-        def surplus(points: Floats, side: Side, alpha: float) -> Floats:
+        needed = {"above": np.log(alpha_low), "below": np.log(alpha_high)}
+
+        def surplus(points: Floats, side: Side) -> Floats:
             steps, log_weights = alternatives(self.reach[side], side)
             known = log_ratios(canary, events, odds, np.exp(points), steps).sum(axis=-1)
-            return np.asarray(log_mean_exp(known / self.factors[start] + log_weights) + np.log(alpha))
+            return np.asarray(log_mean_exp(known / self.factors[start] + log_weights) + needed[side])
 
-        low = crossing(lambda points: surplus(points, "above", alpha_low), middle, scale, sign=-1)
-        high = crossing(lambda points: surplus(points, "below", alpha_high), middle, scale, sign=1)
+        low, high = search.interval(surplus, middle, scale)
         return (
             float(np.exp(low[0])) if canary.sum() > 0 else 0.0,
             float(np.exp(high[0])) if (events - canary).sum() > 0 else np.inf,
