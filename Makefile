@@ -18,8 +18,8 @@ check: .venv/ready  ## what CI runs: lint, types, import layers, tests
 e2e: .venv/ready  ## real Prometheus and Argo's own code; fails where they are missing
 	ANALYZER_REQUIRE_PROMETHEUS=1 ANALYZER_REQUIRE_GO=1 .venv/bin/pytest -q -m "prometheus or victoriametrics or argo"
 
-bench: .venv/ready  ## the figures of the README
-	.venv/bin/python tests/bench
+bench: .venv/ready  ## the figures of the READMEs; FORM=--short leaves the long simulations out
+	.venv/bin/python tests/bench $(FORM)
 
 image: Dockerfile requirements.lock  ## the container image, by docker, podman or buildah
 	$(shell command -v docker || command -v podman || command -v buildah) build --build-arg BASE=$(BASE) -t rollout-analyzer:0.1.0 .
