@@ -76,11 +76,8 @@ def number(value: float | None, digits: int = 3) -> float | int | None:
 
 
 def _check(verdict: Verdict, name: str, finding: Finding, detail: Detail, brevity: Brevity) -> dict[str, Any]:
-    check, reading, window_seconds = (
-        verdict.policy.checks[name],
-        verdict.readings.by_check[name],
-        verdict.window.seconds,
-    )
+    check, reading = verdict.policy.checks[name], verdict.readings.by_check[name]
+    seconds = verdict.window.seconds or (None if isinstance(reading, Gap) else reading.seconds)
     # In short, the interval that judges is enough: that of the change where the limits are changes.
     arm = _estimate if finding.delta is None or detail is Detail.FULL else _value
     bare = finding.baseline.value is None or brevity >= Brevity.BASELINE_INTERVALS
@@ -97,13 +94,12 @@ def _check(verdict: Verdict, name: str, finding: Finding, detail: Detail, brevit
         "promote": number(finding.promote, 6),
         "rollback": number(finding.rollback, 6),
         "evidence": {"pass": _bar(finding.evidence.towards_pass), "fail": _bar(finding.evidence.towards_fail)},
-        "remaining": _remaining(finding, window_seconds or (None if isinstance(reading, Gap) else reading.seconds)),
+        "remaining": _remaining(finding, seconds, detail),
     }
     if detail is Detail.FULL:
         answer |= {"kind": check.kind.value, "role": check.role.value, "rule": check.rule.value}
         answer |= {
             "since": None if finding.since is None else format_instant(finding.since),
-            "remaining_range": [number(requests) for requests in finding.remaining_range],
             "assumptions": list(finding.assumptions),
             "notes": list(finding.notes),
             "counts": _counts(reading),
@@ -149,14 +145,21 @@ def _interval(estimate: Estimate) -> dict[str, float | int | None]:
     return {"value": number(estimate.value), "low": number(estimate.low), "high": number(estimate.high)}
 
 
-def _remaining(finding: Finding, window_seconds: float | None) -> dict[str, float | int | None] | None:
+def _remaining(finding: Finding, seconds: float | None, detail: Detail) -> dict[str, Any] | None:
+    """Write how many more requests decide, and in how many seconds at the rate so far; in full, with the range."""
     requests = finding.remaining_requests
     if requests is None:
         return None
-    if requests == 0:
-        return {"requests": 0, "seconds": 0}
-    rate = finding.canary.n / window_seconds if window_seconds else 0.0
-    return {"requests": number(requests, 3), "seconds": number(requests / rate, 3) if rate else None}
+    rate = finding.canary.n / seconds if seconds else 0.0
+
+    def duration(more: float | None) -> float | int | None:
+        return 0 if more == 0 else number(more / rate) if more is not None and rate else None
+
+    answer: dict[str, Any] = {"requests": number(requests), "seconds": duration(requests)}
+    if detail is Detail.FULL:
+        span = finding.remaining_range
+        answer["range"] = {"requests": [number(more) for more in span], "seconds": [duration(more) for more in span]}
+    return answer
 
 
 def _summary(verdict: Verdict) -> dict[str, float | int | None]:

@@ -74,10 +74,10 @@ class Means:
         return self._log_evidence(self.values[start], limit, side, self.sizes[start] * scale)
 
     def information(self, limit: float, start: int, deviations: float) -> float:
-        """Give the squared distance of the change, negative where it is below the limit."""
+        """Give the evidence of a value from the distance of the change in standard errors."""
         error = math.sqrt(max(self.variation, 1e-12) / float(self.sizes[start]))
         distance = (float(self.values[start]) - limit) / (1 + limit) + deviations * error
-        return math.copysign(distance**2, distance)
+        return math.copysign((distance / error) ** 2 / 2 / float(self.requests[start]), distance)
 
     def _log_evidence(self, changes: Floats, limit: float, side: Side, sizes: Floats) -> Floats:
         return means.log_evidence(1 + changes, 1 + limit, sizes, variation=self.variation, spreads=SPREADS, side=side)

@@ -65,13 +65,13 @@ class Rates:
         return self.known.forecast(1 + limit, side, start, scale)
 
     def information(self, limit: float, start: int, deviations: float) -> float:
-        """Give the squared distance of the log ratio, negative where the change is below the limit."""
+        """Give the evidence of a request from the distance of the log ratio in standard errors."""
         ours, theirs = (float(events[start]) + 0.5 for events in self.events)
         error = math.sqrt((1 / ours + 1 / theirs) * float(self.known.factors[start]))
         ratio = float(self.known.ratios[start])
         middle = math.log(min(max(ratio, 1e-6), 1e6)) if not math.isnan(ratio) else 0.0
         distance = middle + deviations * error - math.log(1 + limit)
-        return math.copysign(distance**2, distance)
+        return math.copysign((distance / error) ** 2 / 2 / float(self.requests[start]), distance)
 
 
 def rates_of(

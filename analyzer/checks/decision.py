@@ -73,9 +73,9 @@ class Measure(Protocol):
         """Give the log evidence since one start, were all counts `scale` times as large; shape of `scale`."""
 
     def information(self, limit: float, start: int, deviations: float) -> float:
-        """Tell what a request tells the value from a limit, were it so many standard errors above the estimate.
+        """Tell how much evidence a further canary request brings, were the value so many standard errors above.
 
-        In any unit; negative where the value then is below the limit.
+        In nats; negative where the value then is below the limit.
         """
 
 
@@ -257,12 +257,13 @@ def _remaining(
     total = trials_until(log_evidence, to_decide, requests)
     if total is None:
         return None, (None, None)
+    here = max(total, least) - requests
+    missing = to_decide - float(measure.forecast(limit, side, start, np.ones(1))[0])
     outwards = 1.0 if side == "above" else -1.0
-    here, far, near = (
-        outwards * measure.information(limit, start, outwards * deviations) for deviations in (0.0, LIKELY, -LIKELY)
-    )
 
-    def more(information: float) -> float | None:
-        return max(0.0, max(total * here / information, least) - requests) if information > 0 else None
+    def more(deviations: float) -> float | None:
+        information = outwards * measure.information(limit, start, outwards * deviations)
+        return max(missing / information, least - requests, 0.0) if information > 0 else None
 
-    return more(here), (more(far), more(near))
+    far, near = more(LIKELY), more(-LIKELY)
+    return max(here, 0.0), (min(far if far is not None else here, here), None if near is None else max(near, here))

@@ -72,12 +72,12 @@ class Drifts:
         return psi.log_evidence(raw, int(one.freedom), one.size * scale, limit, side=side)
 
     def information(self, limit: float, start: int, deviations: float) -> float:
-        """Give the squared distance of the square roots, whose standard error hardly depends on the PSI."""
+        """Give the evidence of a prediction from the distance of the square roots in standard errors."""
         root = math.sqrt(max(float(self.found.value[start]), 0.0)) + deviations / math.sqrt(
             float(self.found.size[start])
         )
         distance = max(root, 0.0) - math.sqrt(limit)
-        return math.copysign(distance**2, distance)
+        return math.copysign(distance**2 * float(self.found.size[start] / self.requests[start]) / 2, distance)
 
 
 def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> Finding:

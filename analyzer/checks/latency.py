@@ -200,7 +200,7 @@ def _telling(reading: Reading[Histogram | MeanOnly], quantile: float) -> float:
     if not isinstance(known, Histogram) or len(known.edges) < 2:
         return 0.0
     counts = known.counts.sum(axis=0)
-    slower = (counts.sum() - np.cumsum(counts)[:-1]) / max(counts.sum(), 1e-300)
+    slower = np.maximum(counts.sum() - np.cumsum(counts)[:-1], 0.0) / max(counts.sum(), 1e-300)  # fractions round
     with np.errstate(divide="ignore"):
         return float(known.edges[np.abs(np.log(slower) - math.log(1 - quantile)).argmin()])
 

@@ -65,7 +65,7 @@ class BadRequests:
         told = (share * math.log(share / allowed) if share > 0 else 0.0) + (1 - share) * math.log(
             (1 - share) / (1 - allowed)
         )
-        return math.copysign(told, share - allowed)
+        return math.copysign(told / float(self.factors[start]), share - allowed)
 
 
 def excuse(

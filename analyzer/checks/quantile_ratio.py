@@ -86,7 +86,7 @@ class QuantileRatio:
         return np.asarray(summed.min(axis=-1))
 
     def information(self, limit: float, start: int, deviations: float) -> float:
-        """Give the squared distance of the log ratio, negative where the change is below the limit."""
+        """Give the evidence of a request from the distance of the log ratio in (rough) standard errors."""
         change = float(self.values[start])
         if not -1 < change < math.inf:
             return 0.0
@@ -94,8 +94,9 @@ class QuantileRatio:
             float(arm.requests[start] / factors[start])
             for arm, factors in zip((self.canary, self.baseline), self.factors, strict=True)
         )
-        distance = math.log((1 + change) / (1 + limit)) + deviations / math.sqrt(size * (1 - self.quantile))
-        return math.copysign(distance**2, distance)
+        error = 1 / math.sqrt(size * (1 - self.quantile))
+        distance = math.log((1 + change) / (1 + limit)) + deviations * error
+        return math.copysign((distance / error) ** 2 / 2 / float(self.requests[start]), distance)
 
     def interval(self, decision: Decision) -> tuple[float, float]:
         """Bound the ratio since a start, from bounds of both quantiles at half the levels each."""

@@ -78,8 +78,20 @@ def conclusion(check: Check, decision: Decision, question: Question, show: Calla
     if decision.outcome is not Outcome.INCONCLUSIVE or decision.code is Code.COMMON_MODE:
         return text
     if decision.remaining_requests is None:
-        return text
-    return f"{text}; about {format_count(float(f'{decision.remaining_requests:.3g}'))} more requests needed"
+        return text if check.rule is Rule.POINT else f"{text}: more requests will not decide at this value"
+    return f"{text}; about {_about(decision.remaining_requests)} more requests needed ({_span(decision)})"
+
+
+def _span(decision: Decision) -> str:
+    """Say within which range the requests needed lie."""
+    low, high = decision.remaining_range
+    if high is None:
+        return f"at least {_about(low)}, perhaps never" if low else "perhaps never"
+    return f"{_about(low)} to {_about(high)}" if low else f"at most {_about(high)}"
+
+
+def _about(requests: float) -> str:
+    return format_count(float(f"{requests:.2g}"))
 
 
 def proof(check: Check, decision: Decision, question: Question, show: Callable[[float], str]) -> str:
