@@ -1,24 +1,30 @@
-"""The command ``analyzer``: serve, verdict, check-config, demo."""
+"""The command ``analyzer``: serve, verdict, check-config, plan, calibrate, demo."""
 
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.errors import AnalyzerError, Problem, RequestError
+from analyzer.errors import AnalyzerError, Problem, RequestError, SourceError
 from analyzer.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from analyzer.analysis import Analyzer
     from analyzer.judge import Verdict
+    from analyzer.policy import Policy
 
 SCENARIOS = ("healthy", "errors", "slow", "drift", "business")
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 SOURCE_UNAVAILABLE = 4
 WRONG_USAGE = 2
+TOO_MANY_FALSE_ALARMS = 1
 UNEXPECTED = 70
 INTERRUPTED = 130
 
@@ -54,7 +60,8 @@ def serve(host: str, port: int) -> None:
 @click.option("--profile", help="Which metrics to read.")
 @click.option("--policy", help="Name of a policy, or a JSON object of overrides.")
 @click.option("--checks", help="Which checks to run, comma-separated; default all.")
-@click.option("--window", help="start (default), or a duration such as 5m.")
+@click.option("--window", help="start (default), step (a pass is proved at the present weight), or a duration: 5m.")
+@click.option("--weight", help="The canary's traffic weight in percent, to compare the observed split with.")
 @click.option("--start", help="Begin of the data: RFC 3339 or Unix seconds.")
 @click.option("--at", help="Moment to judge at: RFC 3339 or Unix seconds; default now.")
 @click.option("--detail", type=click.Choice(["summary", "full"]), help="How much the JSON answer says.")
@@ -107,6 +114,97 @@ def check_config() -> None:
 
 
 @cli.command()
+@click.option("--rate", required=True, help="Requests a second of the whole service.")
+@click.option("--weight", default="5", show_default=True, help="The canary's part of them, in percent.")
+@click.option("--policy", help="Name of a policy, or a JSON object of overrides.")
+@click.option("--healthy", multiple=True, metavar="CHECK=VALUE", help="Value of a healthy canary: error_rate=0.1%.")
+@click.option("--fault", multiple=True, metavar="CHECK=VALUE", help="Value of a faulty one, up to three a check.")
+@click.option("--conversion", default="5%", show_default=True, help="Part of the baseline's requests that convert.")
+@click.option("--level", multiple=True, metavar="CHECK=RATE", help="The baseline's rate, for rule relative.")
+@click.option("--correlation", multiple=True, metavar="CHECK=VALUE", help="Of requests of a minute, see calibrate.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def plan(rate: str, weight: str, policy: str | None, conversion: str, as_json: bool, **options: Any) -> None:  # noqa: FBT001
+    r"""Tell, before a rollout, about how long each check will take at this traffic.
+
+    Values are in the check's unit: a share of failed requests, a share of requests slower than the limit of the
+    latency, a PSI, a change against the baseline.
+
+    \b
+    Examples:
+      analyzer plan --rate 10 --weight 5
+      analyzer plan --rate 200 --healthy error_rate=0.1% --fault error_rate=2% --fault latency_p99=3%
+    """
+    from analyzer.planning.assumptions import read_assumptions
+    from analyzer.planning.plan import plan as compute
+    from analyzer.planning.tables import plan_as_json, print_plan
+    from analyzer.quantity import parse_number, parse_ratio
+    from analyzer.settings import build_analyzer, load_settings
+
+    analyzer = build_analyzer(load_settings())
+    with _options_named():
+        chosen, share = _asked(analyzer, policy, weight)
+        per_second = _read_option("rate", parse_number, rate)
+        if per_second <= 0:
+            raise RequestError([Problem("rate", f"must be above 0, got {rate}: give the requests a second")])
+        converting = _read_option("conversion", parse_ratio, conversion)
+        rows = compute(chosen, per_second, share, read_assumptions(chosen, options, converting))
+    if as_json:
+        _print_json(plan_as_json(rows, chosen, per_second, share))
+    else:
+        print_plan(rows, chosen, per_second, share, _console())
+
+
+@cli.command()
+@click.option("--service", required=True, help="Whose past is read.")
+@click.option("--baseline", required=True, help="What tells its pods apart: with Argo, the pod template hash.")
+@click.option("--namespace", help="Its namespace; left out: any.")
+@click.option("--profile", help="Which metrics to read.")
+@click.option("--policy", help="Name of a policy, or a JSON object of overrides.")
+@click.option("--weight", default="5", show_default=True, help="The pretend canary's part of the traffic, in percent.")
+@click.option("--history", default="24h", show_default=True, help="How much of the past to read.")
+@click.option("--length", default="1h", show_default=True, help="How long a pretend rollout lasts.")
+@click.option("--runs", default=200, show_default=True, type=click.IntRange(1, 100_000), help="How many to pretend.")
+@click.option("--at", help="End of the past: RFC 3339 or Unix seconds; default now.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="The same gives the same.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def calibrate(history: str, length: str, runs: int, seed: int, as_json: bool, **fields: str | None) -> None:  # noqa: FBT001
+    r"""Try a policy on the service's own past, where canary and baseline are the same (A/A).
+
+    The past of the baseline is split many times into a pretend canary and a baseline, and judged as a real rollout
+    is. What is rolled back is a false alarm. It needs the source prometheus.
+
+    \b
+    Exit codes: 0 no more false alarms than alpha allows, 1 significantly more, 4 the source is unavailable,
+    2 wrong usage.
+
+    \b
+    Example:
+      analyzer calibrate --service fraud-detector --baseline 75d4f8b9c8 --history 24h --length 1h
+    """
+    from analyzer.planning.calibration import calibrate as compute
+    from analyzer.planning.past import read_past_of
+    from analyzer.planning.tables import calibration_as_json, print_calibration
+    from analyzer.settings import build_analyzer, load_settings
+
+    analyzer = build_analyzer(load_settings())
+    with _options_named():
+        chosen, share = _asked(analyzer, fields.pop("policy"), fields.pop("weight") or "")
+        minutes, back = _minutes("length", length), _minutes("history", history)
+        try:
+            past = read_past_of(analyzer, chosen, fields, back, _watched("reading the past"))
+        except SourceError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(SOURCE_UNAVAILABLE)
+        watch = _watched("pretend rollouts")
+        found = compute(chosen, past, share=share, length=minutes, runs=runs, seed=seed, watch=watch)
+    if as_json:
+        _print_json(calibration_as_json(found))
+    else:
+        print_calibration(found, _console())
+    sys.exit(TOO_MANY_FALSE_ALARMS if found.whole.too_many else 0)
+
+
+@cli.command()
 @click.option(
     "--scenario",
     "scenarios",
@@ -127,7 +225,7 @@ def demo(scenarios: tuple[str, ...], use_prometheus: bool) -> None:  # noqa: FBT
 
 
 def main() -> None:
-    """Run the command; code 1 means a failed canary and nothing else, so no error may end with it."""
+    """Run the command; code 1 means a failed canary, or false alarms, and nothing else: no error may end with it."""
     try:
         sys.exit(cli.main(standalone_mode=False))
     except AnalyzerError as error:
@@ -154,6 +252,65 @@ def _console() -> "Console":
     from rich.console import Console
 
     return Console(color_system=None if os.environ.get("NO_COLOR") else "auto")
+
+
+def _watched(what: str) -> Callable[[Sequence[int]], Iterable[int]]:
+    """Show the progress on standard error, if that is a terminal."""
+
+    def watch(numbers: Sequence[int]) -> Iterable[int]:
+        if not sys.stderr.isatty():
+            return numbers
+        from rich.console import Console
+        from rich.progress import track
+
+        return track(numbers, description=what, console=Console(stderr=True), transient=True)
+
+    return watch
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Name options where a request would name its fields."""
+    try:
+        yield
+    except RequestError as error:
+        named = [replace(one, field=f"--{one.field}" if one.field else "") for one in error.problems]
+        raise RequestError(named) from error
+
+
+def _asked(analyzer: "Analyzer", policy: str | None, weight: str) -> tuple["Policy", float]:
+    """Read the policy and the canary's share of the traffic, as a verdict does."""
+    from analyzer.policy import choose_policy
+    from analyzer.request import parse_request
+
+    request = parse_request({"data": {}, "weight": weight, **({} if policy is None else {"policy": policy})})
+    if request.share is None:
+        raise RequestError([Problem("weight", f"must be above 0 and below 100 percent, got {weight}")])
+    wanted = request.policy or analyzer.default_policy
+    return choose_policy(dict(analyzer.policies), wanted, analyzer.default_policy), request.share
+
+
+def _read_option(name: str, read: Callable[[object], float], text: str) -> float:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise RequestError([Problem(name, str(error))]) from error
+
+
+def _minutes(name: str, text: str) -> int:
+    """Read a duration in whole minutes, at least one."""
+    from analyzer.quantity import parse_seconds
+
+    minutes = round(_read_option(name, parse_seconds, text) / 60)
+    if minutes < 1:
+        raise RequestError([Problem(name, f"must be a minute or longer, such as 1h, got {text[:40]!r}")])
+    return minutes
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    import orjson
+
+    click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE), nl=False)
 
 
 def _read_body(file: Any) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def test_a_wrong_request_is_one_line_with_the_field(
 
 def test_every_wrong_field_is_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Several mistakes are told at once, each on its own line."""
-    code, _, err = run_main(monkeypatch, capsys, "verdict", "--service", "a b", "--canary", "c d", "--window", "step")
+    code, _, err = run_main(monkeypatch, capsys, "verdict", "--service", "a b", "--canary", "c d", "--window", "steps")
 
     assert code == 2
     assert [line.split(":")[1].strip() for line in err.splitlines()] == ["service", "canary", "window"]
@@ -259,7 +259,10 @@ def test_names_of_checks_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 # The others
 
 
-@pytest.mark.parametrize("command", [(), ("verdict",), ("serve",), ("check-config",), ("demo",)])
+COMMANDS = [(), ("verdict",), ("serve",), ("check-config",), ("plan",), ("calibrate",), ("demo",)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
     """Every option is explained, by --help and by -h."""
     long, short = run(*command, "--help"), run(*command, "-h")

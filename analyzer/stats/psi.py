@@ -39,7 +39,8 @@ class Distance:
     @property
     def value(self) -> Floats:
         """PSI without its bias: (bins - 1) / size, the mean for identical distributions, is taken off."""
-        return np.asarray(self.raw - self.freedom / self.size)
+        with np.errstate(divide="ignore"):  # without a size the PSI is nan as well
+            return np.asarray(self.raw - self.freedom / self.size)
 
     def one(self, place: int) -> "Distance":
         """Pick one pair of samples."""

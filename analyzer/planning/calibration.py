@@ -1,0 +1,420 @@
+"""How a policy behaves where nothing is wrong, on a service's own past: ``analyzer calibrate``.
+
+The past of the baseline is split many times into a pretend canary and a baseline, which are the same but for chance,
+and each such rollout is judged as a real one would be. What is rolled back is a false alarm.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.special import betaincinv
+
+from analyzer import checks
+from analyzer.checks.tail import Tail
+from analyzer.errors import Problem, RequestError
+from analyzer.judge import combine
+from analyzer.model import (
+    Classes,
+    Code,
+    Conversions,
+    Counts,
+    Errors,
+    Finding,
+    Floats,
+    Gap,
+    Histogram,
+    Kind,
+    MeanOnly,
+    Outcome,
+    Reading,
+    Role,
+    Values,
+    requests_by_slice,
+)
+from analyzer.planning.assumptions import Assumption, allowed
+from analyzer.planning.past import MINUTE, Past, Watch, cut, in_steps, thin
+from analyzer.planning.plan import Traffic, plan_check, show_need, too_long
+from analyzer.policy import Check, Policy
+from analyzer.quantity import format_ratio, format_seconds
+from analyzer.sources.prometheus import MOST_SLICES
+from analyzer.stats import dispersion
+from analyzer.stats.dispersion import Dispersion
+
+FEWEST_LOOKS, MOST_LOOKS = 30, 60  # about, at one pretend rollout
+NEAR = 0.5  # evidence towards fail, of that needed, from which on one looks more often
+CONFIDENCE = 0.95
+WHOLE = ""  # stands for the whole among the names of the checks
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One pretend rollout.
+
+    Attributes
+    ----------
+    rolled_back, passed : minutes until it first was, by name of the check and `WHOLE`
+    codes : what each check said at the end
+    looks : how many there were
+    """
+
+    rolled_back: Mapping[str, int]
+    passed: Mapping[str, int]
+    codes: Mapping[str, Code]
+    looks: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of the pretend rollouts ended how.
+
+    Attributes
+    ----------
+    runs : how many there were
+    rolled_back, passed : the others stayed undecided
+    allowed : P(rolled back) that the policy promises at most, for a canary that meets every promote limit
+    seconds_to_pass : median; None: fewer than half pass
+    """
+
+    runs: int
+    rolled_back: int
+    passed: int
+    allowed: float
+    seconds_to_pass: float | None
+
+    @property
+    def undecided(self) -> int:
+        """Neither rolled back nor passed."""
+        return self.runs - self.rolled_back - self.passed
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Bound P(rolled back), exactly."""
+        return exact_interval(self.rolled_back, self.runs)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether significantly more are rolled back than the policy promises."""
+        return self.interval[0] > self.allowed
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found of one check.
+
+    Attributes
+    ----------
+    share : of the pretend rollouts that it decided
+    per_second : requests, predictions or values that it counted of the whole service
+    known : the correlation of requests
+    factor : by which the canary's counts are divided for it
+    beyond : whether the service itself is beyond the promote limit
+    remarks : what the owner of the policy should know
+    """
+
+    share: Share
+    per_second: float = 0.0
+    known: Dispersion = field(default_factory=Dispersion)
+    factor: float = 1.0
+    beyond: bool = False
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was found of a policy on a service's past.
+
+    Attributes
+    ----------
+    weight : share of the traffic that the pretend canary got
+    length_seconds : of a pretend rollout
+    whole, by_check : of the rollouts, and of each check
+    looks : how many were made in all
+    """
+
+    policy: Policy
+    past: Past
+    weight: float
+    length_seconds: float
+    whole: Share
+    by_check: Mapping[str, CheckReport]
+    looks: int
+
+    @property
+    def conclusion(self) -> str:
+        """Compare the false alarms with the policy's promise."""
+        low, high = self.whole.interval
+        found = (
+            f"{self.whole.rolled_back} of {self.whole.runs} pretend rollouts were rolled back, {CONFIDENCE:.0%} "
+            f"interval {format_ratio(low)} to {format_ratio(high)}"
+        )
+        promise = f"alpha, {format_ratio(self.whole.allowed)}"
+        if self.whole.too_many:
+            worst = max(self.by_check, key=lambda name: self.by_check[name].share.rolled_back)
+            why = (
+                "The service is beyond its promote limit by itself"
+                if self.by_check[worst].beyond
+                else "The service changes within a rollout by more than the hours before it tell"
+            )
+            return (
+                f"{found}: more than {promise}, most of them by {worst}. {why}: raise the limit, use rule relative, or "
+                "make the check advisory."
+            )
+        if high <= self.whole.allowed:
+            return f"{found}: within {promise}."
+        return f"{found}: no contradiction to {promise}; more --runs would tell more."
+
+
+def calibrate(
+    policy: Policy, past: Past, *, share: float, length: int, runs: int, seed: int = 1, watch: Watch = iter
+) -> Calibration:
+    """Judge many pretend rollouts, drawn from a service's past.
+
+    Parameters
+    ----------
+    past : of the service
+    share : of the traffic that goes to the pretend canary, in (0, 1)
+    length : of a pretend rollout in minutes, at least 1
+    runs : how many pretend rollouts, at least 1
+    seed : the same gives the same
+    watch : shows the progress over the runs
+
+    Raises
+    ------
+    RequestError : the past is too short
+    """
+    if length > past.minutes:
+        wanted, found = format_seconds(length * MINUTE), format_seconds(past.minutes * MINUTE)
+        text = f"{wanted} is longer than the past that was found, {found}; choose a shorter one"
+        raise RequestError([Problem("length", text)])
+    trials = [
+        pretend(policy, past, length, share, np.random.default_rng((seed, number))) for number in watch(range(runs))
+    ]
+    return Calibration(
+        policy=policy,
+        past=past,
+        weight=share,
+        length_seconds=length * MINUTE,
+        whole=_share_of(trials, WHOLE, policy.alpha),
+        by_check={name: _check_report(name, policy, past, share, length * MINUTE, trials) for name in policy.checks},
+        looks=sum(trial.looks for trial in trials),
+    )
+
+
+def pretend(policy: Policy, past: Past, length: int, share: float, rng: np.random.Generator) -> Trial:
+    """Draw one pretend rollout and judge it again and again, each check until it fails.
+
+    One looks about every thirtieth of its length, and twice as often while a check is half-way to failing.
+
+    Parameters
+    ----------
+    length : in minutes
+    share : of the traffic that goes to the pretend canary
+    """
+    before = round(policy.history / MINUTE)
+    begin = int(rng.integers(min(before, past.minutes - length), past.minutes - length + 1))
+    known = {name: counts for name, counts in past.by_check.items() if not isinstance(counts, Gap)}
+    arms = {name: thin(cut(counts, begin, begin + length), share, rng) for name, counts in known.items()}
+    first = max(0, begin - before)
+    history = {name: cut(counts, first, begin) for name, counts in known.items()} if first < begin else {}
+
+    def reading(name: str, minutes: int) -> Reading[Counts] | Gap:
+        counts = past.by_check[name]
+        if isinstance(counts, Gap):
+            return counts
+        step = 1
+        while minutes / step > MOST_SLICES:
+            step *= 2
+        return Reading(
+            canary=in_steps(arms[name][0], minutes, step),
+            baseline=in_steps(arms[name][1], minutes, step),
+            slice_seconds=step * MINUTE,
+            begin=past.begin + begin * MINUTE,
+            history=history.get(name),
+            history_seconds=MINUTE,
+        )
+
+    rolled_back: dict[str, int] = {}
+    passed: dict[str, int] = {}
+    findings: dict[str, Finding] = {}
+    minutes = looks = 0
+    while minutes < length and len(rolled_back.keys() - {WHOLE}) < len(policy.checks):
+        nearest = max(
+            (one.evidence.towards_fail for name, one in findings.items() if name not in rolled_back), default=0
+        )
+        minutes = min(minutes + math.ceil(length / (MOST_LOOKS if nearest >= NEAR else FEWEST_LOOKS)), length)
+        looks += 1
+        elapsed = minutes * MINUTE
+        for name, check in policy.checks.items():
+            if name not in rolled_back:
+                trimmed = checks.trim(reading(name, minutes), check, elapsed)
+                findings[name] = checks.judge(check, trimmed, policy, checks.Moment(elapsed))
+        outcomes = {name: finding.outcome for name, finding in findings.items()}
+        for name, outcome in {**outcomes, WHOLE: combine(findings, policy)[0]}.items():
+            if outcome is Outcome.FAIL:
+                rolled_back.setdefault(name, minutes)
+            elif outcome is Outcome.PASS:
+                passed.setdefault(name, minutes)
+    return Trial(rolled_back, passed, {name: finding.code for name, finding in findings.items()}, looks)
+
+
+def exact_interval(hits: int, runs: int) -> tuple[float, float]:
+    """Bound a probability from how often something happened, after Clopper and Pearson."""
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(hits, runs - hits + 1, tail)) if hits else 0.0
+    return low, float(betaincinv(hits + 1, runs - hits, 1 - tail)) if hits < runs else 1.0
+
+
+def _share_of(trials: Sequence[Trial], name: str, promised: float) -> Share:
+    rolled_back = sum(name in trial.rolled_back for trial in trials)
+    passed = sum(name in trial.passed and name not in trial.rolled_back for trial in trials)
+    times = sorted(trial.passed.get(name, math.inf) for trial in trials)
+    median = times[(len(times) - 1) // 2]
+    return Share(len(trials), rolled_back, passed, promised, median * MINUTE if math.isfinite(median) else None)
+
+
+# What the past itself tells
+
+
+def _check_report(
+    name: str, policy: Policy, past: Past, share: float, length_seconds: float, trials: Sequence[Trial]
+) -> CheckReport:
+    check, counts = policy.checks[name], past.by_check[name]
+    found = _share_of(trials, name, policy.alpha_to_fail)
+    if isinstance(counts, Gap):
+        return CheckReport(found, remarks=(f"{name} is not judged: {counts.reason}.",))
+    per_second = float(requests_by_slice(counts).sum()) / (past.minutes * MINUTE)
+    if per_second == 0:
+        return CheckReport(found, remarks=(f"{name} is not judged: nothing was counted for it.",))
+    known = correlation_of(check, counts)
+    own = _own_level(check, counts)
+    traffic = Traffic.split(per_second, share)
+    remarks = _unreachable(name, policy, counts, own, traffic, known.correlation, length_seconds=length_seconds)
+    codes = [trial.codes[name] for trial in trials if name not in trial.rolled_back and name not in trial.passed]
+    remarks += [
+        f"{name} ended as {code} in {codes.count(code)} of {len(trials)} pretend rollouts."
+        for code in Code
+        if code in codes and code is not Code.UNDECIDED
+    ]
+    return CheckReport(
+        share=found,
+        per_second=per_second,
+        known=known,
+        factor=float(known.factor(per_second * share * MINUTE)),
+        beyond=own is not None and bool(own.beyond),
+        remarks=tuple(remarks),
+    )
+
+
+def _unreachable(
+    name: str,
+    policy: Policy,
+    counts: Counts,
+    own: "_Own | None",
+    traffic: Traffic,
+    correlation: float,
+    *,
+    length_seconds: float,
+) -> list[str]:
+    """Say which limits cannot be reached: by this service, with these buckets, at this traffic."""
+    check = policy.checks[name]
+    found = [] if own is None or not own.beyond else [f"{name}: {own.beyond}: no canary can pass."]
+    found += [f"{name}: {text}." for text in _by_buckets(check, counts, policy)]
+    if check.role is Role.GATE and not found:
+        assumption = replace(_assumption(check, counts, own), correlation=correlation, faults=())
+        need = plan_check(check, policy, traffic, assumption).healthy
+        if text := too_long(name, need):
+            found.append(text)
+        elif (need.seconds or 0.0) > length_seconds:
+            found.append(
+                f"{name} needs about {show_need(need)}, to pass a canary like this service: longer than these rollouts."
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A service's own share of bad requests; and where it is certainly beyond the promote limit, a text on that."""
+
+    share: float
+    beyond: str
+
+
+def _own_level(check: Check, counts: Counts) -> _Own | None:
+    """Tell how a service stands to its promote limit; None where the limit is a change, or nothing tells."""
+    if check.compares:
+        return None
+    total = max(float(requests_by_slice(counts).sum()), 1e-300)
+    if isinstance(counts, Errors):
+        share = float(counts.errors.sum()) / total
+        text = (
+            f"{format_ratio(share)} of the service's own requests failed, beyond the promote limit "
+            f"{format_ratio(check.promote)}"
+        )
+        return _Own(share, text if share >= check.promote else "")
+    if isinstance(counts, Histogram) and check.kind is Kind.LATENCY:
+        tail = Tail.of(counts, (check.promote,))
+        below, above = tail.edge_below(check.promote), tail.edge_above(check.promote)
+        share = float(tail.above(below).sum()) / total if math.isfinite(below) else 1.0
+        certain = float(tail.above(above).sum()) / total if math.isfinite(above) else 0.0
+        text = (
+            f"{format_ratio(certain)} of the service's own requests are slower than {format_seconds(above)}, where the "
+            f"promote limit allows {format_ratio(allowed(check))}"
+        )
+        return _Own(share, text if certain >= allowed(check) else "")
+    return None
+
+
+def _by_buckets(check: Check, counts: Counts, policy: Policy) -> list[str]:
+    """Say where a limit lies inside a bucket of the service's histogram."""
+    if not isinstance(counts, Histogram) or check.kind is not Kind.LATENCY:
+        return []
+    whole = replace(counts, counts=counts.counts.sum(axis=0, keepdims=True))
+    other = whole if check.compares else None  # beside an equal baseline, trouble would be the service's
+    finding = checks.judge(check, Reading(canary=whole, baseline=other), policy)
+    if finding.code is Code.BUCKET_RESOLUTION:
+        return [finding.headline or finding.reason]
+    return list(finding.notes)
+
+
+def _assumption(check: Check, counts: Counts, own: _Own | None) -> Assumption:
+    """Suppose a canary that is like the service."""
+    supposed = Assumption.of(check)
+    match counts:
+        case Errors(errors, requests) if check.compares and errors.any():
+            return replace(supposed, level=float(errors.sum() / requests.sum()))
+        case Classes() | Histogram() if check.kind is Kind.DRIFT:
+            return replace(supposed, bins=max(2, int((counts.counts.sum(axis=0) > 0).sum())))
+        case Conversions(successes, trials) if successes.any():
+            return replace(supposed, level=min(float(successes.sum() / max(trials.sum(), 1.0)), 1.0))
+        case Values(total, squares, count) if squares is not None and total.sum() > 0:
+            return replace(supposed, variation=max(float(squares.sum() * count.sum() / total.sum() ** 2) - 1, 1e-6))
+        case _:
+            return supposed if own is None else replace(supposed, healthy=own.share)
+
+
+def correlation_of(check: Check, counts: Counts) -> Dispersion:
+    """Estimate how far requests of one minute go together, from counts by minute; as the checks do."""
+    match counts:
+        case Errors(bad, requests) | Conversions(bad, requests):
+            return dispersion.of_counts(np.column_stack([bad, np.maximum(requests - bad, 0.0)]))
+        case Histogram() if check.kind is Kind.LATENCY:
+            return dispersion.of_counts(_by_telling_edge(counts, check))
+        case Histogram() | Classes():
+            return dispersion.of_counts(counts.counts)
+        case Values(total, squares, count) if squares is not None:
+            return dispersion.of_values(total, squares, count)
+        case Values() | MeanOnly():
+            return Dispersion()
+
+
+def _by_telling_edge(counts: Histogram, check: Check) -> Floats:
+    """Count the requests slower than the edge nearest to the quantile, and the others; shape (slices, 2)."""
+    tail = Tail.of(counts, ())
+    shares = tail.slower.sum(axis=0) / max(float(tail.requests.sum()), 1e-300)
+    if not shares.any():
+        return np.zeros((0, 2))
+    with np.errstate(divide="ignore"):
+        place = int(np.abs(np.log(shares) - math.log(allowed(check))).argmin())
+    return np.column_stack([tail.slower[:, place], tail.requests - tail.slower[:, place]])

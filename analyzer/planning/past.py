@@ -1,0 +1,323 @@
+"""What a service counted in the past, minute by minute, and how it is split into two pretend arms."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import numpy as np
+
+from analyzer.analysis import Analyzer, Source
+from analyzer.errors import ConfigError, Problem, RequestError, SourceUnavailable
+from analyzer.model import (
+    Classes,
+    Code,
+    Conversions,
+    Counts,
+    Errors,
+    Floats,
+    Gap,
+    Histogram,
+    MeanOnly,
+    Reading,
+    Values,
+    by_slice,
+    requests_by_slice,
+)
+from analyzer.policy import Policy
+from analyzer.profile import choose_profile
+from analyzer.quantity import format_seconds
+from analyzer.request import parse_request
+from analyzer.sources.assembly import Selection
+from analyzer.sources.prometheus import LATER
+from analyzer.stats import dispersion
+
+MINUTE = dispersion.BATCH_SECONDS  # a slice of the past: the correlation of requests is told for minutes
+PIECE, SMALL_PIECE = 3600.0, 720.0  # of the past, read at once; the smaller where slices are longer than a minute
+
+Watch = Callable[[Sequence[int]], Iterable[int]]
+"""Shows the progress over numbered parts."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a service counted, minute by minute.
+
+    Attributes
+    ----------
+    begin : of the first minute, Unix seconds
+    minutes : how many there are
+    by_check : by name of the check, counts of that many slices, or the reason why there are none
+    """
+
+    begin: float
+    minutes: int
+    by_check: Mapping[str, Counts | Gap]
+
+    @property
+    def end(self) -> float:
+        """End of the last minute, Unix seconds."""
+        return self.begin + self.minutes * MINUTE
+
+
+def read_past_of(
+    analyzer: Analyzer, policy: Policy, fields: Mapping[str, str | None], minutes: int, watch: Watch = iter
+) -> Past:
+    """Read what a service counted.
+
+    Parameters
+    ----------
+    analyzer : whose source is read
+    policy : for whose checks
+    fields : of a request: service, baseline, namespace, profile, at; the end is moved back to a whole minute
+    minutes : how far back
+    watch : shows the progress
+
+    Raises
+    ------
+    RequestError : a field is wrong, or there is nothing of this baseline
+    ConfigError : the source knows no past
+    SourceError : the source did not answer
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    pretended = "canary" if given.get("baseline") != "canary" else "other"  # a request cannot be without one
+    request = parse_request(given | {"canary": pretended})
+    if analyzer.source.name != "prometheus":
+        text = f"is {analyzer.source.name}, which knows no past: set it to prometheus, and ANALYZER_PROMETHEUS_URL"
+        raise ConfigError([Problem("ANALYZER_SOURCE", text)])
+    end = math.floor((analyzer.clock() if request.at is None else request.at) / MINUTE) * MINUTE
+    selection = Selection(
+        service=request.service or "",
+        namespace=request.namespace,
+        canary=request.baseline or "",
+        baseline=None,
+        profile=choose_profile(dict(analyzer.profiles), request.profile or analyzer.default_profile),
+        checks={name: check.kind for name, check in policy.checks.items()},
+        at=end,
+    )
+    return read_past(analyzer.source, selection, end - minutes * MINUTE, analyzer.deadline_seconds, watch)
+
+
+def read_past(source: Source, selection: Selection, begin: float, deadline_seconds: float, watch: Watch = iter) -> Past:
+    """Read what an arm counted from a moment on, minute by minute.
+
+    Parameters
+    ----------
+    source : that knows the past
+    selection : of the arm, as the canary and alone; up to its `at`
+    begin : Unix seconds, a whole number of minutes before `at`
+    deadline_seconds : for one read
+    watch : shows the progress
+
+    Raises
+    ------
+    SourceUnavailable : the source did not answer, or not in whole
+    RequestError : there is nothing of this arm
+    """
+    parts: dict[str, list[tuple[int, Counts | Gap]]] = {name: [] for name in selection.checks}
+    spans = _pieces(begin, selection.at, PIECE)
+    for start, end in (spans[place] for place in watch(range(len(spans)))):
+        piece = _read_piece(source, replace(selection, start=start, at=end), deadline_seconds)
+        for name, one in piece.items():
+            parts[name].append((round((end - start) / MINUTE), one))
+    joined = {name: join(pieces) for name, pieces in parts.items()}
+    known = {name: counts for name, counts in joined.items() if not isinstance(counts, Gap)}
+    traffic = sum((requests_by_slice(counts) for counts in known.values()), np.zeros(1))
+    if not traffic.any():
+        reasons = "; ".join(dict.fromkeys(one.reason for one in joined.values() if isinstance(one, Gap)))
+        text = f"{selection.canary!r} has no traffic in the past that was asked for: {reasons or 'nothing was counted'}"
+        raise RequestError([Problem("baseline", text)])
+    first, minutes = int(np.flatnonzero(traffic)[0]), len(traffic)
+    return Past(
+        begin=begin + first * MINUTE,
+        minutes=minutes - first,
+        by_check={**joined, **{name: cut(counts, first, minutes) for name, counts in known.items()}},
+    )
+
+
+def join(pieces: Sequence[tuple[int, Counts | Gap]]) -> Counts | Gap:
+    """Put pieces of time one after the other, by slices; where one is missing nothing was counted.
+
+    Parameters
+    ----------
+    pieces : number of slices of each, and its counts or why there are none
+
+    Returns
+    -------
+    Counts of the type that came last; the last reason where there are none at all, or buckets that do not fit.
+    """
+    known = [counts for _, counts in pieces if not isinstance(counts, Gap)]
+    if not known:
+        return pieces[-1][1]
+    like = known[-1]
+    same: list[Counts] = [counts for counts in known if type(counts) is type(like)]
+    match like:
+        case MeanOnly():
+            text = "the source knows only the mean latency (sum and count): name a latency histogram in the profile"
+            return Gap(Code.METRIC_MISSING, text)
+        case Histogram():
+            histograms = [counts for counts in same if isinstance(counts, Histogram)]
+            edges = np.unique(np.concatenate([counts.edges for counts in histograms]))
+            if not all(_fits(counts, edges) for counts in histograms):
+                return Gap(Code.BUCKETS_DIFFER, "the buckets changed in the past that was asked for")
+            same = [_over_edges(counts, edges) for counts in histograms]
+        case Classes():
+            classes = [counts for counts in same if isinstance(counts, Classes)]
+            names = tuple(sorted({name for counts in classes for name in counts.names}))
+            same = [_over_classes(counts, names) for counts in classes]
+        case Values() if any(isinstance(counts, Values) and counts.squares is None for counts in same):
+            same = [replace(counts, squares=None) for counts in same if isinstance(counts, Values)]
+        case _:
+            pass
+    columns: dict[str, list[Floats]] = {name: [] for name in by_slice(same[-1])}
+    fitting = iter(same)
+    for slices, counts in pieces:
+        rows = by_slice(next(fitting)) if type(counts) is type(like) else {}
+        for name, value in by_slice(same[-1]).items():
+            columns[name].append(rows.get(name, np.zeros((slices, *value.shape[1:]))))
+    joined = {name: np.concatenate(values) for name, values in columns.items()}
+    return replace(same[-1], **joined)  # type: ignore[arg-type]  # a union of dataclasses, each with its own fields
+
+
+def cut(counts: Counts, first: int, last: int) -> Counts:
+    """Cut out some slices."""
+    parts = {name: value[first:last] for name, value in by_slice(counts).items()}
+    return replace(counts, **parts)  # type: ignore[arg-type]
+
+
+def in_steps(counts: Counts, slices: int, step: int) -> Counts:
+    """Add up the first slices, so many at a time; the last of the sums may be of fewer."""
+    first = np.arange(0, slices, step)
+    parts = {name: np.add.reduceat(value[:slices], first, axis=0) for name, value in by_slice(counts).items()}
+    return replace(counts, **parts)  # type: ignore[arg-type]
+
+
+def _fits(counts: Histogram, edges: Floats) -> bool:
+    """Whether no bucket that has counts is cut by another edge; those of native histograms never are."""
+    lower = np.concatenate(([-math.inf], counts.edges[:-1]))
+    is_cut = np.searchsorted(edges, counts.edges, side="left") > np.searchsorted(edges, lower, side="right")
+    return not (counts.counts.sum(axis=0)[is_cut] > 0).any()
+
+
+def _over_edges(counts: Histogram, edges: Floats) -> Histogram:
+    bins = np.zeros((len(counts.counts), len(edges)))
+    bins[:, np.searchsorted(edges, counts.edges)] = counts.counts
+    return replace(counts, edges=edges, counts=bins)
+
+
+def _over_classes(counts: Classes, names: tuple[str, ...]) -> Classes:
+    bins = np.zeros((len(counts.counts), len(names)))
+    bins[:, [names.index(name) for name in counts.names]] = counts.counts
+    return Classes(names, bins)
+
+
+def _pieces(begin: float, end: float, seconds: float) -> list[tuple[float, float]]:
+    number = math.ceil((end - begin) / seconds - 1e-9)
+    return [(begin + place * seconds, min(begin + (place + 1) * seconds, end)) for place in range(number)]
+
+
+def _read_piece(source: Source, selection: Selection, deadline_seconds: float) -> dict[str, Counts | Gap]:
+    """Read a piece of the past by minutes; in smaller parts where the source gives longer slices."""
+    found = source.read(selection, time.monotonic() + deadline_seconds).by_check
+    for one in found.values():
+        if isinstance(one, Gap) and one.code in LATER:
+            raise SourceUnavailable(one.reason)
+    start = selection.start or 0.0
+    coarse = any(isinstance(one, Reading) and (one.slice_seconds or math.inf) > MINUTE for one in found.values())
+    if coarse and selection.at - start > SMALL_PIECE:
+        parts = [
+            (
+                round((end - begin) / MINUTE),
+                _read_piece(source, replace(selection, start=begin, at=end), deadline_seconds),
+            )
+            for begin, end in _pieces(start, selection.at, SMALL_PIECE)
+        ]
+        return {name: join([(minutes, part[name]) for minutes, part in parts]) for name in found}
+    return {name: _by_minute(one, round((selection.at - start) / MINUTE)) for name, one in found.items()}
+
+
+def _by_minute(reading: Reading[Counts] | Gap, minutes: int) -> Counts | Gap:
+    if isinstance(reading, Gap):
+        return reading
+    if reading.canary is None:
+        return Gap(Code.NO_CANARY_TRAFFIC, "no series of the baseline")
+    seconds = reading.slice_seconds
+    if seconds is None or seconds > MINUTE:
+        return Gap(Code.UNDECIDED, "the source gives no slices of a minute, so nothing can be split")
+    batched = {name: dispersion.in_batches(value, seconds) for name, value in by_slice(reading.canary).items()}
+    if any(len(value) != minutes for value in batched.values()):
+        return Gap(Code.UNDECIDED, f"slices of {format_seconds(seconds)} do not make whole minutes")
+    return replace(reading.canary, **batched)  # type: ignore[arg-type]  # each has its own fields
+
+
+# Splitting it
+
+
+def thin(counts: Counts, share: float, rng: np.random.Generator) -> tuple[Counts, Counts]:
+    """Split counts slice by slice; both parts add up to what there was.
+
+    Parameters
+    ----------
+    counts : of the service
+    share : of the requests that go to the canary, in (0, 1)
+
+    Returns
+    -------
+    Counts of canary and baseline, of the same type and shape.
+
+    Notes
+    -----
+    Of values only sum, sum of squares and number are known: the canary's sum is drawn from the normal law that a draw
+    without replacement from the slice has in the limit, with its mean and variance; the squares are split by number.
+    A fraction of a count, as a server's extrapolation gives it, goes to one arm as a whole.
+    """
+    match counts:
+        case Errors(errors, requests):
+            ours = _of_two(errors, requests, share, rng)
+            return Errors(*ours), Errors(errors - ours[0], requests - ours[1])
+        case Conversions(successes, trials):
+            ours = _of_two(successes, trials, share, rng)
+            return Conversions(*ours), Conversions(successes - ours[0], trials - ours[1])
+        case Histogram(edges, bins, exact):
+            part = _drawn(bins, share, rng)
+            return Histogram(edges, part, exact), Histogram(edges, bins - part, exact)
+        case Classes(names, bins):
+            part = _drawn(bins, share, rng)
+            return Classes(names, part), Classes(names, bins - part)
+        case Values(total, squares, count):
+            canary = _values(counts, share, rng)
+            left = None if squares is None or canary.squares is None else squares - canary.squares
+            return canary, Values(total - canary.total, left, count - canary.count)
+        case MeanOnly():
+            raise TypeError("of means nothing can be split")
+        case _:
+            assert_never(counts)
+
+
+def _drawn(counts: Floats, share: float, rng: np.random.Generator) -> Floats:
+    """Draw how many of each count go to the canary."""
+    whole = np.floor(counts)
+    part = rng.binomial(whole.astype(np.int64), share).astype(float)
+    fraction = counts - whole
+    return np.asarray(part + fraction * (rng.random(counts.shape) < share)) if fraction.any() else part
+
+
+def _of_two(events: Floats, trials: Floats, share: float, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Draw trials with their events; events beyond the trials of a slice, counted late, are drawn by themselves."""
+    both = np.minimum(events, trials)
+    with_event = _drawn(both, share, rng)
+    without = _drawn(trials - both, share, rng)
+    return with_event + _drawn(events - both, share, rng), with_event + without
+
+
+def _values(arm: Values, share: float, rng: np.random.Generator) -> Values:
+    count = _drawn(arm.count, share, rng)
+    size = np.maximum(arm.count, 1e-300)
+    mean, part = arm.total / size, count / size
+    spread = rng.standard_normal(len(count))
+    if arm.squares is None:
+        return Values(mean * count, None, count)
+    variance = np.maximum(arm.squares / size - mean**2, 0.0)
+    deviation = np.sqrt(count * variance * np.clip((arm.count - count) / np.maximum(arm.count - 1, 1.0), 0.0, 1.0))
+    return Values(mean * count + deviation * spread, arm.squares * part, count)
