@@ -7,8 +7,9 @@ import numpy as np
 
 from analyzer.checks import comparison
 from analyzer.checks.comparison import Tally
+from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Question, Terms, decide, format_count
-from analyzer.checks.stretches import Stretches, dispersion_of
+from analyzer.checks.stretches import Stretches
 from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.model import Code, Conversions, Counts, Estimate, Finding, Floats, Reading, Values, requests_by_slice
 from analyzer.policy import Check
@@ -94,11 +95,10 @@ def _judge_values(
     if problem or moments[0] is None or moments[1] is None:
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     variation = means.variation_squared(moments[0], moments[1])
-    correlation, source = dispersion_of(reading, _dispersion)
+    correlation, source = correlation_of(check, reading)
     measure = _means(canary, baseline, stretches, correlation, variation)
     if math.isnan(measure.values[start]):
-        reason = "canary and baseline have no values at the same time: nothing to compare"
-        return undecidable(check, Code.NO_BASELINE_TRAFFIC, reason, canary=arms[0], baseline=arms[1])
+        return comparison.nothing_at_once(check, stretches, reading.notes)
     question = Question(measure, check.promote, check.rollback, "below", stretches)
     decision = decide(check, question, terms)
     start = decision.start
@@ -146,13 +146,6 @@ def _conversions(counts: Counts) -> Tally:
     if not isinstance(counts, Conversions):
         raise TypeError(f"conversions cannot be counted in {type(counts).__name__}")
     return Tally(counts.successes, counts.trials)
-
-
-def _dispersion(counts: Counts, seconds: float | None) -> Dispersion:
-    if not isinstance(counts, Values) or counts.squares is None:
-        return Dispersion()
-    columns = np.column_stack([counts.total, counts.squares, counts.count])
-    return dispersion.of_values(*dispersion.in_batches(columns, seconds).T)
 
 
 def _moments(arm: Values) -> means.Moments | None:

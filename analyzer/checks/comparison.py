@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
-from analyzer.checks.stretches import Stretches, dispersion_of
-from analyzer.checks.wording import conclusion, decided
-from analyzer.model import Counts, Estimate, Finding, Floats, Reading
+from analyzer.checks.stretches import Stretches
+from analyzer.checks.wording import conclusion, decided, undecidable
+from analyzer.model import Code, Counts, Estimate, Finding, Floats, Reading
 from analyzer.policy import Check
 from analyzer.quantity import format_ratio
 from analyzer.stats import dispersion, share
@@ -122,8 +123,10 @@ def judge_rates(
         raise TypeError("a comparison needs both arms")
     canary, baseline = tally(reading.canary), tally(reading.baseline)
     stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = dispersion_of_events(reading, tally)
+    correlation, source = correlation_of(check, reading)
     measure = rates_of(canary, baseline, stretches, correlation, reach)
+    if measure.requests[stretches.present] <= 0:
+        return nothing_at_once(check, stretches, reading.notes)
     question = Question(measure, check.promote, check.rollback, worse, stretches)
     decision = decide(check, question, terms)
     start = decision.start
@@ -140,6 +143,14 @@ def judge_rates(
     return relative_finding(
         check, question, decision, (text, versus), estimates, interval, reading.notes, (source, ASSUMPTION)
     )
+
+
+def nothing_at_once(check: Check, stretches: Stretches, notes: tuple[str, ...]) -> Finding:
+    """Say that the arms never had traffic at the same time, as at weight 100."""
+    reason = (
+        f"canary and baseline had no traffic at the same time{stretches.when(stretches.present)}: nothing to compare"
+    )
+    return undecidable(check, Code.NO_BASELINE_TRAFFIC, reason, notes=notes)
 
 
 def relative_finding(
@@ -167,17 +178,6 @@ def relative_finding(
         check, question, decision, "".join(texts) + ending, arms,
         headline=texts[0] + ending, delta=delta, notes=notes, assumptions=assumptions,
     )  # fmt: skip
-
-
-def dispersion_of_events(reading: Reading[Counts], tally: Callable[[Counts], Tally]) -> tuple[Dispersion, str]:
-    """Estimate the correlation of events among the requests of the baseline."""
-
-    def estimate(counts: Counts, seconds: float | None) -> Dispersion:
-        arm = tally(counts)
-        table = np.column_stack([arm.events, np.maximum(arm.trials - arm.events, 0.0)])
-        return dispersion.of_counts(dispersion.in_batches(table, seconds))
-
-    return dispersion_of(reading, estimate)
 
 
 def format_change(ratio: float) -> str:

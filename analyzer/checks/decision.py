@@ -122,6 +122,7 @@ class Decision:
     start : number of the start since when the numbers of the finding count
     value : the estimate since then
     alpha_low, alpha_high : levels of the bounds of the value's interval
+    held_by : number of the start since when it looks worse, where only this keeps a proved check from passing
     """
 
     outcome: Outcome
@@ -133,6 +134,7 @@ class Decision:
     alpha_high: float
     remaining_requests: float | None
     remaining_range: tuple[float | None, float | None] = (None, None)
+    held_by: int | None = None
 
 
 def decide(check: Check, question: Question, terms: Terms) -> Decision:
@@ -145,8 +147,9 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
     enough = requests >= check.min_requests
     if not enough:
         passing = min(passing, requests / check.min_requests, UNDECIDED_AT_MOST)
-    if failing.part >= HOLD:
-        passing = min(passing, UNDECIDED_AT_MOST)
+    held = failing.part >= HOLD and passing >= 1 and check.rule is not Rule.POINT
+    if held:
+        passing = UNDECIDED_AT_MOST
 
     outcome, code, start = Outcome.INCONCLUSIVE, Code.UNDECIDED, present
     settle = check.decide_by is not None and check.decide_by.is_past(terms.elapsed_seconds, requests)
@@ -164,11 +167,15 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
     weight = float(question.stretches.starts.weights[start]) or WHOLE
     levels = terms.fail * weight, terms.passing
     low, high = levels if question.worse == "above" else levels[::-1]
+    held = held and outcome is Outcome.INCONCLUSIVE and code is Code.UNDECIDED
     remaining: tuple[float | None, tuple[float | None, float | None]] = 0.0, (0.0, 0.0)
     if outcome is Outcome.INCONCLUSIVE:
-        remaining = _remaining(check, question, terms) if code is Code.UNDECIDED else (None, (None, None))
-    evidence = Evidence(towards_pass=passing, towards_fail=failing.part)
-    return Decision(outcome, code, evidence, start, float(measure.values[start]), low, high, *remaining)
+        foreseen = code is Code.UNDECIDED and not held
+        remaining = _remaining(check, question, terms) if foreseen else (None, (None, None))
+    return Decision(
+        outcome, code, Evidence(towards_pass=passing, towards_fail=failing.part),
+        start, float(measure.values[start]), low, high, *remaining, held_by=failing.start if held else None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,18 @@ from functools import cached_property
 
 import numpy as np
 
+from analyzer.checks.binning import binned, cuts_of
+from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Question, Terms, decide, format_count
 from analyzer.checks.latency import buckets_differ
-from analyzer.checks.stretches import Stretches, dispersion_of
+from analyzer.checks.stretches import Stretches
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
-from analyzer.model import Classes, Code, Counts, Estimate, Finding, Floats, Histogram, Reading
+from analyzer.model import Classes, Code, Estimate, Finding, Floats, Histogram, Reading
 from analyzer.policy import Check
-from analyzer.stats import dispersion, psi, share
+from analyzer.stats import psi, share
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
 
-BINS = 10  # for samples: the customary number
 FEWEST = 30  # predictions an arm, below which the chi-square law says nothing
 PASS_FACTOR = 0.6  # a rare bin that grows lets a PSI at the limit pass 1.6 times as often as the law says
 CANDIDATES = 4  # starts whose evidence is computed: those that speak most for a drift by a rough formula
@@ -90,8 +91,8 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     if isinstance(canary, Histogram) and isinstance(baseline, Histogram):
         if differing := buckets_differ(check, canary, baseline):
             return differing
-        cuts = _cuts(check, reading.history if isinstance(reading.history, Histogram) else baseline)
-        ours, theirs = _binned(canary, cuts), _binned(baseline, cuts)
+        cuts = cuts_of(check, reading.history if isinstance(reading.history, Histogram) else baseline)
+        ours, theirs = binned(canary, cuts), binned(baseline, cuts)
     elif isinstance(canary, Classes) and isinstance(baseline, Classes):
         cuts = None
         names = tuple(sorted({*canary.names, *baseline.names}))
@@ -100,12 +101,8 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
         raise TypeError("one arm has scores and the other classes")
     stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
 
-    def estimate(counts: Counts, seconds: float | None) -> Dispersion:
-        rows = _binned(counts, cuts) if isinstance(counts, Histogram) else counts.counts  # type: ignore[union-attr]
-        return dispersion.of_counts(dispersion.in_batches(rows, seconds))
-
-    correlation, source = dispersion_of(reading, estimate)
-    found = _distances(ours, theirs, stretches, correlation)
+    known, source = correlation_of(check, reading)
+    found = _distances(ours, theirs, stretches, known)
     start = stretches.present
     seen = float(stretches.since(ours.sum(axis=1))[start]), float(stretches.since(theirs.sum(axis=1))[start])
     arms = Estimate(n=seen[0]), Estimate(n=seen[1])
@@ -122,11 +119,11 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
         f"PSI {max(decision.value, 0.0):.3g} of {format_count(float(measure.requests[start]))} canary predictions"
         f"{stretches.when(start)}, {ending}"
     )
-    estimate_ = Estimate(value=max(decision.value, 0.0), low=low, high=high, n=float(measure.requests[start]))
+    estimate = Estimate(value=max(decision.value, 0.0), low=low, high=high, n=float(measure.requests[start]))
     theirs_n = float(stretches.since(theirs.sum(axis=1))[start])
     notes = reading.notes + _by_another_rule(check, ours, theirs)
     return decided(
-        check, question, decision, reason, (estimate_, Estimate(n=theirs_n)),
+        check, question, decision, reason, (estimate, Estimate(n=theirs_n)),
         notes=notes, assumptions=(source, ASSUMPTION),
     )  # fmt: skip
 
@@ -170,27 +167,6 @@ def _by_another_rule(check: Check, ours: Floats, theirs: Floats) -> tuple[str, .
     return (
         f"by the rule {check.zero_rule} the PSI is {value:.4g}: a plain value with its bias, nothing is judged by it",
     )
-
-
-def _cuts(check: Check, known: Histogram) -> Floats | None:
-    """Give the edges at which samples are counted: the policy's, or deciles of what is known of the baseline."""
-    if not known.exact:
-        return None
-    if check.bins:
-        return np.array(check.bins)
-    cumulative = np.cumsum(known.counts.sum(axis=0))
-    wanted = np.arange(1, BINS) / BINS * cumulative[-1]
-    return np.unique(known.edges[np.searchsorted(cumulative, wanted * (1 - 1e-12))])
-
-
-def _binned(arm: Histogram, cuts: Floats | None) -> Floats:
-    """Count by bin, one row a slice: the histogram's own buckets, or between the cuts where there are samples."""
-    if cuts is None:
-        return arm.counts
-    member = np.searchsorted(cuts, arm.edges)
-    bins = np.zeros((len(arm.edges), len(cuts) + 1))
-    bins[np.arange(len(arm.edges)), member] = 1.0
-    return np.asarray(arm.counts @ bins)
 
 
 def _by_class(arm: Classes, names: tuple[str, ...]) -> Floats:

@@ -4,6 +4,7 @@ import numpy as np
 
 from analyzer.checks import comparison
 from analyzer.checks.comparison import Tally
+from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
 from analyzer.checks.one_arm import BadRequests, excuse
 from analyzer.checks.stretches import Stretches
@@ -29,7 +30,7 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
             check, reading, tally, terms, reach=comparison.REACH, worse="above", what="requests failed"
         )
     stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = comparison.dispersion_of_events(reading, tally)
+    correlation, source = correlation_of(check, reading)
     canary = tally(reading.canary)
     measure, baseline, excused = share_of(canary, stretches, correlation), None, None
     if compared and reading.baseline is not None:
@@ -48,7 +49,8 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
         f"{format_ratio(decision.value)} of {format_count(float(measure.requests[start]))} canary requests failed"
         f"{stretches.when(start)}"
     )
-    versus = f" (baseline {format_ratio(float(baseline.values[start]))})" if baseline is not None else ""
+    beside = baseline is not None and baseline.requests[start] > 0
+    versus = f" (baseline {format_ratio(float(baseline.values[start]))})" if baseline and beside else ""
     ending = conclusion(check, decision, question, format_ratio)
     return decided(
         check, question, decision, f"{text}{versus}, {ending}", estimates(measure, baseline, decision),

@@ -12,6 +12,7 @@ import numpy as np
 
 from analyzer.checks import comparison
 from analyzer.checks.comparison import Tally
+from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
 from analyzer.checks.one_arm import BadRequests, excuse
 from analyzer.checks.quantile_ratio import QuantileRatio
@@ -74,8 +75,7 @@ def _judge_quantile(
     tail = ours.since(stretches)
     pass_edge = tail.edge_below(check.promote)
     fail_edges = {limit: tail.edge_above(limit) for limit in limits}
-    telling = _telling(reading, quantile)
-    correlation, source = comparison.dispersion_of_events(reading, lambda counts: _slow(counts, telling))
+    correlation, source = correlation_of(check, reading)
 
     def measure_of(arm: Tail) -> BadRequests:
         totals = arm.since(stretches)
@@ -158,8 +158,7 @@ def _judge_ratio(
 ) -> Finding:
     quantile = check.quantile or 0.99
     stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    telling = _telling(reading, quantile)
-    correlation, source = comparison.dispersion_of_events(reading, lambda counts: _slow(counts, telling))
+    correlation, source = correlation_of(check, reading)
     shared = (tuple(baseline.edges[:-1]), tuple(canary.edges[:-1])) if canary.exact else ((), ())  # of single samples
     tails = Tail.of(canary, shared[0]), Tail.of(baseline, shared[1])
     factors = stretches.factors(correlation, tails[0].requests), stretches.factors(correlation, tails[1].requests)
@@ -192,17 +191,6 @@ def _slow(counts: Counts, edge: float) -> Tally:
     tail = Tail.of(counts, (edge,))
     below = tail.edge_below(edge)
     return Tally(tail.above(below) if math.isfinite(below) else tail.requests, tail.requests)
-
-
-def _telling(reading: Reading[Histogram | MeanOnly], quantile: float) -> float:
-    """Choose the edge by which the baseline's slow requests show best how they go together: near the quantile."""
-    known = reading.history if reading.history is not None else reading.baseline
-    if not isinstance(known, Histogram) or len(known.edges) < 2:
-        return 0.0
-    counts = known.counts.sum(axis=0)
-    slower = np.maximum(counts.sum() - np.cumsum(counts)[:-1], 0.0) / max(counts.sum(), 1e-300)  # fractions round
-    with np.errstate(divide="ignore"):
-        return float(known.edges[np.abs(np.log(slower) - math.log(1 - quantile)).argmin()])
 
 
 def _unresolved(check: Check, canary: Tail, decision: Decision, pass_edge: float, allowed: float) -> str:

@@ -1,6 +1,5 @@
 """The stretches of time that a check looks at: the whole window, and all that begin later."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import NDArray
 
 from analyzer.model import Counts, Floats, Reading, requests_by_slice
 from analyzer.quantity import format_instant, format_seconds
-from analyzer.stats import dispersion, split
+from analyzer.stats import split
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.onset import Starts, starts_of
 
@@ -82,10 +81,10 @@ class Stretches:
         """
         if found.correlation == 0:
             return np.ones(len(self.starts.places))
-        if self.slice_seconds is None:
-            a_batch = requests * (dispersion.BATCH_SECONDS / self.seconds if self.seconds else 0.0)
+        if self.slice_seconds is None and self.slices == 1:
+            a_batch = requests * (found.batch_seconds / self.seconds if self.seconds else 0.0)
             return found.factor(np.full(len(self.starts.places), a_batch.sum()))
-        a_batch = requests * (dispersion.BATCH_SECONDS / self.slice_seconds)
+        a_batch = requests * (found.batch_seconds / (self.slice_seconds or dispersion.BATCH_SECONDS))
         total = np.maximum(self.since(requests), 1e-300)
         return found.factor(self.since(requests * a_batch) / total)  # the size that a request sees around it
 
@@ -95,35 +94,6 @@ def weight_change(reading: Reading[Counts]) -> int:
     if reading.canary is None or reading.baseline is None:
         return 0
     return split.last_change(requests_by_slice(reading.canary), requests_by_slice(reading.baseline))
-
-
-def dispersion_of(
-    reading: Reading[Counts], estimate: Callable[[Counts, float | None], Dispersion]
-) -> tuple[Dispersion, str]:
-    """Estimate the correlation of requests from the baseline: before the canary, or else beside it.
-
-    Parameters
-    ----------
-    estimate : from the counts of the baseline and the length of their slices
-
-    Returns
-    -------
-    The estimate, and a sentence that says where it comes from.
-    """
-    found: list[tuple[Dispersion, str]] = []
-    if reading.history is not None:
-        found.append((estimate(reading.history, reading.history_seconds), "before the canary"))
-    if reading.baseline is not None and reading.slices > 1:
-        found.append((estimate(reading.baseline, reading.slice_seconds), "beside the canary"))
-    best = max(found, key=lambda one: one[0].batches, default=None)
-    if best is None or best[0].batches == 0:
-        return Dispersion(), "requests are taken to be independent: there is too little of the baseline to tell"
-    known, where = best
-    word = "at most " if known.bounded else ""
-    return known, (
-        f"requests of the same minute correlate by {word}{known.correlation:.2g}, from {known.batches} batches of "
-        f"the baseline {where}; counts are divided by what follows from it"
-    )
 
 
 Indices = NDArray[np.intp]

@@ -75,6 +75,10 @@ def decided(
 def conclusion(check: Check, decision: Decision, question: Question, show: Callable[[float], str]) -> str:
     """Say what was proved of the value, and what it takes to decide where it was not."""
     text = proof(check, decision, question, show)
+    if decision.held_by is not None:
+        within = "below" if question.worse == "above" else "above"
+        when = question.stretches.when(decision.held_by)
+        return f"proved {within} the {show(question.promote)} promote limit, and held back as it looks worse{when}"
     if decision.outcome is not Outcome.INCONCLUSIVE or decision.code is Code.COMMON_MODE:
         return text
     if decision.remaining_requests is None:

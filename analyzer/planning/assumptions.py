@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from analyzer.checks.drift import BINS
+from analyzer.checks.binning import BINS
 from analyzer.errors import Problem, RequestError
 from analyzer.model import Kind
 from analyzer.policy import Check, Policy

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from analyzer import checks
+from analyzer.checks.correlation import estimate
 from analyzer.checks.tail import Tail
 from analyzer.errors import Problem, RequestError
 from analyzer.judge import combine
@@ -22,11 +23,9 @@ from analyzer.model import (
     Counts,
     Errors,
     Finding,
-    Floats,
     Gap,
     Histogram,
     Kind,
-    MeanOnly,
     Outcome,
     Reading,
     Role,
@@ -39,7 +38,6 @@ from analyzer.planning.plan import Traffic, plan_check, show_need, too_long
 from analyzer.policy import Check, Policy
 from analyzer.quantity import format_ratio, format_seconds
 from analyzer.sources.prometheus import MOST_SLICES
-from analyzer.stats import dispersion
 from analyzer.stats.dispersion import Dispersion
 
 FEWEST_LOOKS, MOST_LOOKS = 30, 60  # about, at one pretend rollout
@@ -287,7 +285,7 @@ def _check_report(
     per_second = float(requests_by_slice(counts).sum()) / (past.minutes * MINUTE)
     if per_second == 0:
         return CheckReport(found, remarks=(f"{name} is not judged: nothing was counted for it.",))
-    known = correlation_of(check, counts)
+    known = estimate(check, counts, MINUTE)
     own = _own_level(check, counts)
     traffic = Traffic.split(per_second, share)
     remarks = _unreachable(name, policy, counts, own, traffic, known.correlation, length_seconds=length_seconds)
@@ -392,29 +390,3 @@ def _assumption(check: Check, counts: Counts, own: _Own | None) -> Assumption:
             return replace(supposed, variation=max(float(squares.sum() * count.sum() / total.sum() ** 2) - 1, 1e-6))
         case _:
             return supposed if own is None else replace(supposed, healthy=own.share)
-
-
-def correlation_of(check: Check, counts: Counts) -> Dispersion:
-    """Estimate how far requests of one minute go together, from counts by minute; as the checks do."""
-    match counts:
-        case Errors(bad, requests) | Conversions(bad, requests):
-            return dispersion.of_counts(np.column_stack([bad, np.maximum(requests - bad, 0.0)]))
-        case Histogram() if check.kind is Kind.LATENCY:
-            return dispersion.of_counts(_by_telling_edge(counts, check))
-        case Histogram() | Classes():
-            return dispersion.of_counts(counts.counts)
-        case Values(total, squares, count) if squares is not None:
-            return dispersion.of_values(total, squares, count)
-        case Values() | MeanOnly():
-            return Dispersion()
-
-
-def _by_telling_edge(counts: Histogram, check: Check) -> Floats:
-    """Count the requests slower than the edge nearest to the quantile, and the others; shape (slices, 2)."""
-    tail = Tail.of(counts, ())
-    shares = tail.slower.sum(axis=0) / max(float(tail.requests.sum()), 1e-300)
-    if not shares.any():
-        return np.zeros((0, 2))
-    with np.errstate(divide="ignore"):
-        place = int(np.abs(np.log(shares) - math.log(allowed(check))).argmin())
-    return np.column_stack([tail.slower[:, place], tail.requests - tail.slower[:, place]])

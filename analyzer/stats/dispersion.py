@@ -27,11 +27,13 @@ class Dispersion:
     correlation : of two requests of one batch, in [0, 1]; 0 for independent ones
     batches : from how many it was estimated; 0: it was not
     bounded : the correlation is an upper bound, because there were few batches
+    batch_seconds : how long a batch lasts
     """
 
     correlation: float = 0.0
     batches: int = 0
     bounded: bool = False
+    batch_seconds: float = BATCH_SECONDS
 
     def factor(self, requests_a_batch: ArrayLike) -> Floats:
         """Tell by what the counts of an arm are to be divided, given its requests in a batch."""

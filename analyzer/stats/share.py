@@ -100,8 +100,11 @@ class Comparison:
         rows = slice(self.starts.places[start], None)
         canary, events, odds = _strata(self.canary[rows], (self.canary + self.baseline)[rows], self.odds[rows])
         ours, theirs = max(canary.sum(), 0.25), max(events.sum() - canary.sum(), 0.25)
-        expected = (events * odds / (1 + odds)).sum() / max(events.sum(), 1e-300)
-        middle = np.log(ours / theirs) - np.log(max(expected, 1e-300) / max(1 - expected, 1e-300))
+        expected = odds / (1 + odds)
+        middle = np.log(
+            max((canary * (1 - expected)).sum(), ours * 1e-9 + 1e-12)
+            / max(((events - canary) * expected).sum(), theirs * 1e-9 + 1e-12)
+        )
         scale = np.sqrt((1 / ours + 1 / theirs) * self.factors[start])
 
         needed = {"above": np.log(alpha_low), "below": np.log(alpha_high)}

@@ -1,0 +1,76 @@
+"""How far requests of the same minute go together, as the baseline shows it: see `stats.dispersion`."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from analyzer.checks.binning import binned, cuts_of
+from analyzer.checks.tail import Tail
+from analyzer.model import Classes, Conversions, Counts, Errors, Floats, Histogram, Kind, MeanOnly, Reading, Values
+from analyzer.policy import Check
+from analyzer.quantity import format_seconds
+from analyzer.stats import dispersion
+from analyzer.stats.dispersion import Dispersion, in_batches
+
+
+def correlation_of(check: Check, reading: Reading[Counts]) -> tuple[Dispersion, str]:
+    """Estimate the correlation of requests from the baseline: before the canary, or else beside it.
+
+    Returns
+    -------
+    The estimate, and a sentence that says where it comes from.
+    """
+    found: list[tuple[Dispersion, str]] = []
+    if reading.history is not None:
+        found.append((estimate(check, reading.history, reading.history_seconds), "before the canary"))
+    if reading.baseline is not None and reading.slices > 1:
+        found.append((estimate(check, reading.baseline, reading.slice_seconds), "beside the canary"))
+    best = max(found, key=lambda one: one[0].batches, default=None)
+    if best is None or best[0].batches == 0:
+        return Dispersion(), "requests are taken to be independent: there is too little of the baseline to tell"
+    known, where = best
+    word = "at most " if known.bounded else ""
+    return known, (
+        f"requests of the same {_length(known)} correlate by {word}{known.correlation:.2g}, from {known.batches} "
+        f"batches of the baseline {where}; counts are divided by what follows from it"
+    )
+
+
+def _length(known: Dispersion) -> str:
+    return "minute" if known.batch_seconds < 2 * dispersion.BATCH_SECONDS else format_seconds(known.batch_seconds)
+
+
+def estimate(check: Check, counts: Counts, slice_seconds: float | None) -> Dispersion:
+    """Estimate the correlation from the counts of one arm, for what the check judges."""
+    batch_seconds = max(dispersion.BATCH_SECONDS, slice_seconds or 0.0)
+    match counts:
+        case Errors(bad, requests) | Conversions(bad, requests):
+            table = np.column_stack([bad, np.maximum(requests - bad, 0.0)])
+        case Histogram() if check.kind is Kind.LATENCY:
+            table = _slow_and_quick(check, counts)
+        case Histogram():
+            table = binned(counts, cuts_of(check, counts))
+        case Classes():
+            table = counts.counts
+        case Values(total, squares, count) if squares is not None:
+            columns = in_batches(np.column_stack([total, squares, count]), slice_seconds)
+            return replace(dispersion.of_values(*columns.T), batch_seconds=batch_seconds)
+        case Values() | MeanOnly():
+            return Dispersion()
+    return replace(dispersion.of_counts(in_batches(table, slice_seconds)), batch_seconds=batch_seconds)
+
+
+def _slow_and_quick(check: Check, counts: Histogram) -> Floats:
+    """Count the requests slower than an edge, and the others: the one compared, or the nearest to the quantile."""
+    limits = () if check.edge is None else (check.edge,)
+    tail = Tail.of(counts, limits)
+    if not len(tail.edges):
+        return np.zeros((0, 2))
+    if check.edge is not None:
+        slow = tail.above(max(tail.edge_below(check.edge), float(tail.edges[0])))
+    else:
+        shares = tail.slower.sum(axis=0) / max(float(tail.requests.sum()), 1e-300)
+        with np.errstate(divide="ignore"):
+            slow = tail.slower[:, np.abs(np.log(shares) - math.log(1 - (check.quantile or 0.99))).argmin()]
+    return np.column_stack([slow, tail.requests - slow])
