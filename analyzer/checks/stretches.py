@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from analyzer.model import Counts, Floats, Reading, requests_by_slice
 from analyzer.quantity import format_instant, format_seconds
 from analyzer.stats import split
-from analyzer.stats.dispersion import Dispersion
+from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.onset import Starts, starts_of
 
 
@@ -84,7 +84,7 @@ class Stretches:
         if self.slice_seconds is None and self.slices == 1:
             a_batch = requests * (found.batch_seconds / self.seconds if self.seconds else 0.0)
             return found.factor(np.full(len(self.starts.places), a_batch.sum()))
-        a_batch = requests * (found.batch_seconds / (self.slice_seconds or dispersion.BATCH_SECONDS))
+        a_batch = requests * (found.batch_seconds / (self.slice_seconds or BATCH_SECONDS))
         total = np.maximum(self.since(requests), 1e-300)
         return found.factor(self.since(requests * a_batch) / total)  # the size that a request sees around it
 
