@@ -77,7 +77,6 @@ def number(value: float | None, digits: int = 3) -> float | int | None:
 
 def _check(verdict: Verdict, name: str, finding: Finding, detail: Detail, brevity: Brevity) -> dict[str, Any]:
     check, reading = verdict.policy.checks[name], verdict.readings.by_check[name]
-    seconds = verdict.window.seconds or (None if isinstance(reading, Gap) else reading.seconds)
     # In short, the interval that judges is enough: that of the change where the limits are changes.
     arm = _estimate if finding.delta is None or detail is Detail.FULL else _value
     bare = finding.baseline.value is None or brevity >= Brevity.BASELINE_INTERVALS
@@ -94,7 +93,7 @@ def _check(verdict: Verdict, name: str, finding: Finding, detail: Detail, brevit
         "promote": number(finding.promote, 6),
         "rollback": number(finding.rollback, 6),
         "evidence": {"pass": _bar(finding.evidence.towards_pass), "fail": _bar(finding.evidence.towards_fail)},
-        "remaining": _remaining(finding, seconds, detail),
+        "remaining": _remaining(finding, detail),
     }
     if detail is Detail.FULL:
         answer |= {"kind": check.kind.value, "role": check.role.value, "rule": check.rule.value}
@@ -145,12 +144,12 @@ def _interval(estimate: Estimate) -> dict[str, float | int | None]:
     return {"value": number(estimate.value), "low": number(estimate.low), "high": number(estimate.high)}
 
 
-def _remaining(finding: Finding, seconds: float | None, detail: Detail) -> dict[str, Any] | None:
+def _remaining(finding: Finding, detail: Detail) -> dict[str, Any] | None:
     """Write how many more requests decide, and in how many seconds at the rate so far; in full, with the range."""
     requests = finding.remaining_requests
     if requests is None:
         return None
-    rate = finding.canary.n / seconds if seconds else 0.0
+    rate = finding.canary.n / finding.seconds if finding.seconds else 0.0
 
     def duration(more: float | None) -> float | int | None:
         return 0 if more == 0 else number(more / rate) if more is not None and rate else None

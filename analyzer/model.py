@@ -249,6 +249,7 @@ class Finding:
     remaining_requests : about how many more canary requests until the check decides; None: never at this value
     remaining_range : the same if the true value is further from the limit, and if it is nearer; None: never
     since : from when on the numbers count, in Unix seconds; None: all of the window, or not known
+    seconds : how long that is, None: not known
     assumptions : what the finding relies on beside the counts
     notes : how the counts were read, which edges were used
     headline : the reason in short, without the baseline; empty: the reason is short enough
@@ -266,6 +267,7 @@ class Finding:
     remaining_requests: float | None = None
     remaining_range: tuple[float | None, float | None] = (None, None)
     since: float | None = None
+    seconds: float | None = None
     assumptions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     headline: str = ""

@@ -129,7 +129,11 @@ class VerdictRequest(BaseModel):
     def _known_window(cls, value: str) -> str:
         if value in ("start", "step"):
             return value
-        if not parse_seconds(value) > 0:
+        try:
+            seconds = parse_seconds(value)
+        except ValueError:
+            raise ValueError(f"must be start, step or a duration such as 5m, got {value[:40]!r}") from None
+        if not seconds > 0:
             raise ValueError(f"must be longer than nothing, got {value!r}")
         return value
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.checks.correlation import estimate
 from analyzer.cli import cli, main
 from analyzer.errors import RequestError, SourceUnavailable
 from analyzer.model import (
@@ -30,7 +31,7 @@ from analyzer.model import (
     by_slice,
     requests_by_slice,
 )
-from analyzer.planning.calibration import WHOLE, Calibration, calibrate, correlation_of, exact_interval, pretend
+from analyzer.planning.calibration import WHOLE, Calibration, calibrate, exact_interval, pretend
 from analyzer.planning.past import Past, in_steps, join, read_past, thin
 from analyzer.planning.tables import calibration_as_json
 from analyzer.policy import Policy, load_policies
@@ -251,13 +252,13 @@ def test_every_kind_of_counts_tells_its_correlation() -> None:
     for name, check in POLICY.checks.items():
         counts = past.by_check[name]
         assert not isinstance(counts, Gap)
-        assert correlation_of(check, counts).correlation < 0.001
-        assert correlation_of(check, counts).batches == WHOLE_DAY
+        assert estimate(check, counts, 60.0).correlation < 0.001
+        assert estimate(check, counts, 60.0).batches == WHOLE_DAY
     check = POLICY.checks["business_proxy"]
     values = Values(np.full(100, 60.0), np.full(100, 120.0), np.full(100, 60.0))
-    assert correlation_of(check, values).batches == 100
-    assert correlation_of(check, replace(values, squares=None)).batches == 0
-    assert correlation_of(POLICY.checks["latency_p99"], MeanOnly(np.ones(9), np.ones(9))).batches == 0
+    assert estimate(check, values, 60.0).batches == 100
+    assert estimate(check, replace(values, squares=None), 60.0).batches == 0
+    assert estimate(POLICY.checks["latency_p99"], MeanOnly(np.ones(9), np.ones(9)), 60.0).batches == 0
 
 
 # Splitting

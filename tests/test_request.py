@@ -69,6 +69,22 @@ def test_a_window_is_the_start_or_a_duration() -> None:
     assert parse_request(ROLLOUT | {"window": "5m"}).window_seconds == 300
 
 
+def test_a_window_may_be_a_step() -> None:
+    """Everything since the start is read, and a pass must come from the present share; also of data in the request."""
+    assert parse_request(ROLLOUT | {"window": "step"}).window_seconds is None
+    assert parse_request({"data": {}, "window": "step"}).window == "step"
+    assert parse_request(ROLLOUT | {"window": "step", "start": 1767600000}).start == 1767600000
+
+
+@pytest.mark.parametrize(
+    ("weight", "share"),
+    [(5, 0.05), ("5", 0.05), ("12.5%", 0.125), (" 50 % ", 0.5), (0, None), ("100%", None), (0.5, 0.005)],
+)
+def test_a_weight_is_a_percentage(weight: Any, share: float | None) -> None:
+    """As Argo writes it; at 0 and 100 one arm has no traffic, and there is no share to compare with."""
+    assert parse_request(ROLLOUT | {"weight": weight}).share == share
+
+
 @pytest.mark.parametrize(
     "name", ["a", "6c5f4d7b9", "fraud-detector", "model_v2.1", "team/model:3", "user@host", "A" * 253]
 )
@@ -140,9 +156,14 @@ def test_several_empty_fields_are_named_together() -> None:
         ({"service": "x"}, "canary", "is required"),
         ({"canary": "x"}, "service", "is required"),
         (ROLLOUT | {"baseline": "6c5f4d7b9"}, "baseline", "the same as canary"),
-        (ROLLOUT | {"weight": 5}, "weight", "not supported by this version"),
-        (ROLLOUT | {"baseline_history": [1]}, "baseline_history", "not supported by this version"),
-        (ROLLOUT | {"window": "step"}, "window", "not supported by this version"),
+        (ROLLOUT | {"weight": 101}, "weight", "from 0 to 100, got 101"),
+        (ROLLOUT | {"weight": "-1%"}, "weight", "from 0 to 100, got -1"),
+        (ROLLOUT | {"weight": "five"}, "weight", "must be a number, got 'five'"),
+        (ROLLOUT | {"weight": True}, "weight", "must be a number"),
+        (ROLLOUT | {"weight": float("nan")}, "weight", "must be finite"),
+        (ROLLOUT | {"baseline_history": [1]}, "baseline_history", "unknown field"),  # it belongs into data
+        (ROLLOUT | {"window": "steps"}, "window", "must be a number"),
+        ({"data": {}, "window": "5m"}, "window", "has no meaning for statistics given in data"),
         (ROLLOUT | {"window": "0s"}, "window", "longer than nothing"),
         (ROLLOUT | {"window": "soon"}, "window", "5m"),
         (ROLLOUT | {"window": "9" * 400 + "s"}, "window", "must be finite"),

@@ -17,8 +17,8 @@ from analyzer.stats import dispersion, means, share
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
 
-# Losses of a few percent to two thirds; a proof that there is none needs finer alternatives.
-REACH: dict[Side, share.Reach] = {"below": (0.02, 0.7), "above": (0.004, 0.7)}
+# Losses of a few percent to nearly half; a proof that there is none needs finer alternatives.
+REACH: dict[Side, share.Reach] = {"below": (0.02, 0.6), "above": (0.004, 0.6)}
 SPREADS = (0.05, 0.5)  # of the ratio of means: changes of a few percent, and collapses
 FEWEST = 30  # contributing values an arm, below which the normal law says nothing
 ASSUMPTION = (
@@ -74,7 +74,7 @@ class Means:
             return np.full(np.shape(scale), -math.inf)
         return self._log_evidence(self.values[start], limit, side, self.sizes[start] * scale)
 
-    def information(self, limit: float, start: int, deviations: float) -> float:
+    def information(self, limit: float, side: Side, start: int, deviations: float) -> float:  # noqa: ARG002
         """Give the evidence of a value from the distance of the change in standard errors."""
         error = math.sqrt(max(self.variation, 1e-12) / float(self.sizes[start]))
         distance = (float(self.values[start]) - limit) / (1 + limit) + deviations * error
@@ -125,8 +125,8 @@ def _means(canary: Values, baseline: Values, stretches: Stretches, correlation: 
     factors = dispersion.combined(
         stretches.factors(correlation, canary.count),
         stretches.factors(correlation, baseline.count),
-        np.maximum(since(counts[0]), 1e-300),
-        np.maximum(since(counts[1]), 1e-300),
+        np.maximum(since(counts[0]), 1e-200),
+        np.maximum(since(counts[1]), 1e-200),
     )
     usable = np.isfinite(ratios) & (ratios > 0) & (since(counts[0]) > 0) & (since(counts[1]) > 0)
     values = np.where(usable, ratios - 1, np.nan)

@@ -21,7 +21,7 @@ from analyzer.stats import dispersion, share
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
 
-REACH: dict[Side, share.Reach] = {"above": (0.1, 3.0), "below": (0.05, 3.0)}  # rates of errors change by factors
+REACH: dict[Side, share.Reach] = {"above": (0.15, 4.0), "below": (0.05, 3.0)}  # rates of errors change by factors
 ASSUMPTION = (
     "requests reach canary or baseline at random; the share of each slice's requests stands for the probability, which "
     "holds for rare events and is cautious for others"
@@ -65,7 +65,7 @@ class Rates:
         """Give the log evidence since one start, were all counts `scale` times as large."""
         return self.known.forecast(1 + limit, side, start, scale)
 
-    def information(self, limit: float, start: int, deviations: float) -> float:
+    def information(self, limit: float, side: Side, start: int, deviations: float) -> float:  # noqa: ARG002
         """Give the evidence of a request from the distance of the log ratio in standard errors."""
         ours, theirs = (float(events[start]) + 0.5 for events in self.events)
         error = math.sqrt((1 / ours + 1 / theirs) * float(self.known.factors[start]))
@@ -90,8 +90,8 @@ def rates_of(
     factors = dispersion.combined(
         stretches.factors(correlation, canary.trials),
         stretches.factors(correlation, baseline.trials),
-        np.maximum(requests, 1e-300),
-        np.maximum(since(baseline.trials), 1e-300),
+        np.maximum(requests, 1e-200),
+        np.maximum(since(baseline.trials), 1e-200),
     )
     known = share.Comparison(
         canary=canary.events, baseline=baseline.events, odds=share.odds_of(canary.trials, baseline.trials),

@@ -13,6 +13,8 @@ from analyzer.quantity import format_seconds
 from analyzer.stats import dispersion
 from analyzer.stats.dispersion import Dispersion, in_batches
 
+ENOUGH_BATCHES = 60  # of the past, to tell without looking at what is beside the canary
+
 
 def correlation_of(check: Check, reading: Reading[Counts]) -> tuple[Dispersion, str]:
     """Estimate the correlation of requests from the baseline: before the canary, or else beside it.
@@ -21,18 +23,17 @@ def correlation_of(check: Check, reading: Reading[Counts]) -> tuple[Dispersion, 
     -------
     The estimate, and a sentence that says where it comes from.
     """
-    found: list[tuple[Dispersion, str]] = []
+    known, where = Dispersion(), "before the canary"
     if reading.history is not None:
-        found.append((estimate(check, reading.history, reading.history_seconds), "before the canary"))
-    if reading.baseline is not None and reading.slices > 1:
-        found.append((estimate(check, reading.baseline, reading.slice_seconds), "beside the canary"))
-    best = max(found, key=lambda one: one[0].batches, default=None)
-    if best is None or best[0].batches == 0:
-        return Dispersion(), "requests are taken to be independent: there is too little of the baseline to tell"
-    known, where = best
-    word = "at most " if known.bounded else ""
+        known = estimate(check, reading.history, reading.history_seconds)
+    if known.batches < ENOUGH_BATCHES and reading.baseline is not None and reading.slices > 1:
+        # Beside the canary there may be an incident, which is no burst: only where the past says too little.
+        beside = estimate(check, reading.baseline, reading.slice_seconds)
+        known, where = (beside, "beside the canary") if beside.batches > known.batches else (known, where)
+    if known.batches == 0:
+        return known, "requests are taken to be independent: there is too little of the baseline to tell"
     return known, (
-        f"requests of the same {_length(known)} correlate by {word}{known.correlation:.2g}, from {known.batches} "
+        f"requests of the same {_length(known)} correlate by at most {known.correlation:.2g}, from {known.batches} "
         f"batches of the baseline {where}; counts are divided by what follows from it"
     )
 
@@ -43,7 +44,8 @@ def _length(known: Dispersion) -> str:
 
 def estimate(check: Check, counts: Counts, slice_seconds: float | None) -> Dispersion:
     """Estimate the correlation from the counts of one arm, for what the check judges."""
-    batch_seconds = max(dispersion.BATCH_SECONDS, slice_seconds or 0.0)
+    length = slice_seconds or dispersion.BATCH_SECONDS
+    batch_seconds = length * max(1, round(dispersion.BATCH_SECONDS / length))
     match counts:
         case Errors(bad, requests) | Conversions(bad, requests):
             table = np.column_stack([bad, np.maximum(requests - bad, 0.0)])

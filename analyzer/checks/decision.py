@@ -72,7 +72,7 @@ class Measure(Protocol):
     def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
         """Give the log evidence since one start, were all counts `scale` times as large; shape of `scale`."""
 
-    def information(self, limit: float, start: int, deviations: float) -> float:
+    def information(self, limit: float, side: Side, start: int, deviations: float) -> float:
         """Tell how much evidence a further canary request brings, were the value so many standard errors above.
 
         In nats; negative where the value then is below the limit.
@@ -162,7 +162,7 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
     elif settle or check.rule is Rule.POINT:
         if question.is_beyond(value, question.rollback):
             outcome, code = Outcome.FAIL, Code.DECIDED_BY_POINT
-        elif enough and question.is_within(value, question.promote):
+        elif enough and question.is_within(value, question.promote) and not (settle and failing.part >= HOLD):
             outcome, code = Outcome.PASS, Code.DECIDED_BY_POINT
     weight = float(question.stretches.starts.weights[start]) or WHOLE
     levels = terms.fail * weight, terms.passing
@@ -269,7 +269,7 @@ def _remaining(
     outwards = 1.0 if side == "above" else -1.0
 
     def more(deviations: float) -> float | None:
-        information = outwards * measure.information(limit, start, outwards * deviations)
+        information = outwards * measure.information(limit, side, start, outwards * deviations)
         return max(missing / information, least - requests, 0.0) if information > 0 else None
 
     far, near = more(LIKELY), more(-LIKELY)

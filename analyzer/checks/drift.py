@@ -72,7 +72,7 @@ class Drifts:
         raw = lasting + (one.raw - lasting) / scale
         return psi.log_evidence(raw, int(one.freedom), one.size * scale, limit, side=side)
 
-    def information(self, limit: float, start: int, deviations: float) -> float:
+    def information(self, limit: float, side: Side, start: int, deviations: float) -> float:  # noqa: ARG002
         """Give the evidence of a prediction from the distance of the square roots in standard errors."""
         root = math.sqrt(max(float(self.found.value[start]), 0.0)) + deviations / math.sqrt(
             float(self.found.size[start])

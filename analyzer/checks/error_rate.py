@@ -15,6 +15,7 @@ from analyzer.quantity import format_ratio
 from analyzer.stats import binomial
 from analyzer.stats.dispersion import Dispersion
 
+FAULTY = 1.5  # times the rollback limit: what faults are looked for first
 ASSUMPTION = "each request fails with a probability of its own, which the limit bounds"
 
 
@@ -32,15 +33,17 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
     stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     correlation, source = correlation_of(check, reading)
     canary = tally(reading.canary)
-    measure, baseline, excused = share_of(canary, stretches, correlation), None, None
+    expected = None if check.rule is Rule.STRICT else FAULTY * check.rollback
+    measure, baseline, excused = share_of(canary, stretches, correlation, expected), None, None
     if compared and reading.baseline is not None:
         other = tally(reading.baseline)
-        baseline = share_of(other, stretches, correlation)
+        beside = Tally(other.events * (canary.trials > 0), other.trials * (canary.trials > 0))
+        baseline = share_of(other, stretches, correlation, expected)
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
         excused = excuse(
-            baseline,
+            share_of(beside, stretches, correlation),
             lambda: comparison.rates_of(canary, other, stretches, correlation),
-            stretches.starts, limit, terms,
+            limit, terms,
         )  # fmt: skip
     question = Question(measure, check.promote, check.rollback, "above", stretches, excused)
     decision = decide(check, question, terms)
@@ -49,8 +52,9 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
         f"{format_ratio(decision.value)} of {format_count(float(measure.requests[start]))} canary requests failed"
         f"{stretches.when(start)}"
     )
-    beside = baseline is not None and baseline.requests[start] > 0
-    versus = f" (baseline {format_ratio(float(baseline.values[start]))})" if baseline and beside else ""
+    versus = ""
+    if baseline is not None and baseline.requests[start] > 0:
+        versus = f" (baseline {format_ratio(float(baseline.values[start]))})"
     ending = conclusion(check, decision, question, format_ratio)
     return decided(
         check, question, decision, f"{text}{versus}, {ending}", estimates(measure, baseline, decision),
@@ -65,13 +69,13 @@ def tally(counts: Counts) -> Tally:
     return Tally(counts.errors, counts.requests)
 
 
-def share_of(arm: Tally, stretches: Stretches, correlation: Dispersion) -> BadRequests:
+def share_of(arm: Tally, stretches: Stretches, correlation: Dispersion, expected: float | None = None) -> BadRequests:
     """Measure the share of failed requests since each start."""
-    events, trials = stretches.since(arm.events), stretches.since(arm.trials)
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = events / trials
-    factors = stretches.factors(correlation, arm.trials)
-    return BadRequests(values, trials, factors, bad=lambda *_: events, allowed=float)
+        values = stretches.since(arm.events) / stretches.since(arm.trials)
+    return BadRequests(
+        values, arm.trials, stretches, correlation, bad=lambda *_: arm.events, allowed=float, expected=expected
+    )
 
 
 def estimates(canary: BadRequests, baseline: BadRequests | None, decision: Decision) -> tuple[Estimate, Estimate]:
@@ -81,7 +85,11 @@ def estimates(canary: BadRequests, baseline: BadRequests | None, decision: Decis
     shares = np.nan_to_num(np.array([arm.values[start] for arm in arms]))
     trials = np.array([max(arm.requests[start], 1e-9) / arm.factors[start] for arm in arms])
     lows, highs = binomial.confidence_sequence(
-        shares * trials, trials, alpha_low=decision.alpha_low, alpha_high=decision.alpha_high
+        shares * trials,
+        trials,
+        alpha_low=decision.alpha_low,
+        alpha_high=decision.alpha_high,
+        expected=canary.expected,
     )
     found = [
         Estimate(value=float(share), low=float(low), high=float(high), n=float(arm.requests[start]))

@@ -82,13 +82,12 @@ def _judge_quantile(
 
         def slow(limit: float, side: Side) -> Floats | None:
             edge = fail_edges[limit] if side == "above" else pass_edge
-            return totals.above(edge) if math.isfinite(edge) else None  # no bucket can tell, however many requests
+            return arm.above(edge) if math.isfinite(edge) else None  # no bucket can tell, however many requests
 
         # The estimate is beyond rollback when the bucket's edge on the safe side says so, not by interpolation.
         beyond = totals.above(fail_edges[check.rollback]) > allowed * totals.requests
         values = np.where(beyond, np.inf, np.minimum(totals.quantile(quantile, stretches.present), check.rollback))
-        factors = stretches.factors(correlation, arm.requests)
-        return BadRequests(values, totals.requests, factors, bad=slow, allowed=lambda _: allowed)
+        return BadRequests(values, arm.requests, stretches, correlation, bad=slow, allowed=lambda _: allowed)
 
     measure, excused = measure_of(ours), None
     if theirs is not None:
@@ -96,9 +95,9 @@ def _judge_quantile(
         edge = fail_edges[limit]
         slow = Tally(ours.above(edge), ours.requests), Tally(theirs.above(edge), theirs.requests)
         excused = excuse(
-            measure_of(theirs),
+            measure_of(theirs.where(ours.requests > 0)),
             lambda: comparison.rates_of(slow[0], slow[1], stretches, correlation),
-            stretches.starts, limit, terms,
+            limit, terms,
         )  # fmt: skip
     question = Question(measure, check.promote, check.rollback, "above", stretches, excused)
     decision = decide(check, question, terms)

@@ -3,15 +3,19 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from analyzer.checks.comparison import Rates
 from analyzer.checks.decision import Terms
-from analyzer.checks.stretches import Indices
-from analyzer.stats import binomial
-from analyzer.stats.onset import Starts
+from analyzer.checks.stretches import Indices, Stretches
+from analyzer.stats import binomial, bursts
+from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.search import Bools, Floats, Side
+
+SUSPECTED = 4.0  # bad requests of the baseline from which on they are more than a guess
+SHOWS = 0.05  # more variance than independent requests have, by this part at least, is allowed for batch by batch
 
 
 @dataclass(frozen=True)
@@ -21,45 +25,81 @@ class BadRequests:
     Attributes
     ----------
     values : estimates in the check's unit, since each start; shape (starts,)
-    requests : of the arm, since each start
-    factors : by which counts are divided for overdispersion, since each start
-    bad : of a limit and a side, the requests that are bad for certain ("above") or perhaps ("below"), since each
-        start; None where nothing can tell
+    trials : requests of the arm; shape (slices,)
+    stretches : since when they count
+    correlation : of requests
+    bad : of a limit and a side, the requests that are bad for certain ("above") or perhaps ("below"); shape
+        (slices,), or None where nothing can tell
     allowed : of a limit, the share of bad requests that it allows
+    expected : share of bad requests at a fault, about; None: twice the allowed one
     """
 
     values: Floats
-    requests: Floats
-    factors: Floats
+    trials: Floats
+    stretches: Stretches
+    correlation: Dispersion
     bad: Callable[[float, Side], Floats | None]
     allowed: Callable[[float], float]
+    expected: float | None = None
+
+    @cached_property
+    def requests(self) -> Floats:
+        """Give the arm's requests since each start."""
+        return self.stretches.since(self.trials)
+
+    @cached_property
+    def factors(self) -> Floats:
+        """Give by what counts are divided for overdispersion, since each start."""
+        return self.stretches.factors(self.correlation, self.trials)
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since each start; -inf where nothing can tell."""
         events = self.bad(limit, side)
         if events is None:
             return np.full(self.requests.shape, -math.inf)
-        return binomial.log_evidence(
-            events / self.factors, self.requests / self.factors, self.allowed(limit), side=side
+        seen, total = self.stretches.since(events) / self.factors, self.requests / self.factors
+        evidence = binomial.log_evidence(
+            seen, total, self.allowed(limit), side=side, prior_mean=self.prior_mean(side, self.allowed(limit))
         )
+        if side == "below":
+            return evidence
+        return np.minimum(evidence, self._in_bursts(events, self.allowed(limit)))
 
     def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
         """Give the log evidence since one start, were all counts `scale` times as large."""
         events = self.bad(limit, side)
         if events is None:
             return np.full(np.shape(scale), -math.inf)
-        times = scale / self.factors[start]
+        times, allowed = scale / self.factors[start], self.allowed(limit)
+        seen = float(events[self.stretches.starts.places[start] :].sum())
         return binomial.log_evidence(
-            events[start] * times, self.requests[start] * times, self.allowed(limit), side=side
+            seen * times, self.requests[start] * times, allowed, side=side, prior_mean=self.prior_mean(side, allowed)
         )
 
-    def information(self, limit: float, start: int, deviations: float) -> float:
+    def prior_mean(self, side: Side, allowed: float) -> float | None:
+        """Give the mean of the prior, see `stats.binomial`; None: its default."""
+        return self.expected if side == "above" and self.expected and allowed < self.expected else None
+
+    def _in_bursts(self, events: Floats, allowed: float) -> Floats:
+        """Give the log evidence since each start where a whole batch may be bad by chance; inf where none can."""
+        known, length = self.correlation, self.stretches.slice_seconds or BATCH_SECONDS
+        each = max(1, round(known.batch_seconds / length))
+        correlation = min(known.correlation * known.batch_seconds / (each * length), 0.99)
+        first = np.arange(0, len(events), each)
+        trials = np.add.reduceat(self.trials, first)
+        if len(events) == 1 or not (trials.max() - 1) * correlation > SHOWS:
+            return np.full(self.requests.shape, math.inf)
+        found = bursts.log_evidence_since(np.add.reduceat(events, first), trials, allowed, correlation)
+        places = self.stretches.starts.places  # those inside a batch are left out
+        return np.where(places % each == 0, found[places // each], -math.inf)
+
+    def information(self, limit: float, side: Side, start: int, deviations: float) -> float:
         """Give the Kullback-Leibler divergence of one request, negative where the share is below the allowed one."""
-        events = self.bad(limit, "above" if deviations >= 0 else "below")
+        events = self.bad(limit, side)
         if events is None:
             return 0.0
         total, allowed = float(self.requests[start]), self.allowed(limit)
-        share = (float(events[start]) + 0.5) / (total + 1)
+        share = (float(events[self.stretches.starts.places[start] :].sum()) + 0.5) / (total + 1)
         share += deviations * math.sqrt(share * (1 - share) * float(self.factors[start]) / total)
         share = min(max(share, 0.0), 1 - 1e-12)
         told = (share * math.log(share / allowed) if share > 0 else 0.0) + (1 - share) * math.log(
@@ -68,27 +108,30 @@ class BadRequests:
         return math.copysign(told / float(self.factors[start]), share - allowed)
 
 
-def excuse(
-    baseline: BadRequests, rates: Callable[[], Rates], starts: Starts, limit: float, terms: Terms
-) -> Callable[[Indices], Bools]:
+def excuse(baseline: BadRequests, rates: Callable[[], Rates], limit: float, terms: Terms) -> Callable[[Indices], Bools]:
     """Build the test whether trouble is the service's, not the canary's.
 
-    It is when the baseline of the same stretch is proved beyond the limit as well, and the canary is not proved worse
-    than the baseline. Both are judged at the level of the canary's own failing.
+    It is when the baseline of the same stretch seems to be beyond the limit as well, and the canary is not proved worse
+    than the baseline, at the level of its own failing. That the baseline is bad needs no proof: at a high weight it
+    has too few requests for one. Nor are its counts divided for bursts: asked is what happened, not what it means.
 
     Parameters
     ----------
-    baseline : the same measure of the other arm
+    baseline : the same measure of the other arm, while the canary had traffic
     rates : gives both arms side by side
     limit : beyond which the canary is proved to be
     """
-    needed = -math.log(terms.fail)
+    needed, allowed = -math.log(terms.fail), baseline.allowed(limit)
 
     def excused(places: Indices) -> Bools:
-        weights = np.log(starts.weights[places])
-        bad = baseline.log_evidence(limit, "above")[places] + weights >= needed
+        events = baseline.bad(limit, "above")
+        if events is None:
+            return np.zeros(len(places), bool)
+        seen = baseline.stretches.since(events)[places]
+        bad = (seen >= SUSPECTED) & (seen > allowed * baseline.requests[places])
         if not bad.any():
             return bad
+        weights = np.log(baseline.stretches.starts.weights[places])
         return np.asarray(bad & ~(rates().log_evidence(0.0, "above")[places] + weights >= needed))
 
     return excused

@@ -85,7 +85,7 @@ class QuantileRatio:
         summed = self._mixed(0, start, ours, side, scale) + self._mixed(1, start, theirs, other, scale)
         return np.asarray(summed.min(axis=-1))
 
-    def information(self, limit: float, start: int, deviations: float) -> float:
+    def information(self, limit: float, side: Side, start: int, deviations: float) -> float:  # noqa: ARG002
         """Give the evidence of a request from the distance of the log ratio in (rough) standard errors."""
         change = float(self.values[start])
         if not -1 < change < math.inf:

@@ -58,6 +58,12 @@ class Stretches:
             return None
         return self.begin + place * self.slice_seconds
 
+    def length(self, start: int) -> float | None:
+        """Tell how many seconds passed since a start; None where it is not known."""
+        if self.seconds is None:
+            return None
+        return self.seconds - int(self.starts.places[start]) * (self.slice_seconds or 0.0)
+
     def when(self, start: int) -> str:
         """Say since when, with a blank before it; nothing for the begin."""
         place = int(self.starts.places[start])

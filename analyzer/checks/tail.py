@@ -8,7 +8,7 @@ import numpy as np
 from analyzer.checks.stretches import Stretches
 from analyzer.model import Estimate, Histogram
 from analyzer.stats import binomial
-from analyzer.stats.search import Floats
+from analyzer.stats.search import Bools, Floats
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Tail:
     def since(self, stretches: Stretches) -> "Tail":
         """Add up the slices since each start."""
         return replace(self, slower=stretches.since(self.slower), requests=stretches.since(self.requests))
+
+    def where(self, kept: Bools) -> "Tail":
+        """Leave out the slices that are not kept; shape (slices,)."""
+        return replace(self, slower=self.slower * kept[:, np.newaxis], requests=self.requests * kept)
 
     def above(self, edge: float) -> Floats:
         """Count the requests slower than an edge of the histogram; beyond the last one none is known to be."""

@@ -67,6 +67,7 @@ def decided(
         remaining_requests=decision.remaining_requests,
         remaining_range=decision.remaining_range,
         since=question.stretches.moment(decision.start),
+        seconds=question.stretches.length(decision.start),
         assumptions=assumptions,
         notes=notes,
     )

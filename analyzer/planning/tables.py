@@ -164,4 +164,4 @@ def _share(share: Share) -> dict[str, Any]:
 def _correlation(one: CheckReport) -> str:
     if not one.known.batches:
         return "unknown"
-    return f"{'at most ' if one.known.bounded else ''}{one.known.correlation:.2g}"
+    return f"at most {one.known.correlation:.2g}"

@@ -72,7 +72,7 @@ def log_evidence(
 
 
 def confidence_sequence(
-    events: ArrayLike, trials: ArrayLike, *, alpha_low: float, alpha_high: float
+    events: ArrayLike, trials: ArrayLike, *, alpha_low: float, alpha_high: float, expected: float | None = None
 ) -> tuple[Floats, Floats]:
     """Interval for the share of events that is right at every look, for several arms at once.
 
@@ -80,6 +80,7 @@ def confidence_sequence(
     ----------
     events, trials : shape (m,), 0 <= events <= trials, trials > 0
     alpha_low, alpha_high : how often at most, over all looks together, the lower (upper) bound may be wrong
+    expected : share at a fault, the mean of the prior for limits below it; None: twice the limit
 
     Returns
     -------
@@ -95,7 +96,11 @@ def confidence_sequence(
     needed = {"above": np.log(alpha_low), "below": np.log(alpha_high)}
 
     def surplus(points: Floats, side: Side) -> Floats:
-        return np.asarray(log_evidence(seen, total, expit(points), side=side) + needed[side])
+        limits = expit(points)
+        mean = None
+        if expected is not None and side == "above":
+            mean = np.where(limits < expected, expected, np.minimum(2 * limits, (1 + limits) / 2))
+        return np.asarray(log_evidence(seen, total, limits, side=side, prior_mean=mean) + needed[side])
 
     low, high = (expit(bound) for bound in interval(surplus, middle, scale))
     return np.where(seen > 0, low, 0.0), np.where(seen < total, high, 1.0)

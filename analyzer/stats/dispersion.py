@@ -13,9 +13,8 @@ from scipy.special import chdtri
 from analyzer.stats.search import Floats
 
 BATCH_SECONDS = 60.0
-FEWEST_BATCHES = 8  # below, nothing can be said
-ENOUGH_BATCHES = 60  # below, an upper bound stands for the estimate
-BOUND_LEVEL = 0.9
+FEWEST_BATCHES = 4  # below, nothing can be said
+BOUND_LEVEL = 0.9  # an upper bound stands for the estimate: with many batches they hardly differ
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,13 @@ class Dispersion:
 
     Attributes
     ----------
-    correlation : of two requests of one batch, in [0, 1]; 0 for independent ones
+    correlation : of two requests of one batch, in [0, 1], as an upper bound (90%); 0 for independent ones
     batches : from how many it was estimated; 0: it was not
-    bounded : the correlation is an upper bound, because there were few batches
     batch_seconds : how long a batch lasts
     """
 
     correlation: float = 0.0
     batches: int = 0
-    bounded: bool = False
     batch_seconds: float = BATCH_SECONDS
 
     def factor(self, requests_a_batch: ArrayLike) -> Floats:
@@ -95,13 +92,14 @@ def in_batches(counts: Floats, slice_seconds: float | None) -> Floats:
 
 
 def _from_phi(pearson: float, sizes: Floats, freedom: int) -> Dispersion:
-    """Turn the sum of squares of the batches into a correlation, or into its upper bound."""
+    """Turn the sum of squares of the batches into the upper bound of a correlation.
+
+    The estimate itself would be too small half of the time, and levels far below 5% do not forgive that.
+    """
     batches = len(sizes)
-    phi, bounded = pearson / (batches - 1), batches < ENOUGH_BATCHES
-    if bounded:
-        degrees = (batches - 1) * freedom
-        phi *= degrees / float(chdtri(degrees, BOUND_LEVEL))
+    degrees = (batches - 1) * freedom
+    phi = pearson * freedom / float(chdtri(degrees, BOUND_LEVEL))
     # The size that counts with unequal batches; equal ones have just their size.
     size = (sizes.sum() - (sizes**2).sum() / sizes.sum()) / (batches - 1)
     correlation = (phi - 1) / (size - 1) if size > 1 else 0.0
-    return Dispersion(min(max(correlation, 0.0), 1.0), batches, bounded)
+    return Dispersion(min(max(correlation, 0.0), 1.0), batches)

@@ -110,11 +110,11 @@ def plain(canary: ArrayLike, baseline: ArrayLike, rule: ZeroRule) -> float:
     ------
     ValueError : shapes differ, or an arm is empty
     """
-    if rule == "jeffreys":
-        return float(distance(canary, baseline).raw)
     ours, theirs = np.asarray(canary, float), np.asarray(baseline, float)
     if ours.shape != theirs.shape or not (ours.sum() > 0 and theirs.sum() > 0):
         raise ValueError(f"both arms need counts in the same bins, got {ours.tolist()} and {theirs.tolist()}")
+    if rule == "jeffreys":
+        return float(distance(canary, baseline).raw)
     c, b = (_patched(arm / arm.sum(), rule) for arm in (ours, theirs))
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = (c - b) * np.log(c / b)

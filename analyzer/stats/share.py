@@ -115,9 +115,10 @@ class Comparison:
             return np.asarray(log_mean_exp(known / self.factors[start] + log_weights) + needed[side])
 
         low, high = search.interval(surplus, middle, scale)
+        ratio = float(np.exp(middle))  # slices that contradict each other must not push a bound beyond it
         return (
-            float(np.exp(low[0])) if canary.sum() > 0 else 0.0,
-            float(np.exp(high[0])) if (events - canary).sum() > 0 else np.inf,
+            min(float(np.exp(low[0])), ratio) if canary.sum() > 0 else 0.0,
+            max(float(np.exp(high[0])), ratio) if (events - canary).sum() > 0 else np.inf,
         )
 
 
@@ -170,15 +171,14 @@ def paired(canary: ArrayLike, baseline: ArrayLike) -> Bools:
     ----------
     canary, baseline : requests, shape (slices,)
     """
-    ours, theirs = np.asarray(canary, float), np.asarray(baseline, float)
-    return np.asarray(((ours > 0) & (theirs > 0)) | (ours + theirs < 10 * FEWEST))
+    return np.asarray((np.asarray(canary, float) > 0) & (np.asarray(baseline, float) > 0))
 
 
 def odds_of(canary: ArrayLike, baseline: ArrayLike) -> Floats:
     """Tell how many requests of the canary come to one of the baseline, in each slice.
 
-    Slices with few requests are taken together with their neighbours until each arm has `FEWEST`; without any
-    request of the baseline at all the odds are infinite and must not be used.
+    Slices with few requests are taken together with their neighbours until each arm has `FEWEST`. Where the baseline
+    has none at all the odds are 1, which says nothing: leave out slices that are not `paired`.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def odds_of(canary: ArrayLike, baseline: ArrayLike) -> Floats:
         first = _groups(ours, theirs)
         members = np.diff(np.append(first, len(ours)))
         odds = np.add.reduceat(ours, first) / np.add.reduceat(theirs, first)
-    return np.repeat(odds, members)
+    return np.repeat(np.where(np.isfinite(odds), odds, 1.0), members)
 
 
 def _groups(ours: Floats, theirs: Floats) -> list[int]:

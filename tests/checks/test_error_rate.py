@@ -1,5 +1,6 @@
 """The error rate as a specification: what passes, what fails, and what neither does."""
 
+import math
 from typing import Any
 
 import pytest
@@ -132,9 +133,9 @@ def test_a_fail_never_waits_for_min_requests(judge: Any) -> None:
     assert judge("error_rate", {"errors": 10, "requests": 10}, min_requests=1e6)["verdict"] == "fail"
 
 
-@pytest.mark.parametrize(("errors", "outcome"), [(4, "inconclusive"), (5, "fail")])
+@pytest.mark.parametrize(("errors", "outcome"), [(3, "inconclusive"), (4, "fail")])
 def test_few_errors_never_roll_back(judge: Any, errors: int, outcome: str) -> None:
-    """At a quarter of 5% five errors in a row are the least that proves anything at a limit of 1%."""
+    """At a quarter of 5% four errors in a row are the least that proves anything at a limit of 1%."""
     found = judge("error_rate", {"errors": errors, "requests": errors}, promote="1%", rollback="1%")
 
     assert found["verdict"] == outcome
@@ -173,12 +174,15 @@ def test_the_forecast_comes_true(judge: Any) -> None:
 
 def test_what_never_decides_has_no_forecast(judge: Any) -> None:
     """Between the limits more of the same decides nothing; a decided check needs no more."""
-    assert judge("error_rate", {"errors": 70, "requests": 10_000})["remaining"] is None
-    assert judge("error_rate", POOR)["remaining"] == {"requests": 0, "seconds": 0}
+    between, decided = judge("error_rate", {"errors": 70, "requests": 10_000}), judge("error_rate", POOR)
+
+    assert between["remaining"] is None
+    assert "more requests will not decide" in between["reason"]
+    assert (decided["remaining"]["requests"], decided["remaining"]["seconds"]) == (0, 0)
 
 
 def test_time_slices_are_added_up(judge: Any) -> None:
-    """Slices, and fractions as increase() gives them, are judged as their sum."""
+    """Slices, and fractions as increase() gives them, are judged as their sum; a fail spends half of alpha on it."""
     whole = judge("error_rate", {"errors": 14, "requests": 865}, {"errors": 50, "requests": 16_000})
     slices = judge(
         "error_rate",
@@ -186,7 +190,17 @@ def test_time_slices_are_added_up(judge: Any) -> None:
         [{"errors": 30, "requests": 8000}, {"errors": 20, "requests": 8000}],
     )
 
-    assert slices == whole
+    assert (slices["verdict"], slices["reason"], slices["remaining"]) == (
+        whole["verdict"],
+        whole["reason"],
+        whole["remaining"],
+    )
+    for arm in ("canary", "baseline"):
+        same = ("value", "high", "n")
+        assert [slices[arm][field] for field in same] == [whole[arm][field] for field in same]
+        assert slices[arm]["low"] < whole[arm]["low"]
+    assert slices["evidence"]["pass"] == whole["evidence"]["pass"]
+    assert slices["evidence"]["fail"] == pytest.approx(whole["evidence"]["fail"] - math.log(2) / math.log(80), abs=0.01)
 
 
 def test_a_large_change_is_written_without_an_exponent(judge: Any) -> None:

@@ -1,10 +1,12 @@
 """Latency as a specification: quantiles judged by counting, limits inside a bucket, arms that do not fit."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 EXACT = {"0.1": 0.9, "0.2": 0.995, "0.5": 0.999, "1": 1.0}  # both limits are edges
 DEFAULT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # of the Prometheus clients: none at 200 ms
@@ -174,6 +176,22 @@ def test_samples_are_judged_exactly(judge: Any) -> None:
     at_limit = judge("latency_p99", {"samples": [0.2] * 2000})
     assert at_limit["verdict"] == "pass"
     assert at_limit["canary"]["value"] == 0.2
+
+
+@pytest.mark.parametrize(("q", "trials"), [(0.99, 1000), (0.95, 1000), (0.5, 300), (0.99, 5000)])
+def test_bounds_of_a_quantile_contain_those_of_order_statistics(judge: Any, q: float, trials: int) -> None:
+    """For one look at 2.5% and 5% the p99 of 1,000 samples is above the 983rd and below the 996th: ours lie outside."""
+    # scipy.stats.binom.ppf: the samples number ppf(alpha, n, q) and ppf(1 - alpha, n, q) + 1
+    below, above = binom.ppf(0.025, trials, q), binom.ppf(0.95, trials, q) + 1
+    limits = {"quantile": q, "promote": 2 * trials, "rollback": 3 * trials}
+
+    found = judge("latency_p99", {"samples": list(range(1, trials + 1))}, **limits)["canary"]
+
+    if (q, trials) == (0.99, 1000):
+        assert (below, above) == (983, 996)
+    assert found["value"] == math.ceil(q * trials)
+    assert found["low"] < below < found["value"] < above
+    assert found["high"] is None or found["high"] > above
 
 
 # Arms that do not fit, and arms without traffic

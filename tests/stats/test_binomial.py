@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 
 from analyzer.stats import binomial
-from analyzer.stats.binomial import Side
+from analyzer.stats.search import Side
 
 SIDES: tuple[Side, ...] = ("above", "below")
 limits = st.floats(1e-6, 1 - 1e-6)
@@ -24,9 +24,9 @@ def arms(draw: st.DrawFn) -> tuple[float, float]:
     return min(trials, trials * share), trials
 
 
-def evidence(events: float, trials: float, limit: float, side: Side) -> float:
+def evidence(events: float, trials: float, limit: float, side: Side, prior_mean: float | None = None) -> float:
     """Log evidence as a plain number."""
-    return float(binomial.log_evidence(events, trials, limit, side=side))
+    return float(binomial.log_evidence(events, trials, limit, side=side, prior_mean=prior_mean))
 
 
 # Reference values
@@ -49,29 +49,24 @@ def evidence(events: float, trials: float, limit: float, side: Side) -> float:
     ],
 )
 def test_the_evidence_is_that_of_confseq(events: int, trials: int, limit: float, above: float, below: float) -> None:
-    """The evidence on both sides is that of an independent implementation."""
-    assert evidence(events, trials, limit, "above") == pytest.approx(above, rel=1e-9)
-    assert evidence(events, trials, limit, "below") == pytest.approx(below, rel=1e-9)
+    """The evidence on both sides is that of an independent implementation, whose prior has the limit as its mean."""
+    assert evidence(events, trials, limit, "above", prior_mean=limit) == pytest.approx(above, rel=1e-9)
+    assert evidence(events, trials, limit, "below", prior_mean=limit) == pytest.approx(below, rel=1e-9)
+    assert evidence(events, trials, limit, "below") == pytest.approx(below, rel=1e-9)  # there it is the default
 
 
-def test_the_evidence_is_the_published_one() -> None:
-    """The value that confseq's authors computed in R for their unit test is reproduced."""
-    # uniform_boundaries_unittest.cpp, TestOneSidedBetaBinomialMixture: BetaBinomialMixture(100, 0.05, 0.2, 0.8, true)
-    # .log_superMG(10, 100) = -0.07134019, and 28.41238 for its bound at ln(1/0.05). s = S - n p = 10 and
-    # v = n p (1 - p) = 100 are 135 of 625 at p = 0.2; its r is 15.6406349068505, and a + b = r / (p (1 - p)).
-    prior = 15.6406349068505 / 0.16
-
-    found = binomial.log_evidence([135, 125 + 28.41238], 625, 0.2, side="above", concentration=prior)
-
-    assert found[0] == pytest.approx(-0.07134019, abs=1e-8)
-    assert found[1] == pytest.approx(math.log(20), abs=1e-5)
-
-
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize(
+    ("side", "prior_mean"), [("above", None), ("below", None), ("above", 0.3), ("below", 0.001), ("above", 0.02)]
+)
 @pytest.mark.parametrize(("events", "trials", "limit"), [(3, 40, 0.02), (0, 200, 0.01), (9, 30, 0.4), (30, 30, 0.9)])
-def test_the_evidence_is_the_mixture_of_likelihood_ratios(events: int, trials: int, limit: float, side: Side) -> None:
-    """Numeric integration of the definition gives what the closed form gives."""
-    b = (1 - limit) / limit  # the prior Beta(1, b), up to a constant, restricted to the side
+def test_the_evidence_is_the_mixture_of_likelihood_ratios(
+    events: int, trials: int, limit: float, side: Side, prior_mean: float | None
+) -> None:
+    """Numeric integration of the definition gives what the closed form gives, for the default prior and others."""
+    # The prior Beta(1, b), up to a constant, restricted to the side; by default its mean is the limit, or twice that
+    # for "above", and half way between the limit and 1 where twice the limit is too much.
+    default = limit if side == "below" else min(2 * limit, (1 + limit) / 2)
+    b = 1 / (prior_mean or default) - 1
 
     def prior(q: float) -> float:
         return (1 - q) ** (b - 1)
@@ -80,14 +75,16 @@ def test_the_evidence_is_the_mixture_of_likelihood_ratios(events: int, trials: i
         return prior(q) * (q / limit) ** events * ((1 - q) / (1 - limit)) ** (trials - events)
 
     low, high = (limit, 1.0) if side == "above" else (0.0, limit)
-    expected = math.log(quad(weighted, low, high, epsabs=0)[0] / quad(prior, low, high, epsabs=0)[0])
+    likely = min(max(events / trials, low), high)  # where the integrand is narrow
+    narrow = {"points": [likely], "epsabs": 0, "limit": 200}
+    expected = math.log(quad(weighted, low, high, **narrow)[0] / quad(prior, low, high, **narrow)[0])
 
-    assert evidence(events, trials, limit, side) == pytest.approx(expected, abs=1e-7)
+    assert evidence(events, trials, limit, side, prior_mean) == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize(
     ("errors", "at_most", "alpha"),
-    [(4, 37, 0.05), (5, 36, 0.0125), (6, 78, 0.0125)],
+    [(3, 26, 0.05), (4, 65, 0.05), (4, 32, 0.0125), (5, 68, 0.0125), (6, 107, 0.0125)],
 )
 def test_few_errors_prove_something_only_among_few_requests(errors: int, at_most: int, alpha: float) -> None:
     """So many errors prove "above 1%" among so many requests and not among one more."""
@@ -97,9 +94,20 @@ def test_few_errors_prove_something_only_among_few_requests(errors: int, at_most
     assert evidence(errors, at_most + 1, 0.01, "above") < needed
 
 
-def test_up_to_three_errors_prove_nothing() -> None:
-    """Three errors in three requests are not yet proof at 5% that the error rate is above 1%."""
-    assert evidence(3, 3, 0.01, "above") < math.log(20) <= evidence(4, 4, 0.01, "above")
+@pytest.mark.parametrize(("alpha", "fewest"), [(0.05, 3), (0.0125, 4)])
+def test_errors_in_a_row_prove_nothing_below_a_number(alpha: float, fewest: int) -> None:
+    """Two errors in two requests are not yet proof at 5% that the error rate is above 1%, nor three at 1.25%."""
+    needed = -math.log(alpha)
+
+    assert evidence(fewest - 1, fewest - 1, 0.01, "above") < needed <= evidence(fewest, fewest, 0.01, "above")
+
+
+def test_a_prior_further_from_the_limit_finds_large_faults_sooner() -> None:
+    """Ten times the limit: more evidence than with the prior at the limit; a fifth more than the limit: less."""
+    at_limit = {"prior_mean": 0.01}
+
+    assert evidence(10, 100, 0.01, "above") > evidence(10, 100, 0.01, "above", **at_limit) + 0.4
+    assert evidence(1200, 100_000, 0.01, "above") < evidence(1200, 100_000, 0.01, "above", **at_limit)
 
 
 # Laws

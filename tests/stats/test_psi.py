@@ -1,6 +1,7 @@
 """Population stability index: reference values, laws that hold for all counts, and the edges."""
 
 import math
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ from scipy.optimize import brentq
 from scipy.stats import chi2, entropy, kstest, ncx2
 
 from analyzer.stats import psi
-from analyzer.stats.binomial import Side
+from analyzer.stats.search import Side
 
 Counts = NDArray[np.float64]
 SIDES: tuple[Side, ...] = ("above", "below")
+RULES: tuple[psi.ZeroRule, ...] = ("evidently", "drop", "clip", "floor", "epsilon", "jeffreys")
+# Evidently, mwburke's population-stability-index (before it divides by 100), iter8ml (clip 1e-6), deepchecks (floor
+# 0.01), scouter (+1e-10); "jeffreys" is ours.
 SKEWED = np.array([0.002, 0.01, 0.03, 0.058, 0.1, 0.15, 0.2, 0.2, 0.15, 0.1])
 
 
@@ -83,13 +87,12 @@ def test_the_evidence_is_the_mean_ratio_of_noncentral_chi_square_densities(freed
 def test_equal_distributions_follow_the_chi_square_law(shares: Counts) -> None:
     """Size times PSI of two samples of one distribution is chi-square with bins - 1 degrees (Yurdakul 2018)."""
     rng = np.random.default_rng(4)
-    canary, baseline = rng.multinomial(3000, shares, 2000), rng.multinomial(57_000, shares, 2000)
-    found = [psi.distance(ours, theirs) for ours, theirs in zip(canary, baseline, strict=True)]
+    found = psi.distance(rng.multinomial(3000, shares, 2000), rng.multinomial(57_000, shares, 2000))
 
-    assert {(one.freedom, one.size) for one in found} == {(9, 2850.0)}
-    assert kstest([one.size * one.raw for one in found], chi2(9).cdf).pvalue > 0.001
-    mean = np.mean([one.value for one in found])
-    assert abs(mean) < 4 * math.sqrt(18 / 2000) / 2850  # the bias is off
+    assert set(found.freedom.tolist()) == {9}
+    assert set(found.size.tolist()) == {2850.0}
+    assert kstest(found.size * found.raw, chi2(9).cdf).pvalue > 0.001
+    assert abs(found.value.mean()) < 4 * math.sqrt(18 / 2000) / 2850  # the bias is off
 
 
 # Laws
@@ -227,17 +230,178 @@ def test_opposite_samples_are_far_apart() -> None:
     assert 0.8 * found.raw < low < found.raw < high < 1.3 * found.raw
 
 
+def test_an_empty_arm_is_at_no_distance() -> None:
+    """Nor is an arm that is worth no observation: nan, not 0, and the others of the same call are measured."""
+    found = psi.distance([[0, 0], [3, 4], [3, 4]], [[3, 4], [0, 0], [6, 8]])
+    worthless = psi.distance([3, 4], [6, 8], canary_size=0)
+
+    assert np.isnan(found.raw).tolist() == [True, True, False]
+    assert np.isnan(found.value).tolist() == [True, True, False]
+    assert np.isnan(worthless.raw)
+
+
 @pytest.mark.parametrize(
-    ("canary", "baseline", "message"),
+    ("canary", "baseline"), [([1, 2], [1, 2, 3]), ([[1, 2]], [1, 2]), ([[1, 2]], [[1, 2], [3, 4]]), (3, 3)]
+)
+def test_samples_in_other_bins_are_refused(canary: Any, baseline: Any) -> None:
+    """The error says which shapes were given."""
+    with pytest.raises(ValueError, match="need the same bins, got shapes"):
+        psi.distance(canary, baseline)
+
+
+@pytest.mark.parametrize(("canary", "baseline"), [([0, 0], [3, 4]), ([3, 4], [0, 0]), ([1, 2], [1, 2, 3])])
+@pytest.mark.parametrize("rule", get_args(psi.ZeroRule)[1:])
+def test_a_plain_distance_needs_counts_in_the_same_bins(rule: psi.ZeroRule, canary: Any, baseline: Any) -> None:
+    """Empty arms have no shares to compare."""
+    with pytest.raises(ValueError, match="both arms need counts in the same bins"):
+        psi.plain(canary, baseline, rule)
+
+
+# As other tools compute it
+
+
+@pytest.mark.parametrize(
+    ("baseline", "canary", "expected"),
     [
-        ([0, 0], [3, 4], r"both arms need counts, got 0 and 7"),
-        ([3, 4], [0, 0], r"both arms need counts, got 7 and 0"),
-        ([], [], "both arms need counts"),
-        ([1, 2], [1, 2, 3], r"need the same bins, got shapes \(2,\) and \(3,\)"),
-        ([[1, 2]], [[1, 2]], "need the same bins"),
+        # expected -> actual counts; arithmetic from the published rules of the tools, in the order of RULES
+        (
+            [100, 200, 300, 400],
+            [120, 180, 290, 410],
+            [0.00633958, 0.00633958, 0.00633958, 0.00633958, 0.00633958, 0.00630397],
+        ),
+        (
+            [100, 200, 300, 400],
+            [90, 0, 410, 500],
+            [1.57714958, 0.05772918, 2.49893150, 0.62691831, 4.34101178, 1.25393398],
+        ),
+        (
+            [0, 200, 300, 500],
+            [10, 190, 310, 490],
+            [0.04663404, 0.00104286, 0.09313705, 0.00104286, 0.18524967, 0.03142318],
+        ),
+        (
+            [100, 200, 300, 400],
+            [0, 4, 7, 9],
+            [0.70368144, 0.01359669, 1.16487772, 0.22082934, 2.08592327, 0.12299909],
+        ),
     ],
 )
-def test_what_cannot_be_compared_is_refused(canary: list[float], baseline: list[float], message: str) -> None:
-    """An empty arm and bins that differ are errors that say what was given."""
-    with pytest.raises(ValueError, match=message):
-        psi.distance(canary, baseline)
+def test_the_plain_distance_is_that_of_other_tools(
+    baseline: list[int], canary: list[int], expected: list[float]
+) -> None:
+    """Each rule for empty bins gives the figure of the tool that has it, and the same from both sides."""
+    found = [psi.plain(canary, baseline, rule) for rule in RULES]
+    back = [psi.plain(baseline, canary, rule) for rule in RULES]
+
+    assert found == pytest.approx(expected, abs=6e-9)
+    assert back == pytest.approx(found, rel=1e-12)
+
+
+def test_the_smallest_share_sets_the_patch_where_it_is_small() -> None:
+    """Evidently's rule: an arm whose smallest share is not above 1e-4 gets a millionth of that for its empty bins."""
+    # by hand: shares .00005, .99995, 0 -> 5e-11 against .25, .25, .5
+    shares = np.array([0.00005, 0.99995, 5e-11])
+    other = np.array([0.25, 0.25, 0.5])
+    expected = ((shares - other) * np.log(shares / other)).sum()
+
+    assert psi.plain([1, 19_999, 0], [1, 1, 2], "evidently") == pytest.approx(expected, rel=1e-12)
+
+
+@given(two_samples())
+def test_a_plain_distance_is_never_negative(samples: tuple[Counts, Counts]) -> None:
+    """Nor infinite, by any rule."""
+    for rule in RULES:
+        found = psi.plain(*samples, rule)
+
+        assert -1e-12 <= found < math.inf
+
+
+# A baseline with the canary's profile over time
+
+
+def standardised(canary: Counts, baseline: Counts) -> psi.Distance:
+    """Measure the distance from the weighted baseline, worth as many observations as its weights say."""
+    weighted, squares = psi.standardised(baseline, canary.sum(axis=1) / baseline.sum(axis=1))
+    total = weighted.sum(axis=0)
+    worth = total.sum() ** 2 / squares.sum()
+    return psi.distance(canary.sum(axis=0), total * worth / total.sum(), baseline_size=worth)
+
+
+@given(arrays(float, (5, 4), elements=st.floats(1, 1e6)), st.floats(0.01, 10))
+def test_constant_odds_change_nothing(baseline: Counts, odds: float) -> None:
+    """A split that stays needs no weights: the distance is that of the sums."""
+    canary = odds * baseline[:, ::-1].sum(axis=1, keepdims=True) * np.roll(baseline, 1, axis=1)
+    canary *= odds * baseline.sum(axis=1, keepdims=True) / canary.sum(axis=1, keepdims=True)
+    found, plain = standardised(canary, baseline), psi.distance(canary.sum(axis=0), baseline.sum(axis=0))
+
+    assert found.raw == pytest.approx(float(plain.raw), rel=1e-9, abs=1e-12)
+    assert (found.freedom, found.size) == (plain.freedom, pytest.approx(float(plain.size), rel=1e-9))
+
+
+def test_a_split_that_changes_while_the_inputs_do_is_no_drift() -> None:
+    """Simpson's paradox: 5% of the day and 50% of the night, both versions alike at any hour."""
+    day, night = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.1, 0.2, 0.3, 0.4])
+    level = np.array([day, night])
+    canary, baseline = level * [[500], [5000]], level * [[9500], [5000]]
+
+    assert psi.distance(canary.sum(axis=0), baseline.sum(axis=0)).value > 0.2
+    assert standardised(canary, baseline).raw == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("steps", [(0.05, 0.25, 0.5), (0.05, 0.05, 0.5), (0.5, 0.05, 0.05)])
+def test_a_weighted_baseline_follows_the_chi_square_law(steps: tuple[float, ...]) -> None:
+    """The size says what the weighted counts are worth: a distance of nothing is not larger than chance explains."""
+    rng = np.random.default_rng(44)
+    slices = np.array([rng.dirichlet(np.full(6, 20.0)) for _ in steps])
+    requests = 20_000 * np.array([[step, 1 - step] for step in steps])
+    found = [
+        standardised(
+            rng.multinomial(requests[:, 0].astype(int), slices).astype(float),
+            rng.multinomial(requests[:, 1].astype(int), slices).astype(float),
+        )
+        for _ in range(600)
+    ]
+    scaled = np.array([float(one.size * one.raw) for one in found])
+
+    assert scaled.mean() == pytest.approx(5, abs=0.6)
+    assert (scaled > chi2(5).ppf(0.95)).mean() < 0.09
+
+
+@given(arrays(float, (6, 3), elements=st.floats(0.1, 1e6)), arrays(float, 6, elements=st.floats(0.01, 100)))
+def test_weighted_observations_are_never_worth_more_than_they_are(baseline: Counts, odds: Counts) -> None:
+    """Weights cost information."""
+    weighted, squares = psi.standardised(baseline, odds)
+
+    assert weighted.sum() ** 2 / squares.sum() <= baseline.sum() * (1 + 1e-9)
+    assert weighted.sum() == pytest.approx((baseline.sum(axis=1) * odds).sum(), rel=1e-9)
+
+
+# Many pairs of samples at once
+
+
+@given(arrays(float, (3, 2, 7), elements=st.one_of(st.just(0.0), st.floats(1e-3, 1e9))))
+def test_many_pairs_are_measured_as_each_by_itself(pairs: Counts) -> None:
+    """Leading axes are pairs of samples: bins that are empty in one pair are its own affair."""
+    pairs = pairs.copy()
+    pairs[..., 0] += 1
+    together = psi.distance(pairs[:, 0], pairs[:, 1])
+
+    for place, (canary, baseline) in enumerate(pairs):
+        alone, picked = psi.distance(canary, baseline), together.one(place)
+        assert picked.raw == pytest.approx(float(alone.raw), rel=1e-12, abs=1e-15)
+        assert (picked.freedom, picked.size) == (alone.freedom, alone.size)
+        assert picked.per_bin == pytest.approx(alone.per_bin, rel=1e-12, abs=1e-18)
+        assert picked.value == pytest.approx(float(alone.value), rel=1e-12, abs=1e-12)
+
+
+@given(two_samples(), st.floats(1, 100))
+def test_samples_worth_less_are_at_the_same_distance_with_less_certainty(
+    samples: tuple[Counts, Counts], factor: float
+) -> None:
+    """Sizes of independent observations change what the distance means, not what it is."""
+    sizes = {"canary_size": samples[0].sum() / factor, "baseline_size": samples[1].sum() / factor}
+    found, worth_less = psi.distance(*samples), psi.distance(*samples, **sizes)
+
+    assert worth_less.raw == found.raw
+    assert worth_less.size == pytest.approx(float(found.size) / factor)
+    assert worth_less.value <= found.value

@@ -128,13 +128,13 @@ IMPOSSIBLE = {
     "start": [1e308, "Infinity", "yesterday"],
     "service": ["", " ", 5, ["a"], 'a"} or vector(1) #', "a" * 300, "http://x y", "a\n", "..", "ä"],
     "canary": ["a{}", "a,b"],
-    "window": ["", "step", "-5m", "0s", 0, [], "1e400s"],
+    "window": ["", "steps", "5m", "-5m", "0s", 0, [], "1e400s"],
     "checks": [5, {"a": 1}, [5], "error_rte", [], ["error_rate", None]],
     "detail": ["", "much", None],
     "policy": ["unknown", 5, [], {"base": "no"}, {"check": {}}, {"alpha": 1e308}, {"checks": 5}, "{", {"alpha": None}],
     "data": [5, [], "{", "[]", {"error_rate": 5}, {"error_rate": {}}, {"no": {}}, {"error_rate": {"canary": [[]]}}],
     "services": ["fraud"],
-    "weight": ["20"],
+    "weight": ["", 101, -1, "five", True, [], "NaN", 1e308],
 }
 
 
@@ -157,7 +157,7 @@ def test_a_count_that_is_none_is_400(client: FlaskClient, number: Any) -> None:
 
 def test_all_wrong_fields_are_named_at_once(client: FlaskClient) -> None:
     """Nobody has to mend a request field by field."""
-    wrong = {"srvice": "a", "canary": "x y", "at": "yesterday", "window": "step", "detail": "much", "checks": 5}
+    wrong = {"srvice": "a", "canary": "x y", "at": "yesterday", "window": "steps", "detail": "much", "checks": 5}
     error = ask_raw(client, wrong)
     named = {problem["field"] for problem in error["problems"]}
 

@@ -1,0 +1,153 @@
+"""Trouble that both arms share: the service's, not the canary's, and what it does not excuse."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from checks.rollouts import errors_of, failed, slow
+
+STRICT = {"rule": "strict"}
+START = {"start": "2026-01-05T10:00:00Z"}
+ARMS = {  # check, rule, counts of a slice, a good share, a bad one, a much worse one
+    "errors": ("error_rate", {}, failed, 0.002, 0.03, 0.12),
+    "errors, strict": ("error_rate", STRICT, failed, 0.002, 0.04, 0.15),
+    "latency": ("latency_p99", {}, slow, 0.002, 0.05, 0.2),
+    "latency, strict": ("latency_p99", STRICT, slow, 0.002, 0.05, 0.2),
+}
+
+
+@pytest.mark.parametrize("kind", ARMS)
+@pytest.mark.parametrize("slices", [1, 20])
+def test_trouble_in_both_arms_is_not_the_canarys(look: Any, kind: str, slices: int) -> None:
+    """Proved bad, and so is the baseline: neither failed nor passed, with its own code and words."""
+    name, rule, counts, _, bad, _ = ARMS[kind]
+
+    found = look(name, [counts(6000 / slices, bad)] * slices, [counts(114_000 / slices, bad)] * slices, **rule)
+
+    assert (found["verdict"], found["code"]) == ("inconclusive", "common_mode")
+    assert "so is the baseline: the service, not the canary, is in trouble" in found["reason"]
+    assert 0.5 < found["evidence"]["fail"] < 1
+    assert found["evidence"]["pass"] < 1
+    assert found["remaining"] is None
+
+
+@pytest.mark.parametrize("kind", ARMS)
+def test_a_canary_much_worse_than_a_bad_baseline_fails(look: Any, kind: str) -> None:
+    """An incident excuses only as much as it explains."""
+    name, rule, counts, _, bad, worse = ARMS[kind]
+
+    found = look(name, [counts(300, worse)] * 20, [counts(5700, bad)] * 20, **rule)
+
+    assert (found["verdict"], found["code"]) == ("fail", "proved_bad")
+
+
+@pytest.mark.parametrize("kind", ARMS)
+def test_a_good_baseline_excuses_nothing(look: Any, kind: str) -> None:
+    """The canary alone is bad; nor does a baseline excuse it that is not known, or has no traffic."""
+    name, rule, counts, good, bad, _ = ARMS[kind]
+    canary = [counts(300, bad)] * 20
+
+    for baseline in ([counts(5700, good)] * 20, None, [counts(0, good)] * 20):
+        assert look(name, canary, baseline, **rule)["verdict"] == "fail"
+
+
+@pytest.mark.parametrize("kind", ARMS)
+def test_a_baseline_that_is_not_proved_bad_excuses_nothing(look: Any, kind: str) -> None:
+    """Bad in six requests of the baseline is a guess, not an incident."""
+    name, rule, counts, _, bad, _ = ARMS[kind]
+
+    assert look(name, [counts(300, bad)] * 20, [counts(0.3, bad)] * 20, **rule)["verdict"] == "fail"
+
+
+@pytest.mark.parametrize("kind", ARMS)
+def test_an_incident_in_the_middle_of_a_rollout_is_dated(look: Any, kind: str) -> None:
+    """Two good hours, then both arms in trouble: since when, and that the baseline is in it too."""
+    name, rule, counts, good, bad, _ = ARMS[kind]
+    path = [good] * 120 + [bad] * 20
+
+    found = look(
+        name, [counts(300, share) for share in path], [counts(5700, share) for share in path], asked=START, **rule
+    )
+
+    assert found["code"] == "common_mode"
+    assert found["since"] == "2026-01-05T12:00:00Z"
+    assert "since 12:00:00Z" in found["reason"]
+    assert found["canary"]["n"] == 6000
+
+
+@pytest.mark.parametrize("weight", [0.05, 0.25, 0.5, 0.75, 0.9])
+@pytest.mark.parametrize("kind", ["errors", "latency"])
+def test_an_incident_rolls_back_at_no_weight(look: Any, kind: str, weight: float) -> None:
+    """Both arms in trouble at once, a look every half minute: also where the canary has most of the traffic."""
+    name, rule, counts, good, bad, _ = ARMS[kind]
+    for minutes in (0.5, 1, 1.5, 2, 3, 5, 10):
+        path = [good] * 120 + [bad] * int(2 * minutes)
+        arms = ([counts(6000 * part, share) for share in path] for part in (weight, 1 - weight))
+
+        assert look(name, *arms, seconds=30, **rule)["verdict"] != "fail", minutes
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("weight", "seed"), [(0.05, 81), (0.5, 82), (0.8, 83)])
+def test_incidents_roll_back_hardly_ever(look: Any, weight: float, seed: int) -> None:
+    """Errors go from 0.2% to 3% in both arms, drawn at random: looked at eight times, from half a minute on."""
+    rng, runs, rolled_back = np.random.default_rng(seed), 40, 0
+    path = np.array([0.002] * 60 + [0.03] * 8)
+    for _ in range(runs):
+        requests = [rng.poisson(6000 * part, len(path)) for part in (weight, 1 - weight)]
+        arms = [errors_of((rng.binomial(n, path).astype(float), n.astype(float))) for n in requests]
+        rolled_back += any(
+            look("error_rate", arms[0][:n], arms[1][:n], seconds=30)["verdict"] == "fail" for n in range(61, 69)
+        )
+
+    assert rolled_back <= 2
+
+
+@pytest.mark.parametrize("kind", ARMS)
+def test_an_incident_does_not_excuse_what_comes_after_it(look: Any, kind: str) -> None:
+    """Both arms in trouble for half an hour, then only the canary."""
+    name, rule, counts, good, bad, _ = ARMS[kind]
+    canary = [good] * 30 + [bad] * 30 + [bad] * 30
+    baseline = [good] * 30 + [bad] * 30 + [good] * 30
+
+    found = look(
+        name, [counts(300, share) for share in canary], [counts(5700, share) for share in baseline], asked=START, **rule
+    )
+
+    assert (found["verdict"], found["code"]) == ("fail", "proved_bad")
+
+
+@pytest.mark.parametrize("kind", ARMS)
+def test_an_incident_that_is_over_does_not_hold_a_pass_for_ever(look: Any, kind: str) -> None:
+    """Ten minutes of trouble in both arms, then good hours: passed in the end, by the sum of all."""
+    name, rule, counts, good, bad, _ = ARMS[kind]
+    path = [bad] * 2 + [good * 0.1] * 2000
+
+    found = look(name, [counts(300, share) for share in path], [counts(5700, share) for share in path], **rule)
+
+    assert found["verdict"] == "pass"
+
+
+def test_a_deadline_does_not_blame_the_canary_for_an_incident(look: Any) -> None:
+    """Settling by the estimate is for what nothing is known of."""
+    arms = [failed(300, 0.03)] * 20, [failed(5700, 0.03)] * 20
+
+    assert look("error_rate", *arms, decide_by={"requests": 1000})["code"] == "common_mode"
+
+
+def test_the_plain_table_knows_no_excuse(look: Any) -> None:
+    """Rule point judges estimates alone."""
+    found = look("error_rate", [failed(300, 0.03)] * 20, [failed(5700, 0.03)] * 20, rule="point")
+
+    assert (found["verdict"], found["code"]) == ("fail", "decided_by_point")
+
+
+def test_bursts_count_in_an_incident_as_well(look: Any) -> None:
+    """What the baseline's bursts leave of its evidence must still prove it bad."""
+    canary, baseline = [failed(600, 0.05)] * 10, [failed(600, 0.05)] * 10
+    bursts = [failed(57_000, share) for share in [0.001, 0.009] * 60]
+
+    assert look("error_rate", canary, baseline)["code"] == "common_mode"
+    assert look("error_rate", canary, baseline, history=bursts)["code"] == "common_mode"
+    weak = look("error_rate", canary, [failed(30, 0.05)] * 10, history=[failed(57_000, s) for s in [0.0, 0.2] * 60])
+    assert weak["code"] != "common_mode"
