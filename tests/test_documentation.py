@@ -76,9 +76,9 @@ def test_what_a_verdict_takes() -> None:
 
     assert (verdict("error_rate", 835, 0), verdict("error_rate", 840, 0)) == ("inconclusive", "pass")
     assert (verdict("latency_p99", 415, 0), verdict("latency_p99", 420, 0)) == ("inconclusive", "pass")
-    assert (verdict("error_rate", 62, 4), verdict("error_rate", 63, 4)) == ("fail", "inconclusive")
+    assert (verdict("error_rate", 88, 4), verdict("error_rate", 89, 4)) == ("fail", "inconclusive")
     assert {verdict("error_rate", requests, 3) for requests in range(3, 70)} == {"inconclusive"}
-    for text in ("840 canary requests", "420 without a slow one", "Four errors within 62 requests"):
+    for text in ("840 canary requests", "420 without a slow one", "Four errors within 88 requests"):
         assert text in " ".join(MAIN.split())
 
 

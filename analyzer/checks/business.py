@@ -118,13 +118,12 @@ def _means(canary: Values, baseline: Values, stretches: Stretches, correlation: 
     """Compare the means within slices, since each start."""
     both, since = share.paired(canary.count, baseline.count), stretches.since
     counts = canary.count * both, baseline.count * both
-    odds = share.odds_of(*counts) if counts[1].sum() > 0 else np.ones(len(both))
-    ours, theirs, sizes = means.weighted_sizes(counts[0] + counts[1], odds)
+    ours, theirs, sizes = means.weighted_sizes(counts[0] + counts[1], share.odds_of(*counts))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = since(canary.total * both * ours) / since(baseline.total * both * theirs)
     factors = dispersion.combined(
-        stretches.factors(correlation, canary.count),
-        stretches.factors(correlation, baseline.count),
+        stretches.factors(correlation, counts[0]),
+        stretches.factors(correlation, counts[1]),
         np.maximum(since(counts[0]), 1e-200),
         np.maximum(since(counts[1]), 1e-200),
     )

@@ -130,10 +130,10 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
 
 def _distances(ours: Floats, theirs: Floats, stretches: Stretches, correlation: Dispersion) -> psi.Distance:
     """Measure the PSI since each start, the baseline weighted to the canary's profile over time."""
-    requests = ours.sum(axis=1), theirs.sum(axis=1)
-    both = share.paired(*requests)[:, np.newaxis]
+    both = share.paired(ours.sum(axis=1), theirs.sum(axis=1))[:, np.newaxis]
     ours, theirs = ours * both, theirs * both
-    odds = share.odds_of(ours.sum(axis=1), theirs.sum(axis=1)) if theirs.sum() > 0 else np.ones(len(theirs))
+    requests = ours.sum(axis=1), theirs.sum(axis=1)
+    odds = share.odds_of(*requests)
     weighted, squares = psi.standardised(theirs, odds)
     canary, baseline, squared = stretches.since(ours), stretches.since(weighted), stretches.since(squares)
     worth = baseline.sum(axis=1) ** 2 / np.maximum(squared, 1e-300)

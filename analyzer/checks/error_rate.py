@@ -15,7 +15,7 @@ from analyzer.quantity import format_ratio
 from analyzer.stats import binomial
 from analyzer.stats.dispersion import Dispersion
 
-FAULTY = 1.5  # times the rollback limit: what faults are looked for first
+FAULTY = 2.0  # times the rollback limit: what faults are looked for first
 ASSUMPTION = "each request fails with a probability of its own, which the limit bounds"
 
 

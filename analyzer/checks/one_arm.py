@@ -14,7 +14,7 @@ from analyzer.stats import binomial, bursts
 from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.search import Bools, Floats, Side
 
-SUSPECTED = 4.0  # bad requests of the baseline from which on they are more than a guess
+FEWEST_BAD = 4.0  # bad requests, below which nothing is called bad: three may be one client that tries again
 SHOWS = 0.05  # more variance than independent requests have, by this part at least, is allowed for batch by batch
 
 
@@ -57,13 +57,14 @@ class BadRequests:
         events = self.bad(limit, side)
         if events is None:
             return np.full(self.requests.shape, -math.inf)
-        seen, total = self.stretches.since(events) / self.factors, self.requests / self.factors
+        bad, allowed = self.stretches.since(events), self.allowed(limit)
         evidence = binomial.log_evidence(
-            seen, total, self.allowed(limit), side=side, prior_mean=self.prior_mean(side, self.allowed(limit))
-        )
+            bad / self.factors, self.requests / self.factors, allowed,
+            side=side, prior_mean=self.prior_mean(side, allowed),
+        )  # fmt: skip
         if side == "below":
             return evidence
-        return np.minimum(evidence, self._in_bursts(events, self.allowed(limit)))
+        return np.where(bad >= FEWEST_BAD, np.minimum(evidence, self._in_bursts(events, allowed)), -math.inf)
 
     def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
         """Give the log evidence since one start, were all counts `scale` times as large."""
@@ -128,7 +129,7 @@ def excuse(baseline: BadRequests, rates: Callable[[], Rates], limit: float, term
         if events is None:
             return np.zeros(len(places), bool)
         seen = baseline.stretches.since(events)[places]
-        bad = (seen >= SUSPECTED) & (seen > allowed * baseline.requests[places])
+        bad = (seen >= FEWEST_BAD) & (seen > allowed * baseline.requests[places])
         if not bad.any():
             return bad
         weights = np.log(baseline.stretches.starts.weights[places])

@@ -42,6 +42,13 @@ def log_evidence_since(events: ArrayLike, trials: ArrayLike, limit: float, corre
     .. [1] J. G. Skellam, A probability distribution derived from the binomial distribution by regarding the
        probability of success as variable between the sets of trials, J. R. Stat. Soc. B 10 (1948) 257-261.
     """
+    ratios = log_ratios(events, trials, limit, correlation)
+    summed = np.cumsum(ratios[..., ::-1], axis=-1)[..., ::-1]
+    return log_mean_exp(np.moveaxis(summed, -2, -1) + LOG_WEIGHTS)
+
+
+def log_ratios(events: ArrayLike, trials: ArrayLike, limit: float, correlation: ArrayLike) -> Floats:
+    """Give the log likelihood ratio of each alternative in each batch; shape (..., alternatives, batches)."""
     bad, total = np.asarray(events, float)[..., np.newaxis, :], np.asarray(trials, float)[..., np.newaxis, :]
     strength = (1 / np.asarray(correlation, float) - 1)[..., np.newaxis, np.newaxis]
     shares = expit(logit(limit) + DISTANCES)[:, np.newaxis]
@@ -50,6 +57,4 @@ def log_evidence_since(events: ArrayLike, trials: ArrayLike, limit: float, corre
         a, b = strength * share, strength * (1 - share)
         return np.asarray(betaln(bad + a, total - bad + b) - betaln(a, b))
 
-    ratios = log_likelihood(shares) - log_likelihood(limit)
-    summed = np.cumsum(ratios[..., ::-1], axis=-1)[..., ::-1]
-    return log_mean_exp(np.moveaxis(summed, -2, -1) + LOG_WEIGHTS)
+    return log_likelihood(shares) - log_likelihood(limit)

@@ -203,7 +203,7 @@ def _path(scenario: Scenario) -> Floats:
 
 def _by_minute(values: Floats) -> Floats:
     """Average slices to minutes along axis 1."""
-    return values.reshape(len(values), -1, MINUTE, *values.shape[2:]).mean(axis=2)
+    return np.asarray(values.reshape(len(values), -1, MINUTE, *values.shape[2:]).mean(axis=2))
 
 
 def _draw_shares(cell: Cell, rng: np.random.Generator) -> Shares:
@@ -252,7 +252,7 @@ def _draw_bins(cell: Cell, rng: np.random.Generator) -> Bins:
         if scenario.correlation:
             weights = rng.standard_gamma(shares[:, ::each] * (1 / scenario.correlation - 1))
             shares = np.repeat(weights / weights.sum(axis=2, keepdims=True), each, axis=1)
-        return rng.poisson(shares * np.reshape(requests, (-1, 1))).astype(float)
+        return np.asarray(rng.poisson(shares * np.reshape(requests, (-1, 1))), float)
 
     return Bins(
         canary=arm(ours, expected[0], MINUTE),

@@ -46,11 +46,13 @@ def _false_rollbacks(axes: Any, results: Results) -> None:
             marker="o", markersize=4, color=colour, label=rule, linewidth=2 if rule in cells.RULES[Kind.ERRORS] else 1,
         )  # fmt: skip
     axes.axhline(100 * cells.ALPHA, color="grey", linestyle=":", linewidth=1)
+    axes.text(cells.RATES[-1], 100 * cells.ALPHA + 1, "5%", ha="right", fontsize=8)
     axes.set(
         xscale="log", xlabel="canary requests a second", ylabel="rolled back within 4 h, %",
         title="Healthy canary, 0.3% errors, 480 looks",
     )  # fmt: skip
     axes.set_xticks(cells.RATES, [f"{rate:g}" for rate in cells.RATES])
+    axes.set_xticks([], minor=True)
 
 
 def _requests(axes: Any, results: Results) -> None:

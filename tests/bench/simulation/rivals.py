@@ -145,7 +145,7 @@ def shifted(x: Floats, y: Floats) -> bool:
     if rank_z(x, y) <= needed:
         return False  # the interval would contain 0: the costly estimate is not needed
     estimate = float(np.median(np.subtract.outer(x, y)))
-    return rank_z(x - KAYENTA_TOLERANCE * abs(estimate), y) > needed
+    return bool(rank_z(x - KAYENTA_TOLERANCE * abs(estimate), y) > needed)
 
 
 def rank_z(x: Floats, y: Floats) -> float:
