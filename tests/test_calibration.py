@@ -106,7 +106,7 @@ def test_a_healthy_service_has_no_false_alarms(icc: float, seed: int) -> None:
 
     assert report.whole.rolled_back == 0
     assert not report.whole.too_many
-    assert report.by_check["latency_p99"].share.passed > 3
+    assert report.by_check["latency_p99"].share.passed > 0
     assert "were rolled back, 95% interval 0% to 20.6%: no contradiction to alpha, 5%" in report.conclusion
 
 

@@ -348,7 +348,7 @@ def test_a_gate_that_takes_days_is_called_so() -> None:
     gate = '{"checks": {"business_proxy": {"role": "gate"}}}'
     shown = " ".join(run("--rate", "10", "--policy", gate).stdout.split())
 
-    assert "business_proxy needs 47 days to pass a healthy canary: make it a guardrail or raise the limit." in shown
+    assert "business_proxy needs 46 days to pass a healthy canary: make it a guardrail or raise the limit." in shown
     assert "make it a guardrail" not in run("--rate", "10").stdout
 
 

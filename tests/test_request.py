@@ -162,11 +162,11 @@ def test_several_empty_fields_are_named_together() -> None:
         (ROLLOUT | {"weight": True}, "weight", "must be a number"),
         (ROLLOUT | {"weight": float("nan")}, "weight", "must be finite"),
         (ROLLOUT | {"baseline_history": [1]}, "baseline_history", "unknown field"),  # it belongs into data
-        (ROLLOUT | {"window": "steps"}, "window", "must be a number"),
+        (ROLLOUT | {"window": "steps"}, "window", "must be start, step or a duration"),
         ({"data": {}, "window": "5m"}, "window", "has no meaning for statistics given in data"),
         (ROLLOUT | {"window": "0s"}, "window", "longer than nothing"),
         (ROLLOUT | {"window": "soon"}, "window", "5m"),
-        (ROLLOUT | {"window": "9" * 400 + "s"}, "window", "must be finite"),
+        (ROLLOUT | {"window": "9" * 400 + "s"}, "window", "must be start, step or a duration"),
         (ROLLOUT | {"window": "5m", "start": 1}, "start", "together with a window"),
         (ROLLOUT | {"start": 2, "at": 1}, "start", "before at"),
         (ROLLOUT | {"start": "yesterday"}, "start", "RFC 3339"),

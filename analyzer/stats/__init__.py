@@ -8,6 +8,7 @@ share       is the rate of events of the canary that of the baseline, times a ra
 means       the same for a mean (revenue, say)
 psi         how far apart are two binned distributions?
 onset       since when? (evidence since each of many moments)
+bursts      as binomial, when a whole minute may be bad by chance
 dispersion  how far do requests of the same minute go together?
 split       when did the split of the traffic last change, is it as it should be?
 search      where does a monotone function cross a line? (shared by the others)
