@@ -16,7 +16,7 @@ from bench.service_figures import COUNTS, STARTS, Connection, Service, measure_l
 from analyzer import evaluate
 
 MEGABYTE = 1_000_000
-VERDICTS = 3000  # 10,000 take most of a minute on two cores: tests/bench/service_figures.py asks for those
+VERDICTS = 1500  # 10,000 take most of a minute on two cores: tests/bench/service_figures.py asks for those
 PAGE = b'http_requests_total{status="200"} 20000\nhttp_requests_total{status="500"} 4\n'
 
 

@@ -266,7 +266,7 @@ def test_generated_requests_are_answered_as_documented(client: FlaskClient, meth
     operation = schemathesis.openapi.from_wsgi("/openapi.json", client.application)["/v1/verdict"][method]
     statuses = set()
 
-    @settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=50, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def answered(case: schemathesis.Case) -> None:
         response = case.call()

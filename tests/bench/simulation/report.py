@@ -57,6 +57,10 @@ part w of alpha that our start nearest to it has. No test that does not know the
 
 **Wald's limit**, ln(1/alpha)/KL, is the least mean number of requests that any test of that level needs. Where a rule
 decides with fewer, it is not of that level: see how often it rolls back good canaries.
+
+Why some multiples stay above what is asked: the half of alpha that late starts get costs 0.16, looking every 30 s costs
+what the oracle shows, and an alternative that has the part w of a mixture costs ln(1/w) / ln(1/alpha) more. For the
+three faults under rule strict, 1.5 would leave room for parts of .38, .59 and .70, which are more than there is.
 """
 
 
