@@ -9,7 +9,7 @@ from prometheus_server import require_prometheus
 
 import analyzer
 
-settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("reproducible")
 
 

@@ -24,7 +24,7 @@ CONVERSIONS = {
 # A rollout as traffic makes it: 2,000 requests a second, 5% of them to the canary, looked at every second
 
 SECONDS, CANARY, BASELINE = 30, 100, 1900
-RUNS = 100
+RUNS = 60
 EDGES = ("0.1", "0.2", "0.5", "1", "+Inf")
 SCORES = np.array([0.4, 0.2, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02, 0.02])
 
@@ -79,7 +79,7 @@ def rollout(seed: int, canary: Version) -> list[dict[str, Any]]:
 
 @pytest.mark.statistical
 def test_a_healthy_canary_is_never_rolled_back_and_promoted_in_the_end() -> None:
-    """A hundred healthy rollouts, looked at thirty times each: none fails, nearly all pass."""
+    """Sixty healthy rollouts, looked at thirty times each: none fails, nearly all pass."""
     ends = []
     for seed in range(RUNS):
         verdicts = [analyzer.evaluate(body)["verdict"] for body in rollout(seed, HEALTHY)]
@@ -92,7 +92,7 @@ def test_a_healthy_canary_is_never_rolled_back_and_promoted_in_the_end() -> None
 @pytest.mark.statistical
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_fault_is_rolled_back_within_seconds(check: str) -> None:
-    """A hundred rollouts of each fault: all fail, by the check that must catch it, most within five seconds."""
+    """Sixty rollouts of each fault: all fail, by the check that must catch it, most within five seconds."""
     needed = []
     for seed in range(RUNS):
         for second, body in enumerate(rollout(seed, FAULTS[check]), start=1):

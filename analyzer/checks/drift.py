@@ -103,13 +103,13 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
 
     known, source = correlation_of(check, reading)
     found = _distances(ours, theirs, stretches, known)
-    start = stretches.present
-    seen = float(stretches.since(ours.sum(axis=1))[start]), float(stretches.since(theirs.sum(axis=1))[start])
+    start, requests, others = stretches.present, stretches.since(ours.sum(axis=1)), stretches.since(theirs.sum(axis=1))
+    seen = float(requests[start]), float(others[start])
     arms = Estimate(n=seen[0]), Estimate(n=seen[1])
     if problem := _too_little(found.one(start), *seen):
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
-    measure = Drifts(found, stretches.since(ours.sum(axis=1)))
+    measure = Drifts(found, requests)
     question = Question(measure, check.promote, check.rollback, "above", stretches)
     decision = decide(check, question, terms)
     start = decision.start
@@ -120,7 +120,7 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
         f"{stretches.when(start)}, {ending}"
     )
     estimate = Estimate(value=max(decision.value, 0.0), low=low, high=high, n=float(measure.requests[start]))
-    theirs_n = float(stretches.since(theirs.sum(axis=1))[start])
+    theirs_n = float(others[start])
     notes = reading.notes + _by_another_rule(check, ours, theirs)
     return decided(
         check, question, decision, reason, (estimate, Estimate(n=theirs_n)),

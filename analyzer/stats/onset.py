@@ -36,7 +36,8 @@ class Starts:
 
     def since(self, counts: Floats) -> Floats:
         """Add up counts of shape (slices, ...) from each start to the end; shape (starts, ...)."""
-        return np.asarray(np.cumsum(counts[::-1], axis=0)[::-1][self.places])
+        summed = counts if len(counts) == 1 else np.cumsum(counts[::-1], axis=0)[::-1]
+        return np.asarray(summed[self.places])
 
 
 @lru_cache(maxsize=256)

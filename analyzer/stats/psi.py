@@ -179,10 +179,10 @@ def log_evidence(raw: ArrayLike, freedom: int, size: ArrayLike, limit: ArrayLike
        anytime-valid testing, Ann. Statist. 52 (2024) 1410-1432.
     """
     alternatives = ABOVE if side == "above" else BELOW
-    psi, total, null = np.broadcast_arrays(np.asarray(raw, float), np.asarray(size, float), np.asarray(limit, float))
-    x = total * psi
-    grid = null[..., np.newaxis] * np.concatenate(([1.0], alternatives))
-    densities = _log_density(x[..., np.newaxis], total[..., np.newaxis] * grid, freedom)
+    total, null = np.asarray(size, float), np.asarray(limit, float)
+    x = total * np.asarray(raw, float)
+    noncentrality = (total * null)[..., np.newaxis] * np.concatenate(([1.0], alternatives))
+    densities = _log_density(x[..., np.newaxis], noncentrality, freedom)
     return log_mean_exp(densities[..., 1:] - densities[..., :1])
 
 

@@ -6,7 +6,7 @@ cancel, and so does a change of the traffic's split.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -45,6 +45,7 @@ class Comparison:
     starts: Starts
     reach: Mapping[Side, Reach]
     factors: Floats
+    _summed: dict[tuple[float, Side, int], Floats] = field(default_factory=dict, repr=False)
 
     @cached_property
     def ratios(self) -> Floats:
@@ -79,9 +80,12 @@ class Comparison:
     def forecast(self, ratio: float, side: Side, start: int, scale: ArrayLike) -> Floats:
         """Give the log evidence since one start, were all counts `scale` times as large; shape of `scale`."""
         steps, log_weights = alternatives(self.reach[side], side)
-        rows = slice(self.starts.places[start], None)
-        canary, events = self.canary[rows], (self.canary + self.baseline)[rows]
-        summed = log_ratios(canary, events, self.odds[rows], np.asarray(ratio), steps).sum(axis=-1)
+        key = (ratio, side, start)
+        if key not in self._summed:  # asked for again and again, with other scales
+            rows = slice(self.starts.places[start], None)
+            canary, events = self.canary[rows], (self.canary + self.baseline)[rows]
+            self._summed[key] = log_ratios(canary, events, self.odds[rows], np.asarray(ratio), steps).sum(axis=-1)
+        summed = self._summed[key]
         times = np.asarray(scale, float)[..., np.newaxis] / self.factors[start]
         return log_mean_exp(summed * times + log_weights)
 
