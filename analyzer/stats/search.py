@@ -10,8 +10,8 @@ Floats = NDArray[np.float64]
 Side = Literal["above", "below"]
 Bools = NDArray[np.bool_]
 
-PARTS = 6  # numpy's cost per call is that of some ten points, so a few parts a round beat bisection
-STEPS = np.array([1, 2, 3, 4, 5, 6, 8, 14, 60, 1000])[:, np.newaxis]  # in standard errors, dense where bounds are
+PARTS = 8  # numpy's cost per call is that of some ten points, so eight parts a round beat bisection
+STEPS = np.array([1, 2, 3, 4, 5, 6, 8, 12, 24, 100, 1000])[:, np.newaxis]  # in standard errors, dense where bounds are
 FORECAST_POINTS = 16
 FURTHEST = 40.0  # on a logarithmic scale: beyond, a bound says nothing
 
