@@ -50,6 +50,9 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
     failed = [name for name, found in (gates | guardrails).items() if found.outcome is Outcome.FAIL]
     if failed:
         return Outcome.FAIL, _explain(failed, findings)
+    excused = [name for name, found in (gates | guardrails).items() if found.code is Code.COMMON_MODE]
+    if excused:  # proved bad, if not by its own fault: no moment to give the canary more traffic
+        return Outcome.INCONCLUSIVE, _explain(excused, findings)
     if not gates and not guardrails:
         return Outcome.INCONCLUSIVE, "only advisory checks were asked for: they never decide"
     if gates:
@@ -64,7 +67,11 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
         blind = [f"{name} ({found.code})" for name, found in guardrails.items() if found.code in WITHOUT_DATA]
         text += f"; not proved bad: {', '.join(held)}" if held else ""
         return Outcome.PASS, f"{text}; not judged: {', '.join(blind)}" if blind else text
-    thin = [name for name, found in guardrails.items() if found.canary.n < policy.checks[name].min_requests]
+    thin = [
+        name
+        for name, found in guardrails.items()
+        if found.canary.n < policy.checks[name].min_requests or found.code is Code.TRAFFIC_SPLIT
+    ]
     if thin:
         return Outcome.INCONCLUSIVE, _explain(thin, findings)
     return Outcome.PASS, f"no guardrail is proved bad: {', '.join(guardrails)}"

@@ -115,3 +115,21 @@ def test_a_missing_metric_is_told_before_what_is_merely_open() -> None:
 def test_only_advice_is_said_to_decide_nothing() -> None:
     """The reason tells why nothing can come of it."""
     assert "advisory" in verdict(("advisory",), FAIL)[1]
+
+
+@pytest.mark.parametrize("roles", [("gate", "guardrail"), ("guardrail", "guardrail")])
+def test_trouble_of_the_service_is_no_moment_to_go_on(roles: tuple[str, ...]) -> None:
+    """A guardrail that is proved bad, if not by the canary's fault, does not roll back, and nothing passes."""
+    judged = policy(*roles)
+    excused = finding(OPEN, code=Code.COMMON_MODE)
+    outcome, reason = combine(dict(zip(judged.checks, (finding(PASS), excused), strict=True)), judged)
+
+    assert outcome is OPEN
+    assert reason.startswith("guardrail-1: ")
+
+
+def test_guardrails_alone_do_not_hold_at_another_weight() -> None:
+    """Where the traffic is not that of the weight, they have not been tried."""
+    judged = policy("guardrail")
+
+    assert combine({"guardrail-0": finding(OPEN, code=Code.TRAFFIC_SPLIT)}, judged)[0] is OPEN

@@ -67,6 +67,13 @@ def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy, moment: 
             raise TypeError(f"a check of kind {check.kind} cannot be judged on {type(arm).__name__}")
     if problem := traffic.problem(check, reading, moment.weight, at_this_weight=moment.at_this_weight):
         return problem
+    finding = _judge(check, reading, terms)
+    if moment.at_this_weight and moment.weight is not None:
+        return traffic.confirmed(finding, reading, moment.weight)
+    return finding
+
+
+def _judge(check: Check, reading: Reading[Counts], terms: Terms) -> Finding:
     match check.kind:
         case Kind.ERROR_RATE:
             return error_rate.judge(check, cast("Reading[Errors]", reading), terms)

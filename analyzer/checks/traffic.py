@@ -1,17 +1,17 @@
 """Is the traffic split as it should be? Where it is not, a comparison of the arms says nothing about the model."""
 
 import math
+from dataclasses import replace
 
-from analyzer.checks.decision import format_count
+from analyzer.checks.decision import UNDECIDED_AT_MOST, format_count
 from analyzer.checks.stretches import weight_change
 from analyzer.checks.wording import no_traffic, undecidable
-from analyzer.model import Code, Counts, Finding, Kind, Reading, requests_by_slice
+from analyzer.model import Code, Counts, Evidence, Finding, Kind, Outcome, Reading, requests_by_slice
 from analyzer.policy import Check
 from analyzer.quantity import format_ratio
 from analyzer.stats import split
 
 BROKEN = 0.001  # level, over all looks: below it the split is called broken
-CONFIRMED = split.TOLERANCE  # ratio of the odds within which the observed share is that of a weight
 
 
 def problem(check: Check, reading: Reading[Counts], weight: float | None, *, at_this_weight: bool) -> Finding | None:
@@ -47,3 +47,28 @@ def problem(check: Check, reading: Reading[Counts], weight: float | None, *, at_
         "arms as the weight says, so they cannot be compared; look at the router, or leave out weight"
     )
     return undecidable(check, Code.TRAFFIC_SPLIT, reason, headline=headline)
+
+
+def confirmed(finding: Finding, reading: Reading[Counts], weight: float) -> Finding:
+    """Hold a pass back that was proved at another weight: a step whose traffic is not seen yet proves nothing.
+
+    A fail stays: it may use everything.
+    """
+    if finding.outcome is not Outcome.PASS or reading.canary is None or reading.baseline is None:
+        return finding
+    change = weight_change(reading)
+    canary = float(requests_by_slice(reading.canary)[change:].sum())
+    baseline = float(requests_by_slice(reading.baseline)[change:].sum())
+    tolerated = math.log(split.TOLERANCE)
+    # Half a request more in each arm keeps the odds of an arm without traffic finite.
+    if abs(math.log((canary + 0.5) / (baseline + 0.5) * (1 - weight) / weight)) <= tolerated:
+        return finding
+    headline = (
+        f"good so far, but the canary still gets {format_ratio(canary / max(canary + baseline, 1.0))} of the traffic, "
+        f"and a pass is to be proved at a weight of {format_ratio(weight)}"
+    )
+    bars = Evidence(min(finding.evidence.towards_pass, UNDECIDED_AT_MOST), finding.evidence.towards_fail)
+    return replace(
+        finding, outcome=Outcome.INCONCLUSIVE, code=Code.TRAFFIC_SPLIT, reason=headline, headline=headline,
+        evidence=bars, remaining_requests=None, remaining_range=(None, None),
+    )  # fmt: skip

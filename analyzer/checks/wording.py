@@ -116,7 +116,8 @@ def proof(check: Check, decision: Decision, question: Question, show: Callable[[
         case Code.DECIDED_BY_POINT, _:
             return f"{within} the {promote} promote limit as an estimate, which proves little"
         case Code.COMMON_MODE, _:
-            return f"proved {beyond} {promote}, and so is the baseline: the service, not the canary, is in trouble"
+            limit = rollback if check.rule is Rule.STRICT else promote
+            return f"proved {beyond} {limit}, where the baseline is as well: the service, not the canary, is in trouble"
         case _:
             pass
     if question.is_beyond(decision.value, question.rollback):

@@ -25,7 +25,7 @@ def test_trouble_in_both_arms_is_not_the_canarys(look: Any, kind: str, slices: i
     found = look(name, [counts(6000 / slices, bad)] * slices, [counts(114_000 / slices, bad)] * slices, **rule)
 
     assert (found["verdict"], found["code"]) == ("inconclusive", "common_mode")
-    assert "so is the baseline: the service, not the canary, is in trouble" in found["reason"]
+    assert "where the baseline is as well: the service, not the canary, is in trouble" in found["reason"]
     assert 0.5 < found["evidence"]["fail"] < 1
     assert found["evidence"]["pass"] < 1
     assert found["remaining"] is None

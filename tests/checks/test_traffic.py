@@ -87,3 +87,18 @@ def test_an_arm_without_traffic_is_told_as_that(look: Any) -> None:
     found = look("business_proxy", [sold(0, 0.2)] * 3, [sold(5700, 0.2)] * 3, asked={"weight": 5})
 
     assert found["code"] == "no_canary_traffic"
+
+
+@pytest.mark.parametrize("kind", ["errors", "latency"])
+def test_a_pass_at_a_weight_waits_for_its_traffic(look: Any, kind: str) -> None:
+    """Proved at 5% where the step is 25% by now: no pass yet, and it says why; a fail needs no such thing."""
+    name, rule, counts, good, bad, _ = KINDS[kind]
+    arms, asked = ([counts(300, good)] * 20, [counts(5700, good)] * 20), {"window": "step"}
+
+    waiting = look(name, *arms, asked=asked | {"weight": 25}, **rule)
+    assert (waiting["verdict"], waiting["code"]) == ("inconclusive", "traffic_split")
+    assert "still gets 5% of the traffic, and a pass is to be proved at a weight of 25%" in waiting["reason"]
+    assert waiting["evidence"]["pass"] < 1
+    assert look(name, *arms, asked=asked | {"weight": 5}, **rule)["verdict"] == "pass"
+    assert look(name, *arms, asked=asked, **rule)["verdict"] == "pass"
+    assert look(name, [counts(300, bad)] * 20, arms[1], asked=asked | {"weight": 25}, **rule)["verdict"] == "fail"
