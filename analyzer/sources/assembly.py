@@ -143,7 +143,8 @@ def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> 
             if one.arm == arm and pod:
                 # Of a histogram the bucket of all requests counts each once.
                 counted = one.growth[recent].sum() if one.labels.get("le", "+Inf") == "+Inf" else 0.0
-                by_pod[pod] = by_pod.get(pod, 0.0) + float(counted)
+                if counted > 0:  # a pod without any may be gone
+                    by_pod[pod] = by_pod.get(pod, 0.0) + float(counted)
         total, largest = sum(by_pod.values()), max(by_pod.values(), default=0.0)
         if len(by_pod) > 1 and total >= UNEVEN_FROM and largest * (len(by_pod) - 1) > UNEVEN * (total - largest):
             pod = max(by_pod, key=lambda name: by_pod[name])

@@ -52,6 +52,7 @@ FEWEST_SLICES = 12  # rather than longer slices, many series are added up by the
 LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
 NATIVE_BUCKETS = 10  # of a native histogram, about: each counts as a sample
 MOST_HISTORIES = 200  # remembered
+MOVES_BY = 300.0  # seconds by which the past of a moving window moves on
 LATER = (Code.SOURCE_UNAVAILABLE, Code.PARTIAL_DATA)  # what another look may find better
 OVERLAP = 120.0  # seconds before a slice in which the last scrape of a process that restarted is looked for
 
@@ -102,12 +103,12 @@ class PrometheusSource:
         """Read the baseline before the canary, or remember it: it changes no more."""
         if selection.baseline is None or not selection.history_seconds:
             return {}
-        begin = start - selection.history_seconds
-        before = replace(
-            selection, canary=selection.baseline, baseline=None, start=begin, window_seconds=None, at=start
-        )
+        # A window of a fixed length moves on with every look; its past need not.
+        end = start if selection.window_seconds is None else math.floor(start / MOVES_BY) * MOVES_BY
+        begin = end - selection.history_seconds
+        before = replace(selection, canary=selection.baseline, baseline=None, start=begin, window_seconds=None, at=end)
         key = (
-            before.profile.name, before.service, before.namespace, before.canary, begin, start,
+            before.profile.name, before.service, before.namespace, before.canary, begin, end,
             frozenset(before.checks.values()),
         )  # fmt: skip
         with self._lock:

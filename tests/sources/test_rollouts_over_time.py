@@ -10,8 +10,11 @@ from prometheus_server import Point, PrometheusServer, StartPrometheus
 
 from analyzer.analysis import Analyzer
 from analyzer.answer import render
+from analyzer.model import Kind, Reading
 from analyzer.policy import load_policies
+from analyzer.profile import selectors
 from analyzer.request import parse_request
+from analyzer.sources.assembly import Grown, Selection, assemble
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
 
@@ -116,3 +119,41 @@ def test_a_pass_at_the_present_weight_needs_requests_at_it(prometheus: Prometheu
     assert step["canary"]["n"] < 10_000 < whole["canary"]["n"]
     assert step["since"] is not None
     assert step["since"] >= "2026-01-05T11:57:00Z"
+
+
+def test_the_past_of_a_moving_window_is_read_once(prometheus: PrometheusServer) -> None:
+    """Looks at the last five minutes, a quarter of a minute apart, ask for the baseline's two hours only at first."""
+    source = PrometheusSource(PrometheusApi(Connection(prometheus.url)))
+    analyzer = Analyzer(policies=load_policies(None), profiles={PROFILE.name: PROFILE}, source=source)
+    body = {"service": "fraud", "namespace": "ml", "canary": "steps", "baseline": "steps-base", "window": "5m"}
+    asked = []
+    ask_all = source.queries.run
+    source.queries.run = lambda tasks, deadline: asked.append(len(tasks)) or ask_all(tasks, deadline)  # type: ignore[func-returns-value,method-assign]
+
+    rounds = []
+    for at in (NOON - 45, NOON - 30):
+        asked.clear()
+        analyzer.verdict(parse_request(body | {"at": at, "checks": "error_rate"}))
+        rounds.append(len(asked))
+
+    assert rounds[1] == 1
+
+
+def test_one_pod_with_nearly_all_the_requests_is_named() -> None:
+    """What is judged then is this pod; a pod without any requests may be gone, and two that share are none."""
+    asked = Selection("fraud", "ml", "new", None, PROFILE, {"error_rate": Kind.ERROR_RATE}, NOON)
+    way = PROFILE.error_rate[0]
+
+    def notes(*requests: float) -> tuple[str, ...]:
+        grown = [
+            Grown("new", {"pod": f"new-{number}", "status": "200"}, np.array([one]))
+            for number, one in enumerate(requests)
+        ]
+        found = assemble(
+            way, {selector: grown if selector in way.requests else [] for selector in selectors(way)}, asked, 1
+        )
+        assert isinstance(found, Reading)
+        return found.notes
+
+    assert notes(970, 10, 20) == ("new-0, one of 3 pods of the canary, got 97% of its requests lately",)
+    assert notes(500, 300, 200) == notes(1000, 0) == notes(90, 1) == ()
