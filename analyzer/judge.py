@@ -36,7 +36,8 @@ class Verdict:
 def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]:
     """Combine findings: any gate or guardrail that fails fails; every gate that passes passes.
 
-    Where no gate was asked for, guardrails that hold are enough, if each has `min_requests`.
+    Where the gates count as guardrails, or only guardrails were asked for, it is enough that none is proved bad and
+    that each of these has `min_requests`.
 
     Returns
     -------
@@ -45,7 +46,8 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
     by_role: dict[Role, dict[str, Finding]] = {role: {} for role in Role}
     for name, finding in findings.items():
         by_role[policy.checks[name].role][name] = finding
-    gates, guardrails = by_role[Role.GATE], by_role[Role.GUARDRAIL]
+    gates = by_role[Role.GATE] if policy.role is not Role.ADVISORY else {}
+    guardrails = by_role[Role.GUARDRAIL]
 
     failed = [name for name, found in (gates | guardrails).items() if found.outcome is Outcome.FAIL]
     if failed:
@@ -55,7 +57,8 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
         return Outcome.INCONCLUSIVE, _explain(excused, findings)
     if not gates and not guardrails:
         return Outcome.INCONCLUSIVE, "only advisory checks were asked for: they never decide"
-    if gates:
+    blind = [f"{name} ({found.code})" for name, found in guardrails.items() if found.code in WITHOUT_DATA]
+    if gates and policy.role is Role.GATE:
         open_gates = [name for name, found in gates.items() if found.outcome is not Outcome.PASS]
         if open_gates:
             return Outcome.INCONCLUSIVE, _explain(open_gates, findings)
@@ -64,17 +67,19 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
         text = f"proved good: {', '.join(proved)}" if proved else "nothing is proved"
         text += f"; good as an estimate only: {', '.join(estimated)}" if estimated else ""
         held = [name for name, found in guardrails.items() if found.code is Code.UNDECIDED]
-        blind = [f"{name} ({found.code})" for name, found in guardrails.items() if found.code in WITHOUT_DATA]
         text += f"; not proved bad: {', '.join(held)}" if held else ""
         return Outcome.PASS, f"{text}; not judged: {', '.join(blind)}" if blind else text
+    holding = gates or guardrails
     thin = [
         name
-        for name, found in guardrails.items()
+        for name, found in holding.items()
         if found.canary.n < policy.checks[name].min_requests or found.code is Code.TRAFFIC_SPLIT
     ]
     if thin:
         return Outcome.INCONCLUSIVE, _explain(thin, findings)
-    return Outcome.PASS, f"no guardrail is proved bad: {', '.join(guardrails)}"
+    seen = [name for name, found in (gates | guardrails).items() if name in holding or found.code in DECIDING]
+    text = f"not proved bad: {', '.join(seen)}"
+    return Outcome.PASS, f"{text}; not judged: {', '.join(blind)}" if blind else text
 
 
 def _explain(names: list[str], findings: dict[str, Finding]) -> str:

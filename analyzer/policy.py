@@ -27,6 +27,7 @@ from analyzer.quantity import (
     format_seconds,
     nearest,
     parse_number,
+    parse_object,
     parse_ratio,
     parse_seconds,
 )
@@ -35,6 +36,9 @@ from analyzer.validation import NamedModel, load_named, problems_of
 
 PACKAGED = Path(__file__).parent / "policies"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
+
+
+_OVERRIDES = ("alpha", "history", "role", "checks")
 
 
 class DecideBy(BaseModel):
@@ -193,6 +197,8 @@ class Policy(NamedModel):
     alpha : P(a canary that meets every promote limit is ever rolled back) is at most this, over all checks and
         all looks; also the level at which each check must be proved good to pass
     history : how many seconds of the baseline before the canary tell how requests go together; 0: none
+    role : what its gates are at this stage of the rollout: ``guardrail`` while ramping, when it is enough that each
+        has `min_requests` and is not proved bad; the other roles stay
     checks : by name
     """
 
@@ -201,6 +207,7 @@ class Policy(NamedModel):
     name: Name
     alpha: Annotated[Ratio, Field(gt=0, le=0.5)] = 0.05
     history: Annotated[Seconds, Field(ge=0, le=7 * 86400)] = 7200.0
+    role: Role = Role.GATE
     checks: Annotated[dict[Name, Check], Field(min_length=1)]
 
     @field_validator("checks")
@@ -237,7 +244,8 @@ def choose_policy(policies: dict[str, Policy], wanted: str | dict[str, Any], def
     Parameters
     ----------
     policies : the loaded ones, by name
-    wanted : a name, or ``{"base": name, "alpha": ..., "history": ..., "checks": {check: {field: value}}}``
+    wanted : a name, or ``{"base": name, "alpha": ..., "history": ..., "role": ..., "checks": {check: {field:
+        value}}}``, whose checks may be JSON text
     default : the base of an object that names none
 
     Raises
@@ -250,12 +258,15 @@ def choose_policy(policies: dict[str, Policy], wanted: str | dict[str, Any], def
     base = _named(policies, str(overrides.pop("base", default)), "policy.base")
     content = base.model_dump(mode="json")
     problems = [
-        Problem(f"policy.{key}", f"unknown field; {nearest(key, ['base', 'alpha', 'checks'])}")
+        Problem(f"policy.{key}", f"unknown field; {nearest(key, ['base', *_OVERRIDES])}")
         for key in overrides
-        if key not in ("alpha", "history", "checks")
+        if key not in _OVERRIDES
     ]
-    content |= {key: value for key, value in overrides.items() if key in ("alpha", "history")}
-    checks = overrides.get("checks", {})
+    content |= {key: value for key, value in overrides.items() if key != "checks"}
+    try:
+        checks = parse_object(overrides.get("checks", {}))
+    except ValueError as error:
+        raise RequestError([Problem("policy.checks", str(error))]) from error
     if not isinstance(checks, dict):
         raise RequestError([Problem("policy.checks", "must be an object: name of a check to the fields to change")])
     for name, fields in checks.items():

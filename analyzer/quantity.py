@@ -11,12 +11,28 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
+import orjson
 from pydantic import BeforeValidator, PlainSerializer
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LATEST = 253402300800.0  # Unix seconds of the end of the year 9999, the last that can be written
 PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
+
+
+def parse_object(value: object) -> object:
+    """Read text that begins like a JSON object; anything else stays as it is.
+
+    Raises
+    ------
+    ValueError : the text is no JSON
+    """
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"is no JSON object: {error}") from error
+    return value
 
 
 def parse_number(value: object) -> float:

@@ -4,11 +4,10 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from analyzer.errors import Problem, RequestError
-from analyzer.quantity import Instant, parse_number, parse_seconds
+from analyzer.quantity import Instant, parse_number, parse_object, parse_seconds
 from analyzer.validation import problems_of
 
 LABEL_SAFE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:/@-]{0,251}[A-Za-z0-9])?")
@@ -23,17 +22,19 @@ def _label_safe(value: object) -> str:
     return value
 
 
-def _percent(value: object) -> float:
+def _percent(value: object) -> float | None:
+    if value is None or value == "unknown":
+        return None
     if isinstance(value, str) and value.strip().endswith("%"):
         value = value.strip()[:-1]
     number = parse_number(value)
     if not 0 <= number <= 100:
-        raise ValueError(f"must be a percentage from 0 to 100, got {number:g}")
+        raise ValueError(f"must be a percentage from 0 to 100 or unknown, got {number:g}")
     return number
 
 
 LabelSafe = Annotated[str, BeforeValidator(_label_safe)]
-Weight = Annotated[float, BeforeValidator(_percent)]
+Weight = Annotated[float | None, BeforeValidator(_percent)]
 
 
 class Detail(StrEnum):
@@ -59,7 +60,9 @@ class VerdictRequest(BaseModel):
     baseline: LabelSafe | None = Field(None, description="the same for the baseline; without it nothing is compared")
     profile: LabelSafe | None = Field(None, description="which metrics to read; default from the settings")
     policy: str | dict[str, Any] | None = Field(
-        None, description='a name, or overrides: {"base": "ml-model", "checks": {"latency_p99": {"rollback": "400ms"}}}'
+        None,
+        description='a name, or overrides: {"base": "ml-model", "checks": {"latency_p99": {"rollback": "400ms"}}}; '
+        "role there is what the gates of the base are in this request, guardrails while ramping",
     )
     checks: tuple[str, ...] | None = Field(
         None, description="which checks of the policy to run, a list or comma-separated text; default all"
@@ -71,8 +74,10 @@ class VerdictRequest(BaseModel):
     )
     start: Instant | None = Field(None, description="begin of the data, RFC 3339 or Unix seconds; default found")
     at: Instant | None = Field(None, description="the moment to judge at, RFC 3339 or Unix seconds; default now")
-    weight: Weight | None = Field(
-        None, description="the canary's traffic weight in percent, to be compared with the split that is observed"
+    weight: Weight = Field(
+        None,
+        description="the canary's traffic weight in percent, to be compared with the split that is observed; "
+        "default unknown",
     )
     detail: Detail = Field(Detail.SUMMARY, description="summary (under 2 KB), or full")
     data: dict[str, Any] | None = Field(
@@ -100,12 +105,7 @@ class VerdictRequest(BaseModel):
     @field_validator("policy", "data", mode="before")
     @classmethod
     def _object_as_text(cls, value: object) -> object:
-        if isinstance(value, str) and value.lstrip().startswith("{"):
-            try:
-                return orjson.loads(value)
-            except orjson.JSONDecodeError as error:
-                raise ValueError(f"is no JSON object: {error}") from error
-        return value
+        return parse_object(value)
 
     @field_validator("checks", mode="before")
     @classmethod

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from analyzer.judge import combine
-from analyzer.model import Code, Estimate, Finding, Outcome
+from analyzer.model import Code, Estimate, Finding, Outcome, Role
 from analyzer.policy import Policy
 
 PASS, FAIL, OPEN = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
@@ -73,6 +73,47 @@ def test_the_whole_follows_its_rule_in_every_combination(roles: tuple[str, ...])
             expected = OPEN
 
         assert verdict(roles, *outcomes)[0] is expected
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected", "told"),
+    [
+        ((OPEN, OPEN), PASS, "not proved bad: gate-0, guardrail-1"),
+        ((PASS, OPEN), PASS, "not proved bad: gate-0, guardrail-1"),
+        ((FAIL, OPEN), FAIL, "gate-0"),
+        ((OPEN, FAIL), FAIL, "guardrail-1"),
+    ],
+)
+def test_gates_may_count_as_guardrails_while_ramping(
+    findings: tuple[Outcome, ...], expected: Outcome, told: str
+) -> None:
+    """At such a stage nothing must be proved good; what is proved bad fails as ever."""
+    judged = policy("gate", "guardrail").model_copy(update={"role": Role.GUARDRAIL})
+
+    outcome, reason = combine(dict(zip(judged.checks, map(finding, findings), strict=True)), judged)
+
+    assert outcome is expected
+    assert reason.startswith(told)
+
+
+@pytest.mark.parametrize(("blind", "expected"), [("gate-0", OPEN), ("guardrail-1", PASS)])
+def test_a_gate_needs_data_at_every_stage(blind: str, expected: Outcome) -> None:
+    """A gate whose metric is missing holds the ramp too; a guardrail without data stops nobody, as at the gates."""
+    judged = policy("gate", "guardrail").model_copy(update={"role": Role.GUARDRAIL})
+    found = {name: finding(OPEN, 0, Code.METRIC_MISSING) if name == blind else finding(OPEN) for name in judged.checks}
+
+    outcome, reason = combine(found, judged)
+
+    assert outcome is expected
+    assert blind in reason
+
+
+def test_gates_that_are_only_shown_never_decide() -> None:
+    """With the gates advisory the guardrails decide alone."""
+    judged = policy("gate", "guardrail").model_copy(update={"role": Role.ADVISORY})
+
+    assert combine({"gate-0": finding(FAIL), "guardrail-1": finding(OPEN)}, judged)[0] is PASS
+    assert combine({"gate-0": finding(PASS), "guardrail-1": finding(FAIL)}, judged)[0] is FAIL
 
 
 @pytest.mark.parametrize(("n", "expected"), [(0, OPEN), (99, OPEN), (100, PASS)])

@@ -1,7 +1,8 @@
 """The manifests keep what they promise; that Argo and Kubernetes accept them is in tests/argo."""
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,25 @@ import pytest
 import yaml
 from kustomize import render
 
-from analyzer.policy import load_policies
+from analyzer.model import Role
+from analyzer.policy import choose_policy, load_policies
 from analyzer.profile import load_profiles
 from analyzer.quantity import parse_seconds
+from analyzer.request import parse_request
 from analyzer.version import __version__
 
 PROJECT = Path(__file__).parents[1]
 TEMPLATES = PROJECT / "analysis-templates"
 ROLLOUTS = PROJECT / "rollouts"
-FOLDERS = [TEMPLATES, ROLLOUTS / "analyzer", ROLLOUTS / "fraud-detector"]
+BASE = ROLLOUTS / "fraud-detector" / "base"
+OVERLAYS = sorted(path.parent for path in ROLLOUTS.glob("fraud-detector/overlays/*/kustomization.yaml"))
+RENDERED = [ROLLOUTS / "analyzer", *OVERLAYS]
+FOLDERS = [TEMPLATES, BASE, *RENDERED]
+EXAMPLES = sorted((ROLLOUTS / "examples").glob("*.yaml"))
+GOLDEN = PROJECT / "tests" / "argo" / "golden"
 TEMPLATE_FILES = sorted(TEMPLATES.glob("ml-model-*.yaml"))
+GUARD = TEMPLATES / "ml-model-guard.yaml"
+RENEW = "ANALYZER_RENEW_GOLDEN"
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -38,9 +48,10 @@ def the(kind: str, folder: Path, name: str | None = None) -> dict[str, Any]:
 
 
 METRICS = [
-    pytest.param(metric, id=f"{path.stem}-{metric['name']}")
+    pytest.param(path, metric, id=f"{path.stem}-{metric['name']}")
     for path in TEMPLATE_FILES
     for metric in documents(path)[0]["spec"]["metrics"]
+    if "web" in metric["provider"]
 ]
 
 
@@ -54,6 +65,7 @@ def test_a_template_has_the_name_of_its_file(path: Path) -> None:
 
     assert (template["kind"], template["metadata"]["name"]) == ("AnalysisTemplate", path.stem)
     assert "namespace" not in template["metadata"]
+    assert f"| `{path.stem}` |" in (TEMPLATES / "README.md").read_text()
 
 
 def test_each_check_of_the_default_policy_has_its_metric() -> None:
@@ -64,34 +76,110 @@ def test_each_check_of_the_default_policy_has_its_metric() -> None:
     assert asked == {check: check for check in load_policies(None)["ml-model"].checks}
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_a_metric_leaves_nothing_to_defaults(metric: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("path", "metric"), METRICS)
+def test_a_metric_leaves_nothing_to_defaults(path: Path, metric: dict[str, Any]) -> None:
     """Both conditions and every limit are explicit, for Argo's defaults are unsafe or change."""
     web = metric["provider"]["web"]
 
     assert metric["successCondition"] == 'result.verdict == "pass"'
     assert metric["failureCondition"] == 'result.verdict == "fail"'
-    assert (metric["failureLimit"], metric["consecutiveSuccessLimit"]) == (0, 1)
-    assert metric["inconclusiveLimit"] == metric["count"] - 1
-    assert metric["count"] * parse_seconds(metric["interval"]) == 30 * 60
-    assert metric["consecutiveErrorLimit"] >= 20
-    assert parse_seconds(metric["initialDelay"]) == 30
+    assert (metric["failureLimit"], metric["consecutiveErrorLimit"]) == (0, 30)
+    assert (metric["initialDelay"], metric["interval"]) == ("{{args.initial-delay}}", "{{args.interval}}")
     assert (web["method"], web["timeoutSeconds"]) == ("POST", 10)
     assert web["url"] == "{{args.analyzer-url}}/v1/verdict"
+    if path == GUARD:
+        assert not {"count", "consecutiveSuccessLimit"} & set(metric)
+        assert metric["inconclusiveLimit"] >= 1_000_000
+    else:
+        assert metric["consecutiveSuccessLimit"] == 1
+        assert metric["count"] == metric["inconclusiveLimit"] == "{{args.looks}}"
+
+
+def arguments_of(path: Path) -> dict[str, str | None]:
+    """Read the arguments of a template, with their defaults."""
+    return {argument["name"]: argument.get("value") for argument in documents(path)[0]["spec"]["args"]}
+
+
+def test_half_an_hour_is_waited_for_proof() -> None:
+    """The defaults of the interval and of the looks belong together, and to the deadline of the job."""
+    values = arguments_of(TEMPLATES / "ml-model-verdict.yaml")
+    (metric,) = documents(TEMPLATES / "ml-model-job.yaml")[0]["spec"]["metrics"]
+
+    assert int(values["looks"] or 0) * parse_seconds(values["interval"]) == 30 * 60
+    assert metric["provider"]["job"]["spec"]["activeDeadlineSeconds"] == 30 * 60
 
 
 @pytest.mark.parametrize("path", TEMPLATE_FILES, ids=lambda path: path.stem)
 def test_every_argument_is_used_and_explained(path: Path) -> None:
-    """Arguments are the fields of the request; each has a comment, and a row with its default in the README."""
+    """Arguments are what is filled in; each has a comment, and a row with its default in the README."""
     spec = documents(path)[0]["spec"]
     used = set(re.findall(r"{{args\.([a-z-]+)}}", str(spec["metrics"])))
     lines = [line.strip() for line in path.read_text().splitlines()]
-    rows = re.findall(r"^\| `([a-z-]+)` \| (?:none|`([^`]+)`) \|", (TEMPLATES / "README.md").read_text(), re.MULTILINE)
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| ([^|]+) \|", (TEMPLATES / "README.md").read_text(), re.MULTILINE))
 
-    assert used == {argument["name"] for argument in spec["args"]}
-    assert {argument["name"]: argument.get("value", "") for argument in spec["args"]} == dict(rows)
-    for argument in spec["args"]:
-        assert lines[lines.index(f"- name: {argument['name']}") - 1].startswith("# ")
+    assert used == set(arguments_of(path))
+    for name, value in arguments_of(path).items():
+        assert rows[name] in (
+            "none" if value is None else f"`{value}`",
+            f"`step`, in the guard `{value}`" if path == GUARD else f"`{value}`, in the guard `start`",
+        )
+        assert lines[lines.index(f"- name: {name}") - 1].startswith("# ")
+
+
+def test_the_same_argument_is_the_same_everywhere() -> None:
+    """An argument means one thing: its default is that of the other templates, but for the window of the guard."""
+    found: dict[str, set[str | None]] = {}
+    for path in TEMPLATE_FILES:
+        for name, value in arguments_of(path).items():
+            found.setdefault(name, set()).add(value)
+
+    assert {name: values for name, values in found.items() if len(values) > 1} == {"window": {"start", "step"}}
+    assert arguments_of(GUARD)["window"] == "start"
+
+
+def filled_in(content: object, values: dict[str, str | None]) -> object:
+    """Replace the arguments in a part of a template, as Argo does."""
+    match content:
+        case str():
+            return re.sub(r"{{args\.([a-z-]+)}}", lambda found: values[found[1]] or found[1], content)
+        case dict():
+            return {key: filled_in(value, values) for key, value in content.items()}
+        case list():
+            return [filled_in(each, values) for each in content]
+        case _:
+            return content
+
+
+@pytest.mark.parametrize(("path", "metric"), METRICS)
+@pytest.mark.parametrize("role", Role)
+def test_the_analyzer_understands_the_request(path: Path, metric: dict[str, Any], role: Role) -> None:
+    """The body, with the defaults filled in, is a request; its role is that of the gates, and guardrails stay so."""
+    body = filled_in(metric["provider"]["web"]["jsonBody"], arguments_of(path) | {"role": role})
+    request = parse_request(body)
+    assert request.policy is not None
+    policy = choose_policy(load_policies(None), request.policy, "ml-model")
+
+    assert request.window == ("start" if path == GUARD else "step")
+    assert request.weight is None
+    assert {name: check.role for name, check in policy.checks.items()} == {
+        name: role if check.role is Role.GATE else check.role
+        for name, check in load_policies(None)["ml-model"].checks.items()
+    }
+
+
+def test_the_job_is_undecided_where_the_command_is() -> None:
+    """A fail and wrong usage end the job; inconclusive and a missing source are asked again, by another pod."""
+    (metric,) = documents(TEMPLATES / "ml-model-job.yaml")[0]["spec"]["metrics"]
+    job = metric["provider"]["job"]["spec"]
+    rules = {
+        code: rule["action"]
+        for rule in job["podFailurePolicy"]["rules"]
+        for code in rule.get("onExitCodes", {}).get("values", [])
+    }
+
+    assert rules == {1: "FailJob", 2: "FailJob", 3: "Ignore", 4: "Ignore"}
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+    assert job["template"]["spec"]["enableServiceLinks"] is False
 
 
 # The service
@@ -104,10 +192,24 @@ def pod_of(workload: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return pod, container
 
 
-@pytest.mark.parametrize(("kind", "folder"), [("Deployment", "analyzer"), ("Rollout", "fraud-detector")])
-def test_pods_have_no_rights(kind: str, folder: str) -> None:
+def job_of_the_template() -> dict[str, Any]:
+    """Give the job of ml-model-job, which is a workload like others."""
+    (metric,) = documents(TEMPLATES / "ml-model-job.yaml")[0]["spec"]["metrics"]
+    job: dict[str, Any] = metric["provider"]["job"]
+    return job
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        pytest.param(the("Deployment", ROLLOUTS / "analyzer"), id="analyzer"),
+        pytest.param(the("Rollout", BASE), id="fraud-detector"),
+        pytest.param(job_of_the_template(), id="job"),
+    ],
+)
+def test_pods_have_no_rights(workload: dict[str, Any]) -> None:
     """No root, no capability, no writable root file system, no token of the Kubernetes API."""
-    pod, container = pod_of(the(kind, ROLLOUTS / folder))
+    pod, container = pod_of(workload)
 
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"] == {
@@ -122,14 +224,15 @@ def test_pods_have_no_rights(kind: str, folder: str) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert {"requests", "limits"} == set(container["resources"])
-    assert "/tmp" in [mount["mountPath"] for mount in container["volumeMounts"]]
 
 
 def test_the_image_is_of_this_version() -> None:
     """The tag is pinned, and moves with the version of the package."""
     _, container = pod_of(the("Deployment", ROLLOUTS / "analyzer"))
+    _, of_the_job = pod_of(job_of_the_template())
 
-    assert container["image"] == f"rollout-analyzer:{__version__}"
+    assert container["image"] == of_the_job["image"] == f"rollout-analyzer:{__version__}"
+    assert "/tmp" in [mount["mountPath"] for mount in container["volumeMounts"]]
     assert container["args"] == ["serve", "--host", "0.0.0.0", "--port", "8080"]
 
 
@@ -156,10 +259,9 @@ def test_the_service_is_where_the_templates_look() -> None:
     service, namespace = the("Service", folder), the("Namespace", folder)["metadata"]["name"]
     _, container = pod_of(the("Deployment", folder))
     (port,) = service["spec"]["ports"]
-    (argument,) = (each for each in documents(TEMPLATE_FILES[0])[0]["spec"]["args"] if each["name"] == "analyzer-url")
 
     address = f"http://{service['metadata']['name']}.{namespace}.svc.cluster.local:{port['port']}"
-    assert argument["value"] == address
+    assert arguments_of(GUARD)["analyzer-url"] == address
     assert port["targetPort"] in [each["name"] for each in container["ports"]]
 
 
@@ -183,6 +285,7 @@ def test_the_network_policy_lets_through_what_is_needed() -> None:
     (url,) = (each["value"] for each in container["env"] if each["name"] == "ANALYZER_PROMETHEUS_URL")
 
     assert callers == ["argo-rollouts", "monitoring"]
+    assert url == arguments_of(TEMPLATES / "ml-model-job.yaml")["prometheus-url"]
     assert {port["port"] for rule in spec["egress"] for port in rule["ports"]} == {53, int(url.rsplit(":", 1)[1])}
 
 
@@ -203,43 +306,121 @@ def test_the_mounted_files_are_valid(folder: str, load: Callable[[Path], dict[st
 @pytest.mark.parametrize("path", TEMPLATE_FILES, ids=lambda path: path.stem)
 def test_the_defaults_of_a_template_are_built_in(path: Path) -> None:
     """The policy and the profile that a template names by default need no ConfigMap."""
-    values = {argument["name"]: argument.get("value") for argument in documents(path)[0]["spec"]["args"]}
+    values = arguments_of(path)
 
     assert values["policy"] in load_policies(None)
     assert values["profile"] in load_profiles(None)
 
 
-# The example
+# The rollouts
 
 
-def test_the_example_ramps_as_its_readme_says() -> None:
-    """5, 25 and 50 percent with pauses, then the analysis; each weight is a whole number of pods."""
-    spec = the("Rollout", ROLLOUTS / "fraud-detector")["spec"]
-    steps = spec["strategy"]["canary"]["steps"]
-
-    assert [next(iter(step)) for step in steps] == [*["setWeight", "pause"] * 3, "analysis"]
-    assert [step["setWeight"] for step in steps if "setWeight" in step] == [5, 25, 50]
-    assert [step["pause"]["duration"] for step in steps if "pause" in step] == ["5m", "10m", "10m"]
-    assert all(spec["replicas"] * step["setWeight"] % 100 == 0 for step in steps if "setWeight" in step)
+def rollout_of(path: Path) -> dict[str, Any]:
+    """Give the Rollout of a file or a rendered folder."""
+    found = rendered_objects(path) if path.is_dir() else documents(path)
+    (rollout,) = (each for each in found if each["kind"] == "Rollout")
+    return rollout
 
 
-def test_the_example_passes_the_arguments_of_its_template() -> None:
-    """Every argument without a default is passed, and the hashes are not swapped."""
-    analysis = the("Rollout", ROLLOUTS / "fraud-detector")["spec"]["strategy"]["canary"]["steps"][-1]["analysis"]
-    (reference,) = analysis["templates"]
-    (template,) = documents(TEMPLATES / f"{reference['templateName']}.yaml")
-    passed = {argument["name"]: argument["valueFrom"] for argument in analysis["args"]}
+def analyses_of(rollout: dict[str, Any]) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """List the analyses of a Rollout's steps, with the weight that each is made at."""
+    weight = None
+    for step in rollout["spec"]["strategy"].get("canary", {}).get("steps", []):
+        weight = step.get("setWeight", weight)
+        if "analysis" in step:
+            yield weight, step["analysis"]
 
-    assert set(passed) == {each["name"] for each in template["spec"]["args"] if "value" not in each}
-    assert passed["canary-hash"] == {"podTemplateHashValue": "Latest"}
-    assert passed["baseline-hash"] == {"podTemplateHashValue": "Stable"}
+
+def values_of(analysis: dict[str, Any]) -> dict[str, Any]:
+    """Read the arguments of an analysis that have a value."""
+    return {each["name"]: each["value"] for each in analysis["args"] if "value" in each}
+
+
+WITH_ROLLOUTS = [path for path in EXAMPLES if path.stem != "analysis-run"]
+
+
+@pytest.mark.parametrize("path", [*OVERLAYS, *WITH_ROLLOUTS], ids=lambda path: path.stem)
+def test_a_step_names_its_weight(path: Path) -> None:
+    """The weight that the analyzer compares with is that of the step; without a router it is a number of pods."""
+    rollout = rollout_of(path)
+    routed = "trafficRouting" in rollout["spec"]["strategy"].get("canary", {})
+
+    for weight, analysis in analyses_of(rollout):
+        assert values_of(analysis)["weight"] == str(weight)
+        assert routed or rollout["spec"]["replicas"] * (weight or 0) % 100 == 0
+
+
+@pytest.mark.parametrize("path", [*OVERLAYS, *WITH_ROLLOUTS], ids=lambda path: path.stem)
+def test_the_hashes_are_not_swapped(path: Path) -> None:
+    """The canary is the latest, the baseline the stable one."""
+    strategy = rollout_of(path)["spec"]["strategy"]
+    hashes = re.findall(
+        r"'name': '(canary|baseline)-hash', 'value(?:From)?': (?:{'podTemplateHashValue': )?'([^']+)'", str(strategy)
+    )
+
+    assert hashes
+    assert set(hashes) <= {
+        ("canary", "Latest"),
+        ("baseline", "Stable"),
+        ("canary", "{{templates.canary.podTemplateHash}}"),
+        ("baseline", "{{templates.baseline.podTemplateHash}}"),
+    }
+
+
+@pytest.mark.parametrize("path", [*OVERLAYS, *WITH_ROLLOUTS], ids=lambda path: path.stem)
+def test_the_last_thing_asked_for_is_proof(path: Path) -> None:
+    """Nothing gets all of the traffic as a guardrail, or by waiting: the last step is an analysis of gates."""
+    strategy = rollout_of(path)["spec"]["strategy"]
+    if "blueGreen" in strategy:
+        last = strategy["blueGreen"]["prePromotionAnalysis"]
+    else:
+        step = strategy["canary"]["steps"][-1]
+        last = step["analysis"] if "analysis" in step else step["experiment"]["analyses"][-1]
+
+    assert values_of(last).get("role", "gate") == "gate"
+    assert "guard" not in str(last.get("templates", last.get("templateName")))
+
+
+def test_the_fraud_detector_ramps_as_its_readme_says() -> None:
+    """5, 25 and 50 percent: guardrails, guardrails, gates, without a pause; a guard in the background from 5% on."""
+    canary = rollout_of(BASE)["spec"]["strategy"]["canary"]
+    asked = [(weight, values_of(analysis)["role"]) for weight, analysis in analyses_of(rollout_of(BASE))]
+
+    assert asked == [(5, "guardrail"), (25, "guardrail"), (50, "gate")]
+    assert [next(iter(step)) for step in canary["steps"]] == ["setWeight", "analysis"] * 3
+    assert canary["analysis"]["startingStep"] == 1
+    assert canary["analysis"]["templates"] == [{"templateName": "ml-model-guard", "clusterScope": True}]
+
+
+@pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
+def test_the_limits_are_edges_of_the_profile(folder: Path) -> None:
+    """All analyses of a Rollout read by one profile; where that fixes the buckets, the limits are among them."""
+    rollout = rollout_of(folder)
+    background = rollout["spec"]["strategy"]["canary"]["analysis"]
+    values = [values_of(analysis) for _, analysis in [(None, background), *analyses_of(rollout)]]
+    ((name, limits),) = {(each.get("profile", "prometheus-client"), each.get("limits", "{}")) for each in values}
+    policy = choose_policy(load_policies(None), {"base": "ml-model", "checks": limits}, "ml-model")
+    check = policy.checks["latency_p99"]
+
+    assert name == ("istio" if folder.name == "istio" else "prometheus-client")
+    for way in load_profiles(None)[name].latency:
+        assert way.edges is None or {check.promote * 1000, check.rollback * 1000} <= set(way.edges)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_found_by_its_name(path: Path) -> None:
+    """Its Rollout or run has the name of the file, everything is in no namespace, and the README has a row for it."""
+    found = documents(path)
+
+    assert f"[`{path.name}`]({path.name})" in (path.parent / "README.md").read_text()
+    assert [each["metadata"]["name"] for each in found if each["kind"] in ("Rollout", "AnalysisRun")] == [path.stem]
+    assert all("namespace" not in each["metadata"] for each in found)
 
 
 def test_the_example_labels_its_metrics() -> None:
     """The hash of the pods becomes a label of their metrics, or nothing tells the canary from the baseline."""
-    folder = ROLLOUTS / "fraud-detector"
-    monitor = the("PodMonitor", folder)["spec"]
-    rollout = the("Rollout", folder)
+    monitor = the("PodMonitor", BASE)["spec"]
+    rollout = the("Rollout", BASE)
     _, container = pod_of(rollout)
 
     assert "rollouts-pod-template-hash" in monitor["podTargetLabels"]
@@ -261,11 +442,13 @@ def test_kustomize_has_no_deprecated_words(folder: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("folder", FOLDERS[1:], ids=lambda folder: folder.name)
-def test_the_readme_of_rollouts_lists_the_folder(folder: Path) -> None:
-    """Each folder has a README, and a row in the one above."""
-    assert f"]({folder.name})" in (ROLLOUTS / "README.md").read_text()
-    assert (folder / "README.md").is_file()
+@pytest.mark.parametrize("folder", [*ROLLOUTS.iterdir(), *OVERLAYS], ids=lambda folder: folder.name)
+def test_the_readme_above_lists_the_folder(folder: Path) -> None:
+    """Each folder has a README, and a row in that of the whole."""
+    if folder.is_dir():
+        above = ROLLOUTS / "fraud-detector" if folder in OVERLAYS else ROLLOUTS
+        assert f"]({folder.relative_to(above)})" in (above / "README.md").read_text()
+        assert (folder / "README.md").is_file()
 
 
 def rendered_objects(folder: Path) -> list[dict[str, Any]]:
@@ -282,7 +465,7 @@ def test_kustomize_makes_templates_for_the_whole_cluster() -> None:
         assert documents(path)[0] | {"kind": "ClusterAnalysisTemplate"} == rendered[path.stem]
 
 
-@pytest.mark.parametrize("folder", FOLDERS[1:], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", RENDERED, ids=lambda folder: folder.name)
 def test_everything_rendered_is_in_one_namespace(folder: Path) -> None:
     """The namespace is made too, and every object says what it is part of."""
     rendered = rendered_objects(folder)
@@ -290,6 +473,25 @@ def test_everything_rendered_is_in_one_namespace(folder: Path) -> None:
 
     assert {each["metadata"]["namespace"] for each in rendered if each["kind"] != "Namespace"} == {namespace}
     assert all("app.kubernetes.io/part-of" in each["metadata"]["labels"] for each in rendered)
+
+
+@pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
+def test_an_overlay_renders_as_it_did(folder: Path) -> None:
+    """The objects are those of the golden file: a change of the base shows what it does to each overlay."""
+    objects = sorted(rendered_objects(folder), key=lambda each: (each["kind"], each["metadata"]["name"]))
+    golden = GOLDEN / f"{folder.name}.yaml"
+    if os.environ.get(RENEW):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(yaml.safe_dump_all(objects, width=120))
+
+    assert objects == documents(golden), (
+        f"if this is meant: {RENEW}=1 .venv/bin/pytest -k renders tests/{Path(__file__).name}"
+    )
+
+
+def test_each_golden_file_has_its_overlay() -> None:
+    """None is left over of a folder that is gone."""
+    assert [path.stem for path in sorted(GOLDEN.iterdir())] == [folder.name for folder in OVERLAYS]
 
 
 def test_a_changed_policy_restarts_the_pods() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from analyzer.errors import ConfigError, RequestError
+from analyzer.model import Role
 from analyzer.policy import Check, Policy, choose_policy, load_policies
 
 PACKAGED = load_policies(None)
@@ -71,6 +72,18 @@ def test_a_request_changes_single_fields() -> None:
     assert DEFAULT.checks["latency_p99"].rollback == 0.5
 
 
+def test_a_stage_says_what_the_gates_are_and_gives_its_limits_as_text() -> None:
+    """What an AnalysisTemplate passes: a name, a role and the limits, all of them text."""
+    stage = {"base": "ml-model", "role": "guardrail", "checks": '{"latency_p99": {"rollback": "400ms"}}'}
+
+    chosen = choose_policy(PACKAGED, stage, "ml-model")
+
+    assert (chosen.role, chosen.checks["latency_p99"].rollback) == (Role.GUARDRAIL, 0.4)
+    assert chosen.checks["latency_p99"].role is Role.GATE
+    unchanged = {"base": "ml-model", "role": "gate", "checks": "{}"}
+    assert choose_policy(PACKAGED, unchanged, "ml-model") == DEFAULT
+
+
 def test_two_policies_have_one_digest_only_if_they_are_equal() -> None:
     """The digest tells whether two answers come from one policy, however it was written."""
     same = changed(error_rate={"promote": "0.005"})
@@ -93,6 +106,8 @@ def test_two_policies_have_one_digest_only_if_they_are_equal() -> None:
         ({"checks": {"error_rate": {"role": "boss"}}}, "policy.checks.error_rate.role", "gate"),
         ({"checks": {"error_rate": "1%"}}, "policy.checks.error_rate", "must be an object"),
         ({"checks": "1%"}, "policy.checks", "must be an object"),
+        ({"checks": '{"error_rate": '}, "policy.checks", "is no JSON object"),
+        ({"role": "boss"}, "policy.role", "gate"),
         ({"alpha": "abc"}, "policy.alpha", "must be a number"),
         ({"alpha": 0}, "policy.alpha", "greater than 0"),
         ({"alpha": 0.6}, "policy.alpha", "less than or equal to 0.5"),

@@ -78,7 +78,16 @@ def test_a_window_may_be_a_step() -> None:
 
 @pytest.mark.parametrize(
     ("weight", "share"),
-    [(5, 0.05), ("5", 0.05), ("12.5%", 0.125), (" 50 % ", 0.5), (0, None), ("100%", None), (0.5, 0.005)],
+    [
+        (5, 0.05),
+        ("5", 0.05),
+        ("12.5%", 0.125),
+        (" 50 % ", 0.5),
+        (0, None),
+        ("100%", None),
+        (0.5, 0.005),
+        ("unknown", None),
+    ],
 )
 def test_a_weight_is_a_percentage(weight: Any, share: float | None) -> None:
     """As Argo writes it; at 0 and 100 one arm has no traffic, and there is no share to compare with."""
@@ -156,8 +165,8 @@ def test_several_empty_fields_are_named_together() -> None:
         ({"service": "x"}, "canary", "is required"),
         ({"canary": "x"}, "service", "is required"),
         (ROLLOUT | {"baseline": "6c5f4d7b9"}, "baseline", "the same as canary"),
-        (ROLLOUT | {"weight": 101}, "weight", "from 0 to 100, got 101"),
-        (ROLLOUT | {"weight": "-1%"}, "weight", "from 0 to 100, got -1"),
+        (ROLLOUT | {"weight": 101}, "weight", "from 0 to 100 or unknown, got 101"),
+        (ROLLOUT | {"weight": "-1%"}, "weight", "from 0 to 100 or unknown, got -1"),
         (ROLLOUT | {"weight": "five"}, "weight", "must be a number, got 'five'"),
         (ROLLOUT | {"weight": True}, "weight", "must be a number"),
         (ROLLOUT | {"weight": float("nan")}, "weight", "must be finite"),

@@ -2,7 +2,8 @@
 //
 //	argo validate FILE...        strict decoding and Argo's validation of manifests
 //	argo measure TEMPLATE        every metric of a template once, through the web provider
-//	argo run TEMPLATE            a whole AnalysisRun through the analysis controller, on a clock of its own
+//	argo run TEMPLATE [LOOKS]    a whole AnalysisRun through the analysis controller, on a clock of its own;
+//	                             ended from outside after that many looks
 //
 // measure and run read the arguments of the template from standard input, as a JSON object of strings.
 // The answer is JSON on standard output; a status other than 0 means that no answer could be formed.
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/sirupsen/logrus"
 	"k8s.io/klog/v2"
@@ -34,7 +36,7 @@ func main() {
 
 func dispatch(words []string) (any, error) {
 	if len(words) < 2 {
-		return nil, fmt.Errorf("usage: argo validate FILE... | measure TEMPLATE | run TEMPLATE")
+		return nil, fmt.Errorf("usage: argo validate FILE... | measure TEMPLATE | run TEMPLATE [LOOKS]")
 	}
 	if words[0] == "validate" {
 		return validate(words[1:])
@@ -51,7 +53,13 @@ func dispatch(words []string) (any, error) {
 	case "measure":
 		return measure(run)
 	case "run":
-		return finish(run)
+		looks := 0
+		if len(words) > 2 {
+			if looks, err = strconv.Atoi(words[2]); err != nil {
+				return nil, err
+			}
+		}
+		return finish(run, looks)
 	}
 	return nil, fmt.Errorf("unknown command %q", words[0])
 }

@@ -10,16 +10,23 @@ import (
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
-	"github.com/argoproj/argo-rollouts/pkg/apis/rollouts/validation"
-	"github.com/argoproj/argo-rollouts/utils/analysis"
 )
+
+// Kinds whose types are in no module that is used here: read, but not checked for unknown fields.
+var unchecked = []schema.GroupVersionKind{
+	{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"},
+	{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "HTTPRoute"},
+}
 
 // object is what is reported of one YAML document.
 type object struct {
@@ -42,6 +49,9 @@ func strictDecoder() (runtime.Decoder, error) {
 		if err := add(kinds); err != nil {
 			return nil, err
 		}
+	}
+	for _, kind := range unchecked {
+		kinds.AddKnownTypeWithName(kind, &unstructured.Unstructured{})
 	}
 	return json.NewSerializerWithOptions(
 		json.DefaultMetaFactory, kinds, kinds, json.SerializerOptions{Yaml: true, Strict: true}), nil
@@ -104,99 +114,24 @@ func validate(files []string) ([]*object, error) {
 	return objects, nil
 }
 
-func argoErrors(value runtime.Object, among []*object) []string {
+func argoErrors(value runtime.Object, among manifests) []string {
 	switch value := value.(type) {
 	case *v1alpha1.AnalysisTemplate:
 		return templateErrors(value.Spec)
 	case *v1alpha1.ClusterAnalysisTemplate:
 		return templateErrors(value.Spec)
+	case *v1alpha1.AnalysisRun:
+		return metricsErrors(value.Spec.Metrics, value.Spec.Args)
 	case *v1alpha1.Rollout:
 		return rolloutErrors(value, among)
 	}
 	return nil
 }
 
-func templateErrors(spec v1alpha1.AnalysisTemplateSpec) []string {
-	arguments := make([]v1alpha1.Argument, 0, len(spec.Args))
-	for _, argument := range spec.Args {
-		if argument.Value == nil {
-			placeholder := "placeholder"
-			argument.Value = &placeholder
-		}
-		arguments = append(arguments, argument)
-	}
-	metrics := make([]v1alpha1.Metric, 0, len(spec.Metrics))
-	for _, metric := range spec.Metrics {
-		resolved, err := analysis.ResolveMetricArgs(metric, arguments)
-		if err != nil {
-			return []string{err.Error()}
-		}
-		metrics = append(metrics, *resolved)
-	}
-	if err := analysis.ValidateMetrics(metrics); err != nil {
-		return []string{err.Error()}
-	}
-	return nil
-}
+// manifests are all objects of a call: a Rollout and what it names are looked for in them.
+type manifests []*object
 
-// rolloutErrors validates a Rollout together with the Services and templates that it names.
-func rolloutErrors(rollout *v1alpha1.Rollout, among []*object) []string {
-	var messages []string
-	references := validation.ReferencedResources{}
-	for kind, name := range map[validation.ServiceType]string{
-		validation.StableService: rollout.Spec.Strategy.Canary.StableService,
-		validation.CanaryService: rollout.Spec.Strategy.Canary.CanaryService,
-	} {
-		service := find[*corev1.Service](among, name)
-		if service == nil {
-			messages = append(messages, fmt.Sprintf("no Service %q among the manifests", name))
-			continue
-		}
-		references.ServiceWithType = append(
-			references.ServiceWithType, validation.ServiceWithType{Service: service, Type: kind})
-	}
-	for index, step := range rollout.Spec.Strategy.Canary.Steps {
-		if step.Analysis == nil {
-			continue
-		}
-		templates, missing := stepTemplates(step.Analysis, among)
-		templates.CanaryStepIndex = index
-		messages = append(messages, missing...)
-		references.AnalysisTemplatesWithType = append(references.AnalysisTemplatesWithType, templates)
-	}
-	for _, problem := range append(
-		validation.ValidateRollout(rollout),
-		validation.ValidateRolloutReferencedResources(rollout, references)...) {
-		messages = append(messages, problem.Error())
-	}
-	return messages
-}
-
-func stepTemplates(
-	step *v1alpha1.RolloutAnalysis, among []*object,
-) (validation.AnalysisTemplatesWithType, []string) {
-	found := validation.AnalysisTemplatesWithType{
-		TemplateType: validation.InlineAnalysis, Args: step.Args,
-	}
-	var missing []string
-	for _, reference := range step.Templates {
-		cluster := find[*v1alpha1.ClusterAnalysisTemplate](among, reference.TemplateName)
-		plain := find[*v1alpha1.AnalysisTemplate](among, reference.TemplateName)
-		clusterScope := reference.IsClusterScope()
-		switch {
-		case clusterScope && cluster != nil:
-			// A copy, for the validation fills in placeholders.
-			found.ClusterAnalysisTemplates = append(found.ClusterAnalysisTemplates, cluster.DeepCopy())
-		case !clusterScope && plain != nil:
-			found.AnalysisTemplates = append(found.AnalysisTemplates, plain.DeepCopy())
-		default:
-			missing = append(missing, fmt.Sprintf("no template %q among the manifests", reference.TemplateName))
-		}
-	}
-	return found, missing
-}
-
-func find[T metav1.Object](among []*object, name string) T {
+func find[T metav1.Object](among manifests, name string) T {
 	var none T
 	for _, object := range among {
 		if value, ok := object.value.(T); ok && value.GetName() == name {
@@ -204,4 +139,22 @@ func find[T metav1.Object](among []*object, name string) T {
 		}
 	}
 	return none
+}
+
+func (among manifests) service(name string) *corev1.Service {
+	return find[*corev1.Service](among, name)
+}
+
+func (among manifests) ingress(name string) *networkingv1.Ingress {
+	return find[*networkingv1.Ingress](among, name)
+}
+
+// unchecked finds an object of one of the kinds that have no type here.
+func (among manifests) unchecked(kind, name string) *unstructured.Unstructured {
+	for _, object := range among {
+		if value, ok := object.value.(*unstructured.Unstructured); ok && object.Kind == kind && object.Name == name {
+			return value
+		}
+	}
+	return nil
 }

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/sirupsen/logrus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/argoproj/argo-rollouts/metricproviders/job"
 	"github.com/argoproj/argo-rollouts/metricproviders/webmetric"
 	"github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	"github.com/argoproj/argo-rollouts/utils/analysis"
@@ -57,6 +62,14 @@ func measure(run *v1alpha1.AnalysisRun) ([]measurement, error) {
 		if err := analysis.ValidateMetrics([]v1alpha1.Metric{*resolved}); err != nil {
 			return nil, err
 		}
+		if resolved.Provider.Job != nil {
+			created, err := createJob(run, *resolved)
+			if err != nil {
+				return nil, err
+			}
+			taken = append(taken, *created)
+			continue
+		}
 		client, err := webmetric.NewWebMetricHttpClient(*resolved)
 		if err != nil {
 			return nil, err
@@ -70,4 +83,23 @@ func measure(run *v1alpha1.AnalysisRun) ([]measurement, error) {
 		taken = append(taken, measurement{resolved.Name, string(result.Phase), result.Value, result.Message})
 	}
 	return taken, nil
+}
+
+// createJob lets Argo create the job of a metric; the value is the job's specification.
+func createJob(run *v1alpha1.AnalysisRun, metric v1alpha1.Metric) (*measurement, error) {
+	client := fake.NewSimpleClientset()
+	logger := logrus.NewEntry(logrus.StandardLogger())
+	result := job.NewJobProvider(*logger, client, nil, "", false).Run(run, metric)
+	jobs, err := client.BatchV1().Jobs(run.Namespace).List(context.TODO(), metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if len(jobs.Items) != 1 {
+		return nil, fmt.Errorf("%d jobs were created: %s", len(jobs.Items), result.Message)
+	}
+	specification, err := json.Marshal(jobs.Items[0].Spec)
+	if err != nil {
+		return nil, err
+	}
+	return &measurement{metric.Name, string(result.Phase), string(specification), result.Message}, nil
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	"github.com/argoproj/argo-rollouts/pkg/client/clientset/versioned/fake"
 	informers "github.com/argoproj/argo-rollouts/pkg/client/informers/externalversions"
+	rollouts "github.com/argoproj/argo-rollouts/pkg/client/informers/externalversions/rollouts/v1alpha1"
+	analysisutil "github.com/argoproj/argo-rollouts/utils/analysis"
 	"github.com/argoproj/argo-rollouts/utils/record"
 	timeutil "github.com/argoproj/argo-rollouts/utils/time"
 )
@@ -66,8 +68,9 @@ func (q *steppedQueue) Forget(any) {}
 
 func (q *steppedQueue) AddAfter(_ any, delay time.Duration) { q.delay.Store(int64(delay)) }
 
-// finish drives the run through Argo's analysis controller until it has ended.
-func finish(run *v1alpha1.AnalysisRun) (*outcome, error) {
+// finish drives the run through Argo's analysis controller until it has ended. After the given looks, if any, it is
+// ended from outside, as a rollout does that is over.
+func finish(run *v1alpha1.AnalysisRun, looks int) (*outcome, error) {
 	var now atomic.Pointer[time.Time]
 	start := time.Date(2026, 1, 5, 10, 0, 0, 0, time.UTC)
 	now.Store(&start)
@@ -92,7 +95,12 @@ func finish(run *v1alpha1.AnalysisRun) (*outcome, error) {
 	factory.WaitForCacheSync(ctx.Done())
 	go func() { _ = controller.Run(ctx, 1) }()
 
-	for range mostLooks {
+	for look := range mostLooks {
+		if looks > 0 && look == looks {
+			if err := terminate(ctx, client, runs, run); err != nil {
+				return nil, err
+			}
+		}
 		queue.keys <- run.Namespace + "/" + run.Name
 		<-queue.done
 		written, err := client.ArgoprojV1alpha1().AnalysisRuns(run.Namespace).Get(ctx, run.Name, metav1.GetOptions{})
@@ -102,22 +110,42 @@ func finish(run *v1alpha1.AnalysisRun) (*outcome, error) {
 		if written.Status.Phase.Completed() {
 			return describe(written), nil
 		}
-		// The controller reads the informer's copy: with a stale one it would forget its last measurement.
-		for {
-			seen, err := runs.Lister().AnalysisRuns(run.Namespace).Get(run.Name)
-			if err == nil && reflect.DeepEqual(seen.Status, written.Status) {
-				break
-			}
-			if ctx.Err() != nil {
-				return nil, fmt.Errorf("the informer never saw the status: %w", ctx.Err())
-			}
-			time.Sleep(time.Millisecond)
+		if err := await(ctx, runs, written); err != nil {
+			return nil, err
 		}
 		// Statuses are written in whole seconds, so a measurement is due a little after the delay.
 		later := now.Load().Add(time.Duration(queue.delay.Swap(0)) + time.Second)
 		now.Store(&later)
 	}
 	return nil, fmt.Errorf("the run has not ended after %d looks", mostLooks)
+}
+
+// await waits until the informer has what was written: the controller reads the informer's copy, and with a stale
+// one it would forget its last measurement.
+func await(ctx context.Context, runs rollouts.AnalysisRunInformer, written *v1alpha1.AnalysisRun) error {
+	for {
+		seen, err := runs.Lister().AnalysisRuns(written.Namespace).Get(written.Name)
+		if err == nil && reflect.DeepEqual(seen.Status, written.Status) && seen.Spec.Terminate == written.Spec.Terminate {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("the informer never saw the run: %w", ctx.Err())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func terminate(
+	ctx context.Context, client *fake.Clientset, runs rollouts.AnalysisRunInformer, run *v1alpha1.AnalysisRun,
+) error {
+	if err := analysisutil.TerminateRun(client.ArgoprojV1alpha1().AnalysisRuns(run.Namespace), run.Name); err != nil {
+		return err
+	}
+	written, err := client.ArgoprojV1alpha1().AnalysisRuns(run.Namespace).Get(ctx, run.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	return await(ctx, runs, written)
 }
 
 func describe(run *v1alpha1.AnalysisRun) *outcome {

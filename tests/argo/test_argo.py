@@ -26,11 +26,16 @@ from model_metrics import MODELS
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
-METRICS = PROJECT / "analysis-templates" / "ml-model-metrics.yaml"
-VERDICT = PROJECT / "analysis-templates" / "ml-model-verdict.yaml"
+TEMPLATES = PROJECT / "analysis-templates"
+METRICS, VERDICT, GUARD, JOB = (TEMPLATES / f"ml-model-{name}.yaml" for name in ("metrics", "verdict", "guard", "job"))
+OVERLAYS = sorted(path.parent for path in PROJECT.glob("rollouts/*/overlays/*/kustomization.yaml"))
+EXAMPLES = sorted(PROJECT.glob("rollouts/examples/*.yaml"))
 CHECKS = ["error_rate", "latency_p99", "prediction_drift", "business_proxy"]
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
+
+# The models are scraped here, and what was not recorded over time has no step to find.
+SCRAPED = {"window": "start"}
 
 Script = Callable[[int], bytes | int]
 
@@ -53,9 +58,9 @@ class Argo:
         taken = self._ask("measure", str(template), arguments=arguments_of(url, arguments))
         return {each["metric"]: each for each in taken}
 
-    def run(self, template: Path, url: str, **arguments: str) -> dict[str, Any]:
-        """Run a whole analysis."""
-        return self._ask("run", str(template), arguments=arguments_of(url, arguments))
+    def run(self, template: Path, url: str, *, ended_after: int = 0, **arguments: str) -> dict[str, Any]:
+        """Run a whole analysis; end it from outside after some looks, if it has not ended by then."""
+        return self._ask("run", str(template), str(ended_after), arguments=arguments_of(url, arguments))
 
     def _ask(self, *words: str, arguments: dict[str, str] | None = None) -> Any:
         done = subprocess.run(
@@ -218,7 +223,7 @@ def ask(url: str, body: dict[str, str]) -> tuple[int, dict[str, Any]]:
 # The manifests, in Argo's types
 
 
-@pytest.mark.parametrize("template", [METRICS, VERDICT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("template", [METRICS, VERDICT, GUARD, JOB], ids=lambda path: path.stem)
 def test_plain_templates_are_valid(argo: Argo, template: Path) -> None:
     """A template file is an AnalysisTemplate that Argo accepts, with no field that Argo does not know."""
     (found,) = argo.validate(template)
@@ -226,19 +231,38 @@ def test_plain_templates_are_valid(argo: Argo, template: Path) -> None:
     assert (found["kind"], found["name"], found["errors"]) == ("AnalysisTemplate", template.stem, [])
 
 
-def test_rendered_manifests_are_valid(argo: Argo, tmp_path: Path) -> None:
+def errors_of(found: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Say what is wrong with which object."""
+    return {f"{each['kind']} {each['name']}": each["errors"] for each in found if each["errors"]}
+
+
+@pytest.fixture(scope="session")
+def cluster_templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Render the templates for the whole cluster, which Rollouts name."""
+    file = tmp_path_factory.mktemp("cluster") / "templates.yaml"
+    file.write_text(render(TEMPLATES))
+    return file
+
+
+@pytest.mark.parametrize("folder", [PROJECT / "rollouts" / "analyzer", *OVERLAYS], ids=lambda folder: folder.name)
+def test_rendered_manifests_are_valid(argo: Argo, cluster_templates: Path, tmp_path: Path, folder: Path) -> None:
     """What kustomize renders is accepted by Kubernetes, the Prometheus operator and Argo, references included."""
-    rendered = []
-    for folder in ["analysis-templates", "rollouts/analyzer", "rollouts/fraud-detector"]:
-        rendered.append(tmp_path / f"{Path(folder).name}.yaml")
-        rendered[-1].write_text(render(PROJECT / folder))
+    rendered = tmp_path / "rendered.yaml"
+    rendered.write_text(render(folder))
 
-    found = argo.validate(*rendered)
+    found = argo.validate(cluster_templates, rendered)
 
-    assert {f"{each['kind']} {each['name']}": each["errors"] for each in found if each["errors"]} == {}
-    assert {"ClusterAnalysisTemplate", "Deployment", "Rollout", "PodMonitor", "ServiceMonitor"} <= {
-        each["kind"] for each in found
-    }
+    assert errors_of(found) == {}
+    assert {"ClusterAnalysisTemplate", "Service"} < {each["kind"] for each in found}
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_examples_are_valid(argo: Argo, cluster_templates: Path, file: Path) -> None:
+    """Each example is complete but for the templates, those of the cluster and of its namespace."""
+    found = argo.validate(cluster_templates, METRICS, VERDICT, GUARD, JOB, file)
+
+    assert errors_of(found) == {}
+    assert any(each["file"] == str(file) for each in found)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +280,48 @@ def test_mistakes_in_a_template_are_found(argo: Argo, tmp_path: Path, change: di
     assert complaint in " ".join(found["errors"])
 
 
+@pytest.mark.parametrize(
+    ("file", "was", "becomes", "complaint"),
+    [
+        (JOB, "values: [1, 2]", "values: [0, 1]", "must not be 0 for the In operator"),
+        (JOB, "restartPolicy: Never", "restartPolicy: OnFailure", 'only "Never" is supported'),
+        (JOB, "action: FailJob", "action: FailPod", 'Unsupported value: "FailPod"'),
+        ("background", "- {name: interval", "- {name: pace", 'declares the argument "pace"'),
+        ("background", "ml-model-guard", "ml-model-gard", 'no template "ml-model-gard"'),
+        ("inline-step", "ml-model-verdict", "ml-model-guard", "runs indefinitely"),
+        ("blue-green", "previewService: blue-green-preview", "previewService: other", 'no Service "other"'),
+        ("experiment", "{name: service, ", "{name: svc, ", "args.service was not resolved"),
+        ("cluster-template", "    - name: profile\n", "    - {name: profile, value: mine}\n", "with different values"),
+        ("istio", "host: fraud-detector-canary", "host: fraud-detector", "Canary Service"),
+        (
+            "nginx",
+            "name: fraud-detector-stable\n            port",
+            "name: other\n            port",
+            "no rules using",
+        ),
+        ("gateway-api", "- name: fraud-detector-canary\n      port", "- name: other\n      port", "other backends"),
+    ],
+)
+def test_mistakes_in_what_is_named_are_found(
+    argo: Argo, cluster_templates: Path, tmp_path: Path, file: Path | str, was: str, becomes: str, complaint: str
+) -> None:
+    """References are followed: to templates and through them, to Services, routes and the specification of a job."""
+    match file:
+        case Path():
+            text = file.read_text()
+        case "istio" | "nginx" | "gateway-api":
+            text = render(PROJECT / "rollouts" / "fraud-detector" / "overlays" / file)
+        case _:
+            text = (PROJECT / "rollouts" / "examples" / f"{file}.yaml").read_text()
+    assert was in text
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text.replace(was, becomes))
+
+    found = argo.validate(cluster_templates, VERDICT, GUARD, wrong)
+
+    assert complaint in " ".join(message for messages in errors_of(found).values() for message in messages)
+
+
 def changed(template: Path, folder: Path, change: dict[str, Any]) -> Path:
     """Write a copy of a template with other values in its first metric; None takes a field away."""
     content = yaml.safe_load(template.read_text())
@@ -269,21 +335,42 @@ def changed(template: Path, folder: Path, change: dict[str, Any]) -> Path:
 # What Argo sends
 
 
-def test_argo_sends_the_request_of_the_contract(argo: Argo) -> None:
-    """Each metric asks for its own check, as JSON, with the arguments of the Rollout and the defaults."""
-    with serving(ScriptedServer(script=verdicts("pass"))) as server:
-        argo.measure(METRICS, server.url)
+SENT = {
+    "service": "fraud-detector",
+    "namespace": "default",
+    "canary": "healthy",
+    "baseline": "stable",
+    "profile": "prometheus-client",
+    "policy": {"base": "ml-model", "role": "gate", "checks": "{}"},
+}
 
-    expected = {
-        "service": "fraud-detector",
-        "namespace": "default",
-        "canary": "healthy",
-        "baseline": "stable",
-        "profile": "prometheus-client",
-        "policy": "ml-model",
-        "window": "start",
-    }
-    assert server.requests == [("/v1/verdict", "application/json", expected | {"checks": check}) for check in CHECKS]
+
+@pytest.mark.parametrize(
+    ("template", "bodies"),
+    [
+        (VERDICT, [SENT | {"window": "step", "weight": "unknown"}]),
+        (METRICS, [SENT | {"window": "step", "weight": "unknown", "checks": check} for check in CHECKS]),
+        (GUARD, [SENT | {"window": "start"}]),
+    ],
+    ids=lambda value: value.stem if isinstance(value, Path) else "",
+)
+def test_argo_sends_the_request_of_the_contract(argo: Argo, template: Path, bodies: list[dict[str, Any]]) -> None:
+    """As JSON, with the arguments of the Rollout and the defaults; each of several metrics asks for its own check."""
+    with serving(ScriptedServer(script=verdicts("pass"))) as server:
+        argo.measure(template, server.url)
+
+    assert server.requests == [("/v1/verdict", "application/json", body) for body in bodies]
+
+
+def test_a_stage_says_what_it_asks_for(argo: Argo) -> None:
+    """The role, the limits, the weight and the policy of a step arrive, the limits as the JSON text that they are."""
+    limits = '{"latency_p99": {"rollback": "400ms"}}'
+    with serving(ScriptedServer(script=verdicts("pass"))) as server:
+        argo.measure(VERDICT, server.url, role="guardrail", limits=limits, weight="5", policy="mine", window="start")
+
+    ((_, _, body),) = server.requests
+    assert body["policy"] == {"base": "mine", "role": "guardrail", "checks": limits}
+    assert (body["weight"], body["window"]) == ("5", "start")
 
 
 HOSTILE = [
@@ -306,13 +393,13 @@ def test_arguments_arrive_as_they_were(argo: Argo, text: str) -> None:
         argo.measure(VERDICT, server.url, service=text, canary_hash=text)
 
     ((_, _, body),) = server.requests
-    assert (body["service"], body["canary"], body["policy"]) == (text, text, "ml-model")
+    assert (body["service"], body["canary"], body["policy"]["base"]) == (text, text, "ml-model")
 
 
 # What Argo makes of the analyzer's answers
 
 
-@pytest.mark.parametrize("template", [METRICS, VERDICT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("template", [METRICS, VERDICT, GUARD], ids=lambda path: path.stem)
 @pytest.mark.parametrize(
     ("canary", "phase"),
     [
@@ -328,22 +415,58 @@ def test_each_state_of_the_canary_has_its_phase(
     argo: Argo, analyzer_url: str, template: Path, canary: str, phase: str
 ) -> None:
     """Good is Successful and bad is Failed in every metric; whatever is not known is Inconclusive."""
-    taken = argo.measure(template, analyzer_url, canary_hash=canary)
+    taken = argo.measure(template, analyzer_url, canary_hash=canary, **SCRAPED)
 
     assert {name: each["phase"] for name, each in taken.items()} == dict.fromkeys(taken, phase)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phase"),
+    [
+        ({"role": "guardrail"}, "Successful"),
+        ({"role": "advisory", "limits": '{"business_proxy": {"role": "advisory"}}'}, "Inconclusive"),
+        ({"canary_hash": "bad", "role": "guardrail"}, "Failed"),
+        ({"canary_hash": "little", "role": "guardrail"}, "Inconclusive"),
+        ({"limits": '{"error_rate": {"promote": "0.05%"}}'}, "Inconclusive"),
+    ],
+)
+def test_the_stage_decides_what_is_enough(argo: Argo, analyzer_url: str, arguments: dict[str, str], phase: str) -> None:
+    """Guardrails pass when they have data and are not proved bad; advisory checks decide nothing; limits are heeded."""
+    assert argo.measure(VERDICT, analyzer_url, **SCRAPED, **arguments)["verdict"]["phase"] == phase
+
+
+@pytest.mark.parametrize(("canary", "code"), [("healthy", 0), ("bad", 1), ("little", 3), ("stable", 2)])
+def test_the_job_ends_as_its_policy_expects(argo: Argo, canary: str, code: int) -> None:
+    """The command of the job that Argo creates, run here on the models themselves: its exit codes are those named."""
+    created = argo.measure(JOB, "", canary_hash=canary, **SCRAPED, limits='{"error_rate": {"rollback": "2%"}}')[
+        "verdict"
+    ]
+    (container,) = json.loads(created["value"])["template"]["spec"]["containers"]
+    with serving(ScriptedServer(pages={f"/{name}/metrics": text for name, text in MODELS.items()})) as models:
+        targets = ",".join(f"{name}={models.url}/{name}/metrics" for name in MODELS)
+        done = subprocess.run(
+            [sys.executable, "-m", "analyzer", *container["args"]],
+            check=False,
+            env=os.environ | {"ANALYZER_SOURCE": "scrape", "ANALYZER_SCRAPE_TARGETS": targets},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+
+    assert (created["phase"], done.returncode) == ("Running", code), done.stderr
 
 
 @pytest.mark.parametrize("baseline", ["silent", "bare", "down"])
 def test_no_baseline_is_inconclusive_where_it_is_compared(argo: Argo, analyzer_url: str, baseline: str) -> None:
     """Without a baseline nothing can be compared with it, so these checks neither pass nor fail."""
-    taken = argo.measure(METRICS, analyzer_url, baseline_hash=baseline)
+    taken = argo.measure(METRICS, analyzer_url, baseline_hash=baseline, **SCRAPED)
 
     assert {taken[check]["phase"] for check in ("prediction_drift", "business_proxy")} == {"Inconclusive"}
 
 
 def test_what_argo_keeps_says_why(argo: Argo, analyzer_url: str) -> None:
     """The value that Argo stores holds the reason, and is short enough to be stored at every look."""
-    for check, taken in argo.measure(METRICS, analyzer_url, canary_hash="bad").items():
+    for check, taken in argo.measure(METRICS, analyzer_url, canary_hash="bad", **SCRAPED).items():
         answer = json.loads(taken["value"])
         assert (answer["verdict"], list(answer["checks"])) == ("fail", [check])
         assert check in answer["reason"]
@@ -357,7 +480,11 @@ def test_what_argo_keeps_says_why(argo: Argo, analyzer_url: str) -> None:
         ({"canary_hash": ""}, "canary"),
         ({"baseline_hash": ""}, "baseline"),
         ({"service": ""}, "service"),
-        ({"policy": "ml-modell"}, "policy"),
+        ({"policy": "ml-modell"}, "policy.base"),
+        ({"role": "gatekeeper"}, "policy.role"),
+        ({"limits": '{"latency": {"rollback": "400ms"}}'}, "policy.checks.latency"),
+        ({"limits": "rollback 400ms"}, "policy.checks"),
+        ({"weight": "150"}, "weight"),
         ({"profile": "prometheus"}, "profile"),
         ({"window": "yesterday"}, "window"),
         *[({"canary_hash": text}, "canary") for text in HOSTILE],
@@ -417,12 +544,11 @@ def test_the_first_proof_ends_the_run(argo: Argo, template: Path, verdict: str, 
 
 @pytest.mark.parametrize("template", [METRICS, VERDICT], ids=lambda path: path.stem)
 def test_nothing_proved_in_half_an_hour_pauses_for_a_person(argo: Argo, template: Path) -> None:
-    """Sixty inconclusive looks end Inconclusive, with a message; never Successful, never Failed."""
+    """Sixty inconclusive looks end Inconclusive, without a message; never Successful, never Failed."""
     with serving(ScriptedServer(script=verdicts("inconclusive"))) as server:
         end = argo.run(template, server.url)
 
-    assert end["phase"] == "Inconclusive"
-    assert "inconclusive (60) > inconclusiveLimit (59)" in end["message"]
+    assert (end["phase"], end["message"]) == ("Inconclusive", "")
     assert {metric["inconclusive"] for metric in end["metrics"]} == {60}
     assert 29 * 60 < end["seconds"] < 33 * 60
 
@@ -483,13 +609,51 @@ def test_an_analyzer_that_stays_away_aborts(argo: Argo) -> None:
     assert end["seconds"] >= 5 * 60
 
 
-def test_the_limits_are_what_makes_nothing_proved_safe(argo: Argo, tmp_path: Path) -> None:
-    """Without them Argo calls sixty inconclusive looks Successful: the reason why they are explicit."""
-    lax = changed(VERDICT, tmp_path, {"inconclusiveLimit": 60, "consecutiveSuccessLimit": None})
+@pytest.mark.parametrize(
+    ("limit", "phase", "looks"),
+    [("consecutiveSuccessLimit", "Successful", 60), ("inconclusiveLimit", "Inconclusive", 1)],
+)
+def test_the_limits_are_what_makes_nothing_proved_safe(
+    argo: Argo, tmp_path: Path, limit: str, phase: str, looks: int
+) -> None:
+    """By Argo's defaults sixty looks without proof are Successful, or the first one pauses: why both are explicit."""
+    lax = changed(VERDICT, tmp_path, {limit: None})
     with serving(ScriptedServer(script=verdicts("inconclusive"))) as server:
         end = argo.run(lax, server.url)
 
+    assert (end["phase"], len(server.requests)) == (phase, looks)
+
+
+def test_looks_are_an_argument(argo: Argo) -> None:
+    """Argo counts by the argument, and waits as the others say."""
+    with serving(ScriptedServer(script=verdicts("inconclusive"))) as server:
+        end = argo.run(VERDICT, server.url, looks="5", interval="10s", initial_delay="1s")
+
+    assert (end["phase"], len(server.requests)) == ("Inconclusive", 5)
+    assert 40 < end["seconds"] < 60
+
+
+# The guard, which only a fail or the rollout ends
+
+
+@pytest.mark.parametrize("verdict", ["pass", "inconclusive"])
+def test_the_guard_looks_on(argo: Argo, verdict: str) -> None:
+    """Neither what is proved good nor what is not decided ends it; the rollout does, and then it is Successful."""
+    with serving(ScriptedServer(script=verdicts(verdict))) as server:
+        end = argo.run(GUARD, server.url, ended_after=150)
+
     assert end["phase"] == "Successful"
+    assert len(server.requests) > 140
+    assert end["seconds"] > 60 * 60
+
+
+@pytest.mark.parametrize("before", ["pass", "inconclusive"])
+def test_the_guard_fails_late(argo: Argo, before: str) -> None:
+    """A fail ends it Failed, whatever was answered for as long as before."""
+    with serving(ScriptedServer(script=verdicts(*[before] * 70, "fail"))) as server:
+        end = argo.run(GUARD, server.url)
+
+    assert (end["phase"], len(server.requests)) == ("Failed", 71)
 
 
 @pytest.mark.parametrize(
@@ -497,7 +661,7 @@ def test_the_limits_are_what_makes_nothing_proved_safe(argo: Argo, tmp_path: Pat
 )
 def test_a_whole_run_on_the_analyzer(argo: Argo, analyzer_url: str, canary: str, phase: str, looks: int) -> None:
     """The analyzer, the template and Argo's controller together promote, roll back and hold."""
-    end = argo.run(VERDICT, analyzer_url, canary_hash=canary)
+    end = argo.run(VERDICT, analyzer_url, canary_hash=canary, **SCRAPED)
 
     (metric,) = end["metrics"]
     taken = metric["successful"] + metric["failed"] + metric["inconclusive"]

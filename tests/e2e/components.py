@@ -1,0 +1,99 @@
+"""What the cluster is made of: built from its Go modules once, into a cache outside the tree.
+
+The versions are those of `tests/argo/go.mod`; KWOK depends on another Kubernetes and is pinned here.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULE = Path(__file__).parents[1] / "argo"
+ARGO = "github.com/argoproj/argo-rollouts"
+KWOK = "sigs.k8s.io/kwok"
+KWOK_VERSION = "v0.7.0"
+# Modules that are read for their definitions of resources, not built.
+CRD_MODULES = {
+    "istio.io/api": ("v1.26.2", ["kubernetes/customresourcedefinitions.gen.yaml"]),
+    "sigs.k8s.io/gateway-api": ("v1.3.0", ["config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"]),
+    "github.com/prometheus-operator/prometheus-operator": (
+        "v0.85.0",
+        [
+            "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+            "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+        ],
+    ),
+}
+PROGRAMS = {"go": "Go 1.25 or later, from go.dev", "openssl": "apt install openssl"} | dict.fromkeys(
+    ("prometheus", "promtool"), "apt install prometheus"
+)
+BUILT = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    "rollouts-controller",
+    "kwok",
+)
+
+
+@dataclass(frozen=True)
+class Components:
+    """Where everything is.
+
+    Attributes
+    ----------
+    programs : the folder of the built programs
+    stages : the folder of KWOK's stages of a node and of a pod
+    crds : files of resource definitions, Argo's and those that its examples use
+    """
+
+    programs: Path
+    stages: Path
+    crds: tuple[Path, ...]
+
+
+def missing() -> list[str]:
+    """Say what has to be installed first, and from where."""
+    return [f"{name}: {where}" for name, where in PROGRAMS.items() if shutil.which(name) is None]
+
+
+def build() -> Components:
+    """Build what is not in the cache yet; some ten minutes on two cores the first time, a second later."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rollout-analyzer"
+    programs = cache / hashlib.sha256((MODULE / "go.sum").read_bytes() + KWOK_VERSION.encode()).hexdigest()[:16]
+    programs.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once build once
+        if not all((programs / name).exists() for name in BUILT):
+            print("building the cluster's programs from source; this takes some ten minutes the first time", flush=True)
+            # KWOK first, and the rest in one go: packages that they share are compiled once.
+            _go("install", "-ldflags=-s -w", f"{KWOK}/cmd/kwok@{KWOK_VERSION}", GOBIN=str(programs))
+            _go("build", "-ldflags=-s -w", "-o", str(programs), "tool")
+            (programs / "server").rename(programs / "etcd")  # the last part of its module that is no version
+    kwok = _folder(f"{KWOK}@{KWOK_VERSION}")
+    crds = [_folder(ARGO) / "manifests" / "crds" / f"{kind}-crd.yaml" for kind in ARGO_KINDS]
+    for module, (version, files) in CRD_MODULES.items():
+        crds += [_folder(f"{module}@{version}") / file for file in files]
+    return Components(programs, kwok / "kustomize" / "stage", tuple(crds))
+
+
+ARGO_KINDS = ("analysis-run", "analysis-template", "cluster-analysis-template", "experiment", "rollout")
+
+
+def _folder(module: str) -> Path:
+    """Find the folder of a module's files, fetching it if need be."""
+    return Path(json.loads(_go("mod", "download", "-json", module))["Dir"])
+
+
+def _go(*words: str, **variables: str) -> str:
+    environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"} | variables
+    done = subprocess.run(["go", *words], cwd=MODULE, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"go {' '.join(words)}: {done.stderr[-3000:]}")
+    return done.stdout

@@ -1,0 +1,248 @@
+"""Requests to the pods of a namespace, and what these report of them.
+
+The nodes are pretend, so nothing serves. Here each Ready pod gets its part of the requests, as the Services and the
+traffic router would send them, and reports them on a page of its own that a real Prometheus discovers and scrapes.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+from cluster import Api, Object
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+TICK_SECONDS = 0.25
+LATENCY_EDGES = (0.05, 0.1, 0.2, 0.5, 1.0, float("inf"))
+FAST = (0.4, 0.4, 0.198, 0.0015, 0.0005, 0.0)
+SLOW = (0.1, 0.1, 0.2, 0.2, 0.3, 0.1)
+SCORE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SCORES = (0.3, 0.2, 0.12, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How a version of the model serves.
+
+    Attributes
+    ----------
+    errors, slow, conversions : shares of the requests that fail, that take the time of `SLOW`, that convert
+    drift : the share of the predictions that come from the reversed distribution of scores
+    """
+
+    errors: float = 0.001
+    slow: float = 0.0
+    drift: float = 0.0
+    conversions: float = 0.1
+
+
+HEALTHY = Behaviour()
+
+
+@dataclass(eq=False)
+class Pod(Collector):
+    """What one pod has counted since its start."""
+
+    start: float = field(default_factory=time.time)
+    ok: int = 0
+    failed: int = 0
+    conversions: int = 0
+    latencies: "np.ndarray[tuple[int], np.dtype[np.int64]]" = field(default_factory=lambda: np.zeros(6, np.int64))
+    scores: "np.ndarray[tuple[int], np.dtype[np.int64]]" = field(default_factory=lambda: np.zeros(10, np.int64))
+
+    def serve(self, requests: int, behaviour: Behaviour, draw: np.random.Generator) -> None:
+        """Count requests."""
+        failed = int(draw.binomial(requests, behaviour.errors))
+        self.ok, self.failed = self.ok + requests - failed, self.failed + failed
+        self.conversions += int(draw.binomial(requests, behaviour.conversions))
+        self.latencies += draw.multinomial(requests, _mixed(FAST, SLOW, behaviour.slow))
+        self.scores += draw.multinomial(requests, _mixed(SCORES, SCORES[::-1], behaviour.drift))
+
+    def collect(self) -> Iterator[Metric]:
+        """Report in the names of the profile prometheus-client."""
+        yield GaugeMetricFamily("process_start_time_seconds", "Start.", self.start)
+        requests = CounterMetricFamily("http_requests", "Requests.", labels=["status"])
+        requests.add_metric(["200"], self.ok)
+        requests.add_metric(["500"], self.failed)
+        events = CounterMetricFamily("model_business_events", "Events.", labels=["event"])
+        events.add_metric(["conversion"], self.conversions)
+        yield from (requests, events)
+        yield _histogram("http_request_duration_seconds", LATENCY_EDGES, self.latencies.tolist())
+        yield _histogram("model_prediction_score", (*SCORE_EDGES, float("inf")), [*self.scores.tolist(), 0])
+
+
+def _mixed(usual: tuple[float, ...], other: tuple[float, ...], share: float) -> list[float]:
+    return [(1 - share) * one + share * two for one, two in zip(usual, other, strict=True)]
+
+
+def _histogram(name: str, edges: tuple[float, ...], counts: list[int]) -> HistogramMetricFamily:
+    below = np.cumsum(counts).tolist()
+    buckets = [("+Inf" if edge == float("inf") else str(edge), count) for edge, count in zip(edges, below, strict=True)]
+    total = sum(count * min(edge, 2.0) for edge, count in zip(edges, counts, strict=True))
+    return HistogramMetricFamily(name, "Distribution.", buckets=buckets, sum_value=total)
+
+
+Split = Callable[[Api, str], Mapping[str, float]]
+"""Which part of the requests each Service gets, by its name: what a router would do now."""
+
+
+def to_service(*names: str) -> Split:
+    """Send all requests to a Service; further ones get a copy of each, as by mirroring."""
+    return lambda _api, _namespace: dict.fromkeys(names, 1.0)
+
+
+@dataclass
+class Traffic:
+    """Sends requests and serves the pages.
+
+    Attributes
+    ----------
+    api, namespace : where the pods are
+    requests_per_second : in all, a share of 1
+    split : see `Split`
+    history : when, and the share of each version by its tag
+    behaviours : of each version, by the tag of the pods' image; those not named are healthy
+    seed : the same requests, if the same pods are there at the same time
+    """
+
+    api: Api
+    namespace: str
+    requests_per_second: float
+    split: Split
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    seed: int = 0
+    pods: dict[str, Pod] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    scraped_at: dict[str, float] = field(default_factory=dict)
+    history: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Listen on a free port."""
+        self._metadata: dict[str, Object] = {}
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _page_of(self))
+        self._threads = [
+            threading.Thread(target=self._server.serve_forever, args=(0.05,)),
+            threading.Thread(target=self._send),
+        ]
+
+    @property
+    def port(self) -> int:
+        """Where the pages are, each under the name of its pod."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End, and raise what went wrong."""
+        self._closing.set()
+        self._server.shutdown()
+        for thread in self._threads:
+            thread.join(10)
+        self._server.server_close()
+
+    def page(self, pod: str) -> bytes | None:
+        """Write the page of a pod; None where there is no such pod."""
+        with self._lock:
+            if pod not in self.pods:
+                return None
+            registry = CollectorRegistry()
+            registry.register(self.pods[pod])
+            page = generate_latest(registry)
+            self.scraped_at.setdefault(pod, time.time())
+            return page
+
+    def targets(self) -> bytes:
+        """List the pods for Prometheus, with the labels that the example's PodMonitor gives them."""
+        with self._lock:
+            pods = dict(self._metadata)
+        return json.dumps(
+            [
+                {
+                    "targets": [f"127.0.0.1:{self.port}"],
+                    "labels": {
+                        "__metrics_path__": f"/{name}",
+                        "instance": f"{name}:8000",
+                        "pod": name,
+                        "namespace": self.namespace,
+                        "job": metadata["labels"].get("app.kubernetes.io/name", ""),
+                        "rollouts_pod_template_hash": metadata["labels"].get("rollouts-pod-template-hash", ""),
+                    },
+                }
+                for name, metadata in pods.items()
+            ]
+        ).encode()
+
+    def scrape_configs(self, interval: str) -> str:
+        """Write how Prometheus finds the pods; Debian's knows no Kubernetes, so it asks here for what runs there."""
+        discovery = [{"url": f"http://127.0.0.1:{self.port}/targets", "refresh_interval": "1s"}]
+        times = {"scrape_interval": interval, "scrape_timeout": interval}
+        return json.dumps([{"job_name": "pods", **times, "http_sd_configs": discovery}])
+
+    def _send(self) -> None:
+        draw = np.random.default_rng(self.seed)
+        before = time.monotonic()
+        while not self._closing.wait(TICK_SECONDS):
+            ready = self._ready_pods()
+            shares = self._shares(ready)
+            now = time.monotonic()
+            with self._lock:
+                self.pods = {name: self.pods.get(name) or Pod() for name in ready}
+                self._metadata = {name: pod["metadata"] for name, pod in ready.items()}
+                self.shares = shares
+                by_tag: dict[str, float] = {}
+                for name, share in shares.items():
+                    requests = int(draw.poisson(self.requests_per_second * share * (now - before)))
+                    tag = ready[name]["spec"]["containers"][0]["image"].rpartition(":")[2]
+                    by_tag[tag] = by_tag.get(tag, 0.0) + share
+                    self.pods[name].serve(requests, self.behaviours.get(tag, HEALTHY), draw)
+                self.history.append((time.time(), by_tag))
+            before = now
+
+    def _ready_pods(self) -> dict[str, Object]:
+        pods = self.api.items(f"/api/v1/namespaces/{self.namespace}/pods")
+        return {pod["metadata"]["name"]: pod for pod in pods if is_ready(pod)}
+
+    def _shares(self, pods: Mapping[str, Object]) -> dict[str, float]:
+        shares = dict.fromkeys(pods, 0.0)
+        selectors = {
+            each["metadata"]["name"]: each["spec"].get("selector", {}).items()
+            for each in self.api.items(f"/api/v1/namespaces/{self.namespace}/services")
+        }
+        for service, share in self.split(self.api, self.namespace).items():
+            labels = selectors.get(service)
+            chosen = [name for name, pod in pods.items() if labels and labels <= pod["metadata"]["labels"].items()]
+            for name in chosen:
+                shares[name] += share / len(chosen)
+        return shares
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether a pod gets requests."""
+    conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def _page_of(traffic: Traffic) -> type[BaseHTTPRequestHandler]:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.path.strip("/")
+            page = traffic.targets() if asked == "targets" else traffic.page(asked)
+            self.send_response(404 if page is None else 200)
+            self.send_header("Content-Type", "application/json" if asked == "targets" else "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(page or b"")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Page
