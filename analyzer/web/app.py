@@ -8,7 +8,8 @@ import hmac
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from analyzer.answer import render
 from analyzer.errors import Problem, RequestError, SourceError
 from analyzer.judge import Verdict
 from analyzer.model import Code, Outcome
-from analyzer.request import VerdictRequest, parse_request
+from analyzer.request import Detail, VerdictRequest, parse_request
 from analyzer.settings import OnSourceError, Settings
 from analyzer.telemetry import Telemetry
 from analyzer.version import __version__
 from analyzer.web.openapi import document
+from analyzer.web.report import page
 
 log = logging.getLogger("analyzer")
 
@@ -61,12 +63,18 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
     def verdict() -> Response:
         _authorize(settings.token_file)
         asked = parse_request(_body())
-        if not gate.acquire(blocking=False):
-            raise _Refused(503, "too many verdicts at once: ask again", Retry_After="5")
-        try:
+        with _admitted(gate):
             return _verdict(asked, analyzer, settings, telemetry)
-        finally:
-            gate.release()
+
+    @app.get("/report")
+    def report() -> Response:
+        _authorize(settings.token_file)
+        asked = parse_request(_body())
+        with _admitted(gate):  # often a look into the past, which is no news: the exported metrics stay as they are
+            verdict = analyzer.verdict(asked)
+        if not _wants_page():
+            return _json(render(verdict, Detail.FULL))
+        return Response(page(asked, verdict), content_type="text/html; charset=utf-8")
 
     _add_service_routes(app, analyzer, telemetry)
 
@@ -78,6 +86,17 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
 
     _handle_errors(app)
     return app
+
+
+@contextmanager
+def _admitted(gate: threading.BoundedSemaphore) -> Iterator[None]:
+    """Hold a place among the verdicts that are formed at once; refuse where there is none."""
+    if not gate.acquire(blocking=False):
+        raise _Refused(503, "too many verdicts at once: ask again", Retry_After="5")
+    try:
+        yield
+    finally:
+        gate.release()
 
 
 def _add_service_routes(app: Flask, analyzer: Analyzer, telemetry: Telemetry) -> None:
@@ -103,10 +122,16 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, telemetry: Telemetry) ->
 
     @app.get("/")
     def index() -> Response:
-        links = {"verdict": "/v1/verdict", "openapi": "/openapi.json", "metrics": "/metrics", "ready": "/readyz"}
-        if request.accept_mimetypes["text/html"] <= request.accept_mimetypes["application/json"]:  # also for */*
+        links = {
+            "verdict": "/v1/verdict",
+            "report": "/report",
+            "openapi": "/openapi.json",
+            "metrics": "/metrics",
+            "ready": "/readyz",
+        }
+        if not _wants_page():
             return _json({"name": "rollout-analyzer", "version": __version__, "links": links})
-        page = render_template(
+        text = render_template(
             "index.html",
             version=__version__,
             links=links,
@@ -115,7 +140,12 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, telemetry: Telemetry) ->
             source=analyzer.source.name,
             address=request.host_url.rstrip("/"),
         )
-        return Response(page, content_type="text/html; charset=utf-8")
+        return Response(text, content_type="text/html; charset=utf-8")
+
+
+def _wants_page() -> bool:
+    """Whether the client is a browser: one that takes anything, as Argo does, gets JSON."""
+    return request.accept_mimetypes["text/html"] > request.accept_mimetypes["application/json"]
 
 
 def _verdict(asked: VerdictRequest, analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> Response:

@@ -55,6 +55,14 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
                     "responses": answers,
                 },
             },
+            "/report": {
+                "get": {
+                    "summary": "The same as a page for people; in full, as JSON, to a client that is no browser",
+                    "operationId": "report",
+                    "parameters": parameters,
+                    "responses": _with_page(answers),
+                }
+            },
             "/healthz": {"get": _plain("The process is alive")},
             "/readyz": {"get": _plain("Configuration valid and source reachable", "503")},
             "/metrics": {
@@ -119,6 +127,12 @@ def _answers() -> dict[str, Any]:
     return {"200": {"description": "A verdict", "content": content("Verdict")}} | {
         status: {"description": text, "content": content("Error")} for status, text in errors.items()
     }
+
+
+def _with_page(answers: dict[str, Any]) -> dict[str, Any]:
+    verdict = answers["200"]
+    page = {"text/html": {"schema": {"type": "string"}}}
+    return answers | {"200": verdict | {"content": verdict["content"] | page}}
 
 
 def _plain(summary: str, *other: str) -> dict[str, Any]:
