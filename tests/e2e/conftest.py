@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -104,16 +104,18 @@ def make_stage(cluster: Cluster, folder: Path, request: pytest.FixtureRequest) -
     """Make a stage, in a namespace with the name of the test."""
     stages: list[Stage] = []
 
-    def make(rate: float = 400.0, split: Split | None = None, **arguments: str) -> Stage:
+    def make(
+        rate: float = 400.0, split: Split | None = None, settings: Mapping[str, str] | None = None, **arguments: str
+    ) -> Stage:
         number = f"-{len(stages)}" if stages else ""
-        namespace = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:50] + number
+        namespace = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:50].strip("-") + number
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         here = folder / "stages" / namespace
         here.mkdir(parents=True)
         traffic = Traffic(cluster.api, namespace, rate, split or to_service("fraud-detector"))
         config = traffic.scrape_configs(SCRAPE_INTERVAL)
         prometheus = PrometheusServer(here / "prometheus", config)
-        analyzer = Service(folder / "venv" / "bin" / "analyzer", prometheus.url, here)
+        analyzer = Service(folder / "venv" / "bin" / "analyzer", prometheus.url, here, settings or {})
         arguments = QUICK | {"analyzer-url": analyzer.url} | {key.replace("_", "-"): v for key, v in arguments.items()}
         stage = Stage(cluster, namespace, traffic, prometheus, analyzer, arguments)
         stages.append(stage)

@@ -14,8 +14,12 @@ from cluster import DIES_WITH_PARENT, Cluster, Object
 from prometheus_server import PrometheusServer, free_port
 from traffic import Traffic
 
+from analyzer.quantity import parse_seconds
+
 ROLLOUTS, RUNS = "rollouts", "analysisruns"
 PATIENCE_SECONDS = 180.0
+# Ten minutes become five seconds, half a minute two: as much faster as the arguments of the stage are.
+PAUSES_FASTER, DELAYS_FASTER = 120.0, 15.0
 
 
 @dataclass
@@ -27,11 +31,13 @@ class Service:
     command : the program `analyzer` of the installed wheel
     prometheus_url : what it reads
     folder : for its log
+    settings : further ones
     """
 
     command: Path
     prometheus_url: str
     folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -46,7 +52,7 @@ class Service:
         with (self.folder / "analyzer.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*DIES_WITH_PARENT, str(self.command), "serve", "--port", str(self.port)],
-                env={"PATH": os.environ["PATH"], **settings},
+                env={"PATH": os.environ["PATH"], **settings, **self.settings},
                 cwd=self.folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -94,8 +100,13 @@ class Stage:
     name: str = ""
 
     def apply(self, objects: Iterable[Object]) -> None:
-        """Apply manifests to this namespace, with the arguments of the stage; the last Rollout is `name`."""
-        changed = [with_arguments(each, self.arguments) for each in objects if each["kind"] != "Namespace"]
+        """Apply manifests here, with the arguments and the pace of the stage; the last Rollout is `name`."""
+        changed = [
+            # A template's own arguments are declarations, and those of the whole cluster are other stages' too.
+            hastened(each if "Template" in each["kind"] else with_arguments(each, self.arguments))
+            for each in objects
+            if each["kind"] != "Namespace"
+        ]
         for each in changed:
             each["metadata"].pop("namespace", None)
             if each["kind"] == "Rollout":
@@ -123,6 +134,16 @@ class Stage:
         change = '{"status":{"pauseConditions":null}}'
         self.cluster.kubectl(f"--namespace={self.namespace}", *words, "-p", change)
 
+    def resume_until(self, phase: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Resume whenever an inconclusive analysis pauses the Rollout, until it is in this phase."""
+
+        def there() -> bool:
+            if "InconclusiveAnalysisRun" in self.pauses():
+                self.resume()
+            return self._phase() == phase
+
+        self.wait(there, f"{self.name} {phase}", seconds)
+
     def close(self) -> None:
         """End everything here, so that later stages have the machine to themselves."""
         for kind in (ROLLOUTS, "experiments", RUNS):
@@ -141,10 +162,36 @@ class Stage:
         found = self.cluster.api.items(self._path(RUNS))
         return sorted(found, key=lambda run: (run["metadata"]["creationTimestamp"], run["metadata"]["name"]))
 
+    @property
+    def experiments(self) -> list[Object]:
+        """Every Experiment."""
+        return self.cluster.api.items(self._path("experiments"))
+
+    def runs_of(self, kind: str) -> list[Object]:
+        """The runs for one purpose: `Step`, `Background`, `PrePromotion`, `PostPromotion`."""
+        return [run for run in self.runs if run["metadata"].get("labels", {}).get("rollout-type") == kind]
+
+    def looks(self, kind: str) -> int:
+        """How often was measured so far in the newest run for a purpose, errors aside."""
+        return max((result.get("count", 0) for result in _results(self.runs_of(kind)[-1:])), default=0)
+
+    def errors(self) -> int:
+        """The most errors that a metric has met."""
+        return max((result.get("error", 0) for result in _results(self.runs)), default=0)
+
+    def messages(self) -> set[str]:
+        """What Argo says of measurements, which it does of errors only."""
+        taken = [each for result in _results(self.runs) for each in result.get("measurements", ())]
+        return {each["message"] for each in taken if each.get("message")}
+
+    def codes(self, check: str) -> set[str]:
+        """The codes of a check in all answers that Argo kept."""
+        return {answer["checks"][check]["code"] for answer in self.answers() if check in answer["checks"]}
+
     def phases(self) -> list[tuple[str, str]]:
         """What each run was for (`Step`, `Background`, ...), and its phase."""
         return [
-            (run["metadata"]["labels"].get("rollout-type", ""), run.get("status", {}).get("phase", ""))
+            (run["metadata"].get("labels", {}).get("rollout-type", ""), run.get("status", {}).get("phase", ""))
             for run in self.runs
         ]
 
@@ -152,9 +199,8 @@ class Stage:
         """What the analyzer said in every measurement that Argo kept, oldest run first."""
         return [
             json.loads(taken["value"])
-            for run in self.runs
-            for metric in run.get("status", {}).get("metricResults", ())
-            for taken in metric.get("measurements", ())
+            for result in _results(self.runs)
+            for taken in result.get("measurements", ())
             if taken.get("value")
         ]
 
@@ -214,6 +260,29 @@ class Stage:
 
     def _path(self, kind: str, name: str = "") -> str:
         return f"/apis/argoproj.io/v1alpha1/namespaces/{self.namespace}/{kind}/{name}".rstrip("/")
+
+
+def _results(runs: Iterable[Object]) -> list[Object]:
+    return [result for run in runs for result in run.get("status", {}).get("metricResults", ())]
+
+
+def hastened(value: Any) -> Any:
+    """Shorten every pause of a fixed length, and every first delay that no argument sets; returns a copy."""
+    if isinstance(value, list):
+        return [hastened(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    copy = {key: hastened(each) for key, each in value.items()}
+    if isinstance(copy.get("pause"), dict) and "duration" in copy["pause"]:
+        copy["pause"]["duration"] = shortened(copy["pause"]["duration"], PAUSES_FASTER)
+    if "{{" not in str(copy.get("initialDelay", "{{")):
+        copy["initialDelay"] = shortened(copy["initialDelay"], DELAYS_FASTER)
+    return copy
+
+
+def shortened(duration: str | int, times: float) -> str:
+    """Divide a duration, in Argo's words; at least a second is left."""
+    return f"{max(1, round(parse_seconds(str(duration)) / times))}s"
 
 
 def with_arguments(value: Any, arguments: Mapping[str, str]) -> Any:

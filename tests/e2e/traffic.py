@@ -4,6 +4,7 @@ The nodes are pretend, so nothing serves. Here each Ready pod gets its part of t
 traffic router would send them, and reports them on a page of its own that a real Prometheus discovers and scrapes.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -21,6 +22,11 @@ TICK_SECONDS = 0.25
 LATENCY_EDGES = (0.05, 0.1, 0.2, 0.5, 1.0, float("inf"))
 FAST = (0.4, 0.4, 0.198, 0.0015, 0.0005, 0.0)
 SLOW = (0.1, 0.1, 0.2, 0.2, 0.3, 0.1)
+# In milliseconds, as every sidecar has them.
+ENVOY_EDGES = (
+    "0.5", "1", "5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000", "30000", "60000",
+    "300000", "600000", "1800000", "3600000", "+Inf",
+)  # fmt: skip
 SCORE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SCORES = (0.3, 0.2, 0.12, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02)
 
@@ -69,11 +75,40 @@ class Pod(Collector):
         requests = CounterMetricFamily("http_requests", "Requests.", labels=["status"])
         requests.add_metric(["200"], self.ok)
         requests.add_metric(["500"], self.failed)
+        yield requests
+        yield _histogram("http_request_duration_seconds", LATENCY_EDGES, self.latencies.tolist())
+        yield from self.predictions()
+
+    def predictions(self) -> Iterator[Metric]:
+        """Report what only the model knows: its scores, and what callers made of its answers."""
         events = CounterMetricFamily("model_business_events", "Events.", labels=["event"])
         events.add_metric(["conversion"], self.conversions)
-        yield from (requests, events)
-        yield _histogram("http_request_duration_seconds", LATENCY_EDGES, self.latencies.tolist())
+        yield events
         yield _histogram("model_prediction_score", (*SCORE_EDGES, float("inf")), [*self.scores.tolist(), 0])
+
+
+class SidecarPod(Pod):
+    """A pod in Istio's mesh: one page with the requests as its sidecar counts them, and with its predictions."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Report in the names of the profile istio."""
+        reporters = ["reporter", "response_code"]
+        requests = CounterMetricFamily("istio_requests", "Requests.", labels=reporters)
+        requests.add_metric(["destination", "200"], self.ok)
+        requests.add_metric(["destination", "500"], self.failed)
+        # What the model itself asks, of a store that is down: in the same series, and no request to the model.
+        requests.add_metric(["source", "503"], self.ok + self.failed)
+        yield requests
+        durations = HistogramMetricFamily("istio_request_duration_milliseconds", "Distribution.", labels=reporters)
+        # Every request as slow as its bucket of the model allows, the slowest two seconds.
+        counted = [(1000 * min(edge, 2.0), count) for edge, count in zip(LATENCY_EDGES, self.latencies, strict=True)]
+        durations.add_metric(
+            ["destination", "200"],
+            [(edge, sum(int(count) for time, count in counted if time <= float(edge))) for edge in ENVOY_EDGES],
+            sum_value=sum(time * int(count) for time, count in counted),
+        )
+        yield durations
+        yield from self.predictions()
 
 
 def _mixed(usual: tuple[float, ...], other: tuple[float, ...], share: float) -> list[float]:
@@ -91,9 +126,20 @@ Split = Callable[[Api, str], Mapping[str, float]]
 """Which part of the requests each Service gets, by its name: what a router would do now."""
 
 
-def to_service(*names: str) -> Split:
-    """Send all requests to a Service; further ones get a copy of each, as by mirroring."""
-    return lambda _api, _namespace: dict.fromkeys(names, 1.0)
+def to_service(name: str, *mirrors: str) -> Split:
+    """Send all requests to a Service; further ones get a copy of each, unless they select the same pods."""
+
+    def split(api: Api, namespace: str) -> dict[str, float]:
+        selectors = selectors_of(api, namespace) if mirrors else {}
+        return {name: 1.0} | {each: 1.0 for each in mirrors if selectors.get(each) != selectors.get(name)}
+
+    return split
+
+
+def selectors_of(api: Api, namespace: str) -> dict[str, dict[str, str]]:
+    """By which labels each Service selects pods."""
+    services = api.items(f"/api/v1/namespaces/{namespace}/services")
+    return {each["metadata"]["name"]: each["spec"].get("selector", {}) for each in services}
 
 
 @dataclass
@@ -108,6 +154,7 @@ class Traffic:
     history : when, and the share of each version by its tag
     behaviours : of each version, by the tag of the pods' image; those not named are healthy
     seed : the same requests, if the same pods are there at the same time
+    new_pod : makes the counters of a pod, which decide by which names it reports
     """
 
     api: Api
@@ -116,6 +163,7 @@ class Traffic:
     split: Split
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     seed: int = 0
+    new_pod: Callable[[], Pod] = Pod
     pods: dict[str, Pod] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     scraped_at: dict[str, float] = field(default_factory=dict)
@@ -196,7 +244,7 @@ class Traffic:
             shares = self._shares(ready)
             now = time.monotonic()
             with self._lock:
-                self.pods = {name: self.pods.get(name) or Pod() for name in ready}
+                self.pods = {name: self.pods.get(name) or self.new_pod() for name in ready}
                 self._metadata = {name: pod["metadata"] for name, pod in ready.items()}
                 self.shares = shares
                 by_tag: dict[str, float] = {}
@@ -214,12 +262,9 @@ class Traffic:
 
     def _shares(self, pods: Mapping[str, Object]) -> dict[str, float]:
         shares = dict.fromkeys(pods, 0.0)
-        selectors = {
-            each["metadata"]["name"]: each["spec"].get("selector", {}).items()
-            for each in self.api.items(f"/api/v1/namespaces/{self.namespace}/services")
-        }
+        selectors = selectors_of(self.api, self.namespace)
         for service, share in self.split(self.api, self.namespace).items():
-            labels = selectors.get(service)
+            labels = selectors.get(service, {}).items()
             chosen = [name for name, pod in pods.items() if labels and labels <= pod["metadata"]["labels"].items()]
             for name in chosen:
                 shares[name] += share / len(chosen)
@@ -240,7 +285,8 @@ def _page_of(traffic: Traffic) -> type[BaseHTTPRequestHandler]:
             self.send_response(404 if page is None else 200)
             self.send_header("Content-Type", "application/json" if asked == "targets" else "text/plain; version=0.0.4")
             self.end_headers()
-            self.wfile.write(page or b"")
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # Prometheus may be stopped meanwhile
+                self.wfile.write(page or b"")
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
