@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
-.PHONY: demo test check e2e bench image image-test lock clean
+.PHONY: demo test check e2e e2e-figures bench image image-test lock clean
 .DEFAULT_GOAL := test
 PYTHON ?= python3
 BASE ?= python:3.11-slim-bookworm
@@ -17,6 +17,9 @@ check: .venv/ready  ## what CI runs: lint, types, import layers, tests
 
 e2e: .venv/ready  ## Argo Rollouts on a real API server with pretend nodes; says what is missing
 	.venv/bin/pytest -q -n 8 tests/e2e
+
+e2e-figures: .venv/ready  ## time to recovery and to promotion, for rollouts/README.md; under half an hour
+	.venv/bin/python tests/e2e/recovery.py $(FORM)
 
 bench: .venv/ready  ## the figures of the READMEs; FORM=--short leaves the long simulations out
 	.venv/bin/python tests/bench $(FORM)

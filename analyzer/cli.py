@@ -280,6 +280,7 @@ def _options_named() -> Iterator[None]:
 
 def _asked(analyzer: "Analyzer", policy: str | None, weight: str) -> tuple["Policy", float]:
     """Read the policy and the canary's share of the traffic, as a verdict does."""
+    from analyzer.model import Role
     from analyzer.policy import choose_policy
     from analyzer.request import parse_request
 
@@ -287,7 +288,12 @@ def _asked(analyzer: "Analyzer", policy: str | None, weight: str) -> tuple["Poli
     if request.share is None:
         raise RequestError([Problem("weight", f"must be above 0 and below 100 percent, got {weight}")])
     wanted = request.policy or analyzer.default_policy
-    return choose_policy(dict(analyzer.policies), wanted, analyzer.default_policy), request.share
+    chosen = choose_policy(dict(analyzer.policies), wanted, analyzer.default_policy)
+    if chosen.role is not Role.GATE:
+        raise RequestError(
+            [Problem("policy.role", "is that of one stage, and this is about all of them; leave it out")]
+        )
+    return chosen, request.share
 
 
 def _read_option(name: str, read: Callable[[object], float], text: str) -> float:

@@ -380,6 +380,7 @@ WRONG = {
     ("--rate", "0"): "Error: --rate: must be above 0, got 0",
     ("--rate", "fast"): "Error: --rate: must be a number, got 'fast'",
     ("--rate", "10", "--weight", "0"): "Error: --weight: must be above 0 and below 100 percent",
+    ("--rate", "10", "--policy", '{"role": "guardrail"}'): "Error: --policy.role: is that of one stage",
     ("--rate", "10", "--weight", "150"): "Error: --weight: must be a percentage from 0 to 100",
     ("--rate", "10", "--policy", "ml-modl"): "did you mean 'ml-model'?",
     ("--rate", "10", "--conversion", "0"): "Error: --conversion: must be above 0% and at most 100%",
