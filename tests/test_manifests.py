@@ -23,7 +23,8 @@ ROLLOUTS = PROJECT / "rollouts"
 BASE = ROLLOUTS / "fraud-detector" / "base"
 OVERLAYS = sorted(path.parent for path in ROLLOUTS.glob("fraud-detector/overlays/*/kustomization.yaml"))
 RENDERED = [ROLLOUTS / "analyzer", *OVERLAYS]
-FOLDERS = [TEMPLATES, BASE, *RENDERED]
+NOTIFICATIONS = ROLLOUTS / "notifications"
+FOLDERS = [TEMPLATES, BASE, NOTIFICATIONS, *RENDERED]
 EXAMPLES = sorted((ROLLOUTS / "examples").glob("*.yaml"))
 GOLDEN = PROJECT / "tests" / "argo" / "golden"
 TEMPLATE_FILES = sorted(TEMPLATES.glob("ml-model-*.yaml"))
@@ -153,7 +154,7 @@ def filled_in(content: object, values: dict[str, str | None]) -> object:
 @pytest.mark.parametrize(("path", "metric"), METRICS)
 @pytest.mark.parametrize("role", Role)
 def test_the_analyzer_understands_the_request(path: Path, metric: dict[str, Any], role: Role) -> None:
-    """The body, with the defaults filled in, is a request; its role is that of the gates, and guardrails stay so."""
+    """The body, with the defaults filled in, is a request by the policy, whose gates have the role of the stage."""
     body = filled_in(metric["provider"]["web"]["jsonBody"], arguments_of(path) | {"role": role})
     request = parse_request(body)
     assert request.policy is not None
@@ -161,10 +162,8 @@ def test_the_analyzer_understands_the_request(path: Path, metric: dict[str, Any]
 
     assert request.window == ("start" if path == GUARD else "step")
     assert request.weight is None
-    assert {name: check.role for name, check in policy.checks.items()} == {
-        name: role if check.role is Role.GATE else check.role
-        for name, check in load_policies(None)["ml-model"].checks.items()
-    }
+    assert policy.role is role
+    assert policy.checks == load_policies(None)["ml-model"].checks
 
 
 def test_the_job_is_undecided_where_the_command_is() -> None:
@@ -427,6 +426,46 @@ def test_the_example_labels_its_metrics() -> None:
     assert monitor["selector"] == rollout["spec"]["selector"]
     assert monitor["podMetricsEndpoints"][0]["port"] in [each["name"] for each in container["ports"]]
     assert container["image"] == "fraud-detector:1.0.0"
+
+
+# The alerts
+
+
+def alerts_of(kind: str) -> dict[str, Any]:
+    """Read the triggers, templates or services of the alerts, by name."""
+    data = the("ConfigMap", NOTIFICATIONS)["data"]
+    parts = {tuple(key.split(".", 1)): yaml.safe_load(value) for key, value in data.items()}
+    return {name: value for (found, name), value in parts.items() if found == kind}
+
+
+def test_the_triggers_send_what_is_there() -> None:
+    """Every template is sent, each is there, the address comes first; with a condition Argo would send twice."""
+    triggers = alerts_of("trigger")
+
+    assert set(triggers) == {
+        f"on-{name}"
+        for name in ("analysis-run-failed", "analysis-run-inconclusive", "analysis-run-error", "rollout-aborted")
+    }
+    assert all(len(each) == 1 and set(each[0]) == {"send"} for each in triggers.values())
+    assert {name for (each,) in triggers.values() for name in each["send"]} == set(alerts_of("template"))
+    assert {each["send"][0] for (each,) in triggers.values()} == {"analyzer-address"}
+
+
+def test_the_alerts_of_the_readme_are_those_sent() -> None:
+    """Its table has each trigger, and each service is explained."""
+    readme = (NOTIFICATIONS / "README.md").read_text()
+
+    assert set(re.findall(r"^\| `(on-[a-z-]+)` \|", readme, re.MULTILINE)) == set(alerts_of("trigger"))
+    assert all(f"**`service.{name}`**" in readme for name in alerts_of("service"))
+
+
+def test_the_alerts_are_where_argo_looks() -> None:
+    """One ConfigMap, by Argo's name for it in its own namespace."""
+    (rendered,) = rendered_objects(NOTIFICATIONS)
+    metadata = rendered["metadata"]
+
+    assert (metadata["namespace"], metadata["name"]) == ("argo-rollouts", "argo-rollouts-notification-configmap")
+    assert "app.kubernetes.io/part-of" in metadata["labels"]
 
 
 # What kustomize makes of them
