@@ -1,5 +1,6 @@
 """The samples that Prometheus answered with, on the slices of a window: which grew by how much, and what restarted."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -287,16 +288,16 @@ class Samples:
     def _new_targets(self, numbers: Mapping[Target, int]) -> Flags:
         """Tell which targets, first scraped inside the window, are new processes.
 
-        Those of a new arm are. Another is when it says so itself; otherwise it may be an old one that was not
-        scraped for a while, whose whole past must not count.
+        Those of a new arm are. Another is when it says that it began no sooner than they did, as the fresh baseline of
+        an experiment; otherwise it may be an old one that was not scraped for a while, whose whole past must not count.
         """
+        arms = [labels.get(self._arm_label) for labels in self._labels]
+        starts = {row: self._track(row).values for row in range(len(self._labels)) if self._is_gauge(row)}
+        began = {row: float(values.min()) for row, values in starts.items() if len(values)}
+        since = min([self._timeline.start, *(start for row, start in began.items() if arms[row] in self._new_arms)])
         new = np.zeros(len(numbers), dtype=bool)
-        for row, (target, labels) in enumerate(zip(self._targets, self._labels, strict=True)):
-            if labels.get(self._arm_label) in self._new_arms:
-                new[numbers[target]] = True
-            elif self._is_gauge(row):
-                started = self._track(row).values
-                new[numbers[target]] |= len(started) > 0 and bool(started.min() >= self._timeline.start)
+        for row, target in enumerate(self._targets):
+            new[numbers[target]] |= arms[row] in self._new_arms or began.get(row, -math.inf) >= since
         return new
 
     def _is_gauge(self, row: int) -> bool:

@@ -53,6 +53,15 @@ class Api:
         """Read the objects of a list."""
         return list(self.get(f"{path}?labelSelector={labels}")["items"])
 
+    def changes(self, path: str, since: str) -> list[Object]:
+        """Read every state that the objects of a list got since a version of the list, in order."""
+        wanted = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "1"}
+        answer = self.session.get(self.url + path, params=wanted, timeout=30)
+        events = [json.loads(line) for line in answer.text.splitlines()]
+        if not answer.ok or any(event["type"] == "ERROR" for event in events):
+            raise ApiError(f"watching {path}: {answer.status_code} {answer.text[:500]}")
+        return [event["object"] for event in events]
+
     def create(self, path: str, content: Object) -> Object:
         """Create an object."""
         return self._answer("POST", path, json=content)
@@ -121,13 +130,18 @@ class Cluster:
     def kubectl(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl; its output."""
         done = subprocess.run(
-            [self.components.programs / "kubectl", f"--kubeconfig={self.kubeconfig}", *words],
+            [self.components.programs / "kubectl", *words],
             check=False,
             input=stdin,
             capture_output=True,
             text=True,
             timeout=60,
-            env=os.environ | {"HOME": str(self.folder)},
+            # Not by --kubeconfig, for kubectl gives no flags to its plugins; those are beside it.
+            env={
+                "HOME": str(self.folder),
+                "KUBECONFIG": str(self.kubeconfig),
+                "PATH": f"{self.components.programs}:{os.environ['PATH']}",
+            },
         )
         if check and done.returncode != 0:
             raise ApiError(f"kubectl {' '.join(words)}: {done.stderr}")

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -28,15 +29,19 @@ CRD_MODULES = {
         ],
     ),
 }
-PROGRAMS = {"go": "Go 1.25 or later, from go.dev", "openssl": "apt install openssl"} | dict.fromkeys(
-    ("prometheus", "promtool"), "apt install prometheus"
-)
+GO_MINOR = 25
+PROGRAMS = {
+    "go": f"Go 1.{GO_MINOR} or later, from go.dev",
+    "openssl": "apt install openssl",
+    "setpriv": "apt install util-linux",
+} | dict.fromkeys(("prometheus", "promtool"), "apt install prometheus")
 BUILT = (
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
     "kubectl",
+    "kubectl-argo-rollouts",
     "rollouts-controller",
     "kwok",
 )
@@ -60,7 +65,12 @@ class Components:
 
 def missing() -> list[str]:
     """Say what has to be installed first, and from where."""
-    return [f"{name}: {where}" for name, where in PROGRAMS.items() if shutil.which(name) is None]
+    absent = [f"{name}: {where}" for name, where in PROGRAMS.items() if shutil.which(name) is None]
+    found = subprocess.run(["go", "version"], check=True, capture_output=True, text=True).stdout if not absent else ""
+    version = re.search(r"go1\.(\d+)", found)
+    if version and int(version[1]) < GO_MINOR:
+        absent.append(f"go: {PROGRAMS['go']}; this is {version[0]}")
+    return absent
 
 
 def build() -> Components:

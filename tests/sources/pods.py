@@ -111,21 +111,30 @@ def truth(pods: Sequence[Pod], arm: str, start: float, end: float, *, new: bool 
     pods : of all arms
     arm : to add up
     start, end : of the window
-    new : whether the arm's first scrapes count from 0, because the window begins with them
+    new : whether the window begins with the canary's first sample, so that the canary counts from 0, and with it
+        whatever began no sooner
     """
+    began = [one.process_start for pod in pods if pod.arm.startswith("canary") for one in seen(pod, start, end)]
+    since = min([start, *began]) if new else start
     totals: Totals = {}
     for pod in (one for one in pods if one.arm == arm):
         before: Scrape | None = None
-        for scrape in (one for one in pod.scrapes if start - LOOK_BACK < one.moment <= end):
+        for scrape in seen(pod, start, end):
             if scrape.moment > start:
                 if before is None:
-                    known = {} if new or scrape.process_start >= start else scrape.counters
+                    from_zero = scrape.process_start >= since or (new and arm.startswith("canary"))
+                    known = {} if from_zero else scrape.counters
                 else:
                     known = before.counters if before.process_start == scrape.process_start else {}
                 for key, value in scrape.counters.items():
                     totals[key] = totals.get(key, 0) + value - known.get(key, 0)
             before = scrape
     return totals
+
+
+def seen(pod: Pod, start: float, end: float) -> list[Scrape]:
+    """List the scrapes that an answer about (start, end] can know of."""
+    return [one for one in pod.scrapes if start - LOOK_BACK < one.moment <= end]
 
 
 def first_sample(pods: Sequence[Pod], arm: str) -> float:

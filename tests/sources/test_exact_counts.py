@@ -112,14 +112,22 @@ def scenario(number: int) -> list[Pod]:
     return [pod for pod in pods if pod.scrapes]
 
 
+def experiment() -> list[Pod]:
+    """Play an experiment: a fresh pod of each version, born together, that had answered before its first scrape."""
+    draw = random.Random(2)
+    plans = {"stable-fresh": Plan(NOON - 600, NOON, history=400), "canary-fresh": Plan(NOON - 600, NOON, history=400)}
+    return [played(f"{arm}-0", arm, plan, draw) for arm, plan in plans.items()]
+
+
 ROLLOUT = rollout()
+EXPERIMENT = experiment()
 RANDOM = [scenario(number) for number in range(SCENARIOS)]
 
 
 @pytest.fixture(scope="module")
 def prometheus(start_prometheus: StartPrometheus) -> PrometheusServer:
     """A Prometheus with the history of all rollouts."""
-    return start_prometheus(point for pods in (ROLLOUT, *RANDOM) for pod in pods for point in pod.points())
+    return start_prometheus(point for pods in (ROLLOUT, EXPERIMENT, *RANDOM) for pod in pods for point in pod.points())
 
 
 @pytest.fixture
@@ -147,7 +155,7 @@ def check(
         assert codes <= {Code.NO_CANARY_TRAFFIC, Code.METRIC_MISSING}
         return
     for role, arm in zip(("canary", "baseline"), arms, strict=True):
-        want = expected(truth(pods, arm, start, at, new=role == "canary" and not window), profile)
+        want = expected(truth(pods, arm, start, at, new=not window), profile)
         got = counted(readings, role)
         if not got:  # the arm was not there
             assert not any(want.values())
@@ -160,6 +168,14 @@ def check(
 def test_counts_since_the_canarys_first_sample_are_exact(source: PrometheusSource, at: float, profile: Profile) -> None:
     """Everything since the canary's first sample is counted, whatever happened to the pods."""
     check(source, ROLLOUT, max(at, first_sample(ROLLOUT, "canary") + 0.5), profile)
+
+
+def test_the_fresh_baseline_of_an_experiment_counts_from_its_birth(source: PrometheusSource) -> None:
+    """Both arms count what they had answered before they were first scraped, so that their split is the true one."""
+    check(source, EXPERIMENT, NOON, suffix="-fresh")
+    fresh = truth(EXPERIMENT, "stable-fresh", first_sample(EXPERIMENT, "canary-fresh") - 1, NOON, new=True)
+
+    assert fresh["http_requests_total", "status", "200"] > 400
 
 
 @pytest.mark.parametrize("start", [NOON - 7200, NOON - 5400, NOON - 2001, NOON - 1450, NOON - 100, NOON - 9])
@@ -206,7 +222,7 @@ def test_counts_added_up_by_the_server_are_near(
     start = readings.window.start
     assert start is not None
     for role, arm in (("canary", "canary"), ("baseline", "stable")):
-        want = expected(truth(ROLLOUT, arm, start, at, new=role == "canary" and not window), PROFILE)
+        want = expected(truth(ROLLOUT, arm, start, at, new=not window), PROFILE)
         got = counted(readings, role)
 
         assert got == pytest.approx(want, rel=0.02)

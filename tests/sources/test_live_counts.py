@@ -94,7 +94,7 @@ def test_live_counts_are_exact(
         assert start is not None
         assert window or first - 2 <= start < first
         for role, arm in (("canary", "canary"), ("baseline", "stable")):
-            want = expected(truth(pods, arm, start, at, new=role == "canary" and not window), profile)
+            want = expected(truth(pods, arm, start, at, new=not window), profile)
             got = counted(readings, role)
             assert {key: got.get(key, 0) for key in want} == pytest.approx(want, abs=1e-6), (role, window)
         assert window or want["requests"] > 100
