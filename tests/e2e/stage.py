@@ -195,11 +195,11 @@ class Stage:
             for run in self.runs
         ]
 
-    def answers(self) -> list[Object]:
-        """What the analyzer said in every measurement that Argo kept, oldest run first."""
+    def answers(self, kind: str = "") -> list[Object]:
+        """What the analyzer said in every measurement that Argo kept, oldest run first; of one purpose, or of all."""
         return [
             json.loads(taken["value"])
-            for result in _results(self.runs)
+            for result in _results(self.runs_of(kind) if kind else self.runs)
             for taken in result.get("measurements", ())
             if taken.get("value")
         ]
