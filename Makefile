@@ -19,7 +19,7 @@ e2e: .venv/ready  ## Argo Rollouts on a real API server with pretend nodes; says
 	.venv/bin/pytest -q -n 8 tests/e2e
 
 e2e-figures: .venv/ready  ## time to recovery and to promotion, for rollouts/README.md; under half an hour
-	.venv/bin/python tests/e2e/recovery.py $(FORM)
+	.venv/bin/python tests/e2e/recovery $(FORM)
 
 bench: .venv/ready  ## the figures of the READMEs; FORM=--short leaves the long simulations out
 	.venv/bin/python tests/bench $(FORM)

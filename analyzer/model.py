@@ -161,6 +161,9 @@ class Reading(Generic[C_co]):
     canary, baseline : counts of the same type and shape; None: the source knows nothing of this arm
     slice_seconds : length of each slice (the last may be shorter); None when there is only one
     begin : when the first slice began, in Unix seconds; None: not known
+    last_seconds : length of the last slice; None: as the others
+    scrape_seconds : about how far apart the samples of a pod are: a request may be counted so much after it was
+        served, and so in a later slice; None: each slice counts its own requests
     left_out : slices before the first one that a warm-up excludes
     history : the baseline before the canary, in slices of `history_seconds`; None: not known
     notes : what the reader of the verdict should know about how the counts were read
@@ -170,6 +173,8 @@ class Reading(Generic[C_co]):
     baseline: C_co | None
     slice_seconds: float | None = None
     begin: float | None = None
+    last_seconds: float | None = None
+    scrape_seconds: float | None = None
     left_out: int = 0
     history: C_co | None = None
     history_seconds: float | None = None

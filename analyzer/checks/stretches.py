@@ -99,7 +99,22 @@ def weight_change(reading: Reading[Counts]) -> int:
     """Find the slice with which the present split of the traffic began; 0 where it cannot be told or never changed."""
     if reading.canary is None or reading.baseline is None:
         return 0
-    return split.last_change(requests_by_slice(reading.canary), requests_by_slice(reading.baseline))
+    return split.last_change(
+        requests_by_slice(reading.canary),
+        requests_by_slice(reading.baseline),
+        seconds=lengths(reading),
+        scrape_seconds=reading.scrape_seconds,
+    )
+
+
+def lengths(reading: Reading[Counts]) -> Floats | None:
+    """Give the seconds of each slice, shape (slices,); None where they are not known."""
+    if reading.slice_seconds is None:
+        return None
+    seconds = np.full(reading.slices, reading.slice_seconds)
+    if reading.last_seconds is not None:
+        seconds[-1] = reading.last_seconds
+    return seconds
 
 
 Indices = NDArray[np.intp]

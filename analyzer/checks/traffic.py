@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from analyzer.checks.decision import UNDECIDED_AT_MOST, format_count
-from analyzer.checks.stretches import weight_change
+from analyzer.checks.stretches import lengths, weight_change
 from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.model import Code, Counts, Evidence, Finding, Kind, Outcome, Reading, requests_by_slice
 from analyzer.policy import Check
@@ -36,7 +36,11 @@ def problem(check: Check, reading: Reading[Counts], weight: float | None, *, at_
         return no_traffic(check, "canary", "requests since the traffic's split last changed")
     if weight is None or not compares:
         return None
-    if split.log_evidence(canary, baseline, weight) < -math.log(BROKEN):
+    seconds = lengths(reading)
+    blur = 1.0 if seconds is None else float(split.slack(seconds[change:].sum(), reading.scrape_seconds))
+    if math.isinf(blur):  # too short a time for the scrapes of both arms to say anything
+        return None
+    if split.log_evidence(canary, baseline, weight, split.TOLERANCE * blur) < -math.log(BROKEN):
         return None
     headline = (
         f"the canary gets {format_ratio(canary / (canary + baseline))} of the traffic where its weight is "

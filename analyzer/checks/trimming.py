@@ -45,7 +45,8 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
     canary = None if reading.canary is None else _cut(reading.canary, kept)
     baseline = None if reading.baseline is None else _cut(reading.baseline, kept)
     begin = None if reading.begin is None else reading.begin + first * step
-    return replace(reading, canary=canary, baseline=baseline, begin=begin, left_out=first)
+    ending = reading.last_seconds if last == slices else None
+    return replace(reading, canary=canary, baseline=baseline, begin=begin, last_seconds=ending, left_out=first)
 
 
 def _too_early(check: Check) -> Gap:

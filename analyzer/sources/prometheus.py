@@ -351,9 +351,10 @@ class _VerdictReader:
         except SourceError as error:
             return dict.fromkeys(ways, gap_of(error))
         wanted = {one: self._filled(one) for way in ways.values() for one in selectors(way)}
-        table = samples.growth(wanted)
+        table, apart = samples.growth(wanted), samples.scrape_seconds()
         return {
-            kind: _with(assemble(way, table, selection, timeline.slices), timeline, notes) for kind, way in ways.items()
+            kind: _with(assemble(way, table, selection, timeline.slices), timeline, notes, apart)
+            for kind, way in ways.items()
         }
 
     def _filled(self, selector: Selector) -> Selector:
@@ -453,10 +454,20 @@ def _placed(series: Series, timeline: Timeline) -> Floats:
     return growth_
 
 
-def _with(reading: Reading[Counts] | Gap, timeline: Timeline, notes: tuple[str, ...]) -> Reading[Counts] | Gap:
+def _with(
+    reading: Reading[Counts] | Gap, timeline: Timeline, notes: tuple[str, ...], scrape_seconds: float | None = None
+) -> Reading[Counts] | Gap:
+    """Add what is known of the slices; scrapes that nobody has looked at are supposed to be a slice apart."""
     if isinstance(reading, Gap):
         return reading
-    return replace(reading, slice_seconds=timeline.step, begin=timeline.start, notes=(*reading.notes, *notes))
+    return replace(
+        reading,
+        slice_seconds=timeline.step,
+        begin=timeline.start,
+        last_seconds=timeline.tail or None,
+        scrape_seconds=scrape_seconds or timeline.step,
+        notes=(*reading.notes, *notes),
+    )
 
 
 def _with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap | None) -> Reading[Counts] | Gap:

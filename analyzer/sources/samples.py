@@ -270,14 +270,25 @@ class Samples:
 
     def _find_returned(self) -> None:
         """Look closer also at old targets that were not scraped before: what they had counted by then is not news."""
-        numbers = {target: number for number, target in enumerate(dict.fromkeys(self._targets))}
+        numbers, seen = self._seen()
         new = self._new_targets(numbers)
-        seen = np.zeros((len(numbers), self._timeline.slices + 1), dtype=bool)
-        rows = np.array([numbers[target] for target in self._targets], dtype=np.intp)
-        np.logical_or.at(seen, rows, ~np.isnan(self._values))
         for target, number in numbers.items():
             if seen[number].any() and not seen[number, 0] and not new[number]:
                 self._suspects.setdefault(target, set()).add(int(np.argmax(seen[number])) - 1)
+
+    def scrape_seconds(self) -> float:
+        """Tell about how far apart the samples of a target are, by the one with the fewest; a slice at least."""
+        slices = (np.flatnonzero(row) for row in self._seen()[1][:, 1:])
+        apart = [(places[-1] - places[0]) / (len(places) - 1) for places in slices if len(places) > 1]
+        return self._timeline.step * float(max([1.0, *apart]))
+
+    def _seen(self) -> tuple[dict[Target, int], Flags]:
+        """Give the targets numbers, and tell where each has a sample; shape (targets, 1 + slices)."""
+        numbers = {target: number for number, target in enumerate(dict.fromkeys(self._targets))}
+        seen = np.zeros((len(numbers), self._timeline.slices + 1), dtype=bool)
+        rows = np.array([numbers[target] for target in self._targets], dtype=np.intp)
+        np.logical_or.at(seen, rows, ~np.isnan(self._values))
+        return numbers, seen
 
     def _young_processes(self) -> set[Target]:
         """Find targets whose process began shortly before the window: an older value is of the one before it."""

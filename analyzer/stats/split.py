@@ -15,12 +15,34 @@ TOLERANCE = 1.5  # ratio of the odds by which a share may be off before the spli
 PRIOR_SIZE = 10.0  # requests that the prior of the share is worth
 
 
-def last_change(canary: Floats, baseline: Floats) -> int:
+def slack(seconds: float | Floats, scrape_seconds: float | None) -> Floats:
+    """Tell by what ratio the odds of a stretch may be off because pods are scraped at different moments; inf: by any.
+
+    Parameters
+    ----------
+    seconds : length of the stretch, any shape
+    scrape_seconds : between two samples of a pod; None: counts are exact in time
+
+    Notes
+    -----
+    Between two moments a pod is scraped n or n + 1 times, and each scrape brings what was served since the last one.
+    """
+    if scrape_seconds is None:
+        return np.ones_like(seconds, dtype=float)
+    scrapes = np.floor(np.asarray(seconds) / scrape_seconds + 1e-6)
+    return np.where(scrapes > 0, (scrapes + 1) / np.maximum(scrapes, 1), np.inf)
+
+
+def last_change(
+    canary: Floats, baseline: Floats, *, seconds: Floats | None = None, scrape_seconds: float | None = None
+) -> int:
     """Find the slice with which the present share of the traffic began, 0 if it never changed.
 
     Parameters
     ----------
     canary, baseline : requests, shape (slices,)
+    seconds : length of each slice, shape (slices,); needed with scrape_seconds
+    scrape_seconds : see `slack`: no change that scrapes may have made is believed
 
     Notes
     -----
@@ -36,20 +58,27 @@ def last_change(canary: Floats, baseline: Floats) -> int:
         after_ours, after_theirs = ours[-1] - ours[:-1], theirs[-1] - theirs[:-1]
         gain = before + _fit(after_ours, after_theirs) - _fit(ours[-1:], theirs[-1:])
         change = np.abs(np.log((ours[:-1] + 0.5) / (theirs[:-1] + 0.5) * (after_theirs + 0.5) / (after_ours + 0.5)))
-        gain = np.where(change >= np.log(LEAST_CHANGE), gain, -np.inf)
+        least = np.full(len(change), LEAST_CHANGE)
+        if seconds is not None:
+            lasted = np.cumsum(seconds[begin:])
+            # A canary that begins with the window may have its first scrape just then, with nothing in it yet.
+            idle = scrape_seconds or 0.0 if begin == 0 else 0.0
+            least = least * slack(lasted[:-1] - idle, scrape_seconds) * slack(lasted[-1] - lasted[:-1], scrape_seconds)
+        gain = np.where(change >= np.log(least), gain, -np.inf)
         cut = int(gain.argmax())
         if gain[cut] < NEEDED:
             return begin
         begin += cut + 1
 
 
-def log_evidence(canary: float, baseline: float, expected: float) -> float:
-    """Log evidence that the canary's share of the requests is not the expected one, give or take `TOLERANCE`.
+def log_evidence(canary: float, baseline: float, expected: float, tolerance: float = TOLERANCE) -> float:
+    """Log evidence that the canary's share of the requests is not the expected one, give or take the tolerance.
 
     Parameters
     ----------
     canary, baseline : requests so far
     expected : share of the canary, in (0, 1)
+    tolerance : ratio of the odds, finite
 
     Notes
     -----
@@ -60,7 +89,7 @@ def log_evidence(canary: float, baseline: float, expected: float) -> float:
     if total <= 0:
         return 0.0
     odds = expected / (1 - expected)
-    low, high = odds / TOLERANCE, odds * TOLERANCE
+    low, high = odds / tolerance, odds * tolerance
     nearest = min(max(canary / total, low / (1 + low)), high / (1 + high))
     a, b = PRIOR_SIZE * expected, PRIOR_SIZE * (1 - expected)
     mixture = betaln(a + canary, b + baseline) - betaln(a, b)

@@ -178,6 +178,13 @@ def test_the_fresh_baseline_of_an_experiment_counts_from_its_birth(source: Prome
     assert fresh["http_requests_total", "status", "200"] > 400
 
 
+def test_it_is_told_how_far_apart_scrapes_are(source: PrometheusSource) -> None:
+    """Fifteen seconds, as long as a slice: what is counted in one may have been served in the one before."""
+    readings = source.read(selection("canary-fresh", "stable-fresh", NOON), time.monotonic() + 30)
+
+    assert {one.scrape_seconds for one in readings.by_check.values() if isinstance(one, Reading)} == {INTERVAL}
+
+
 @pytest.mark.parametrize("start", [NOON - 7200, NOON - 5400, NOON - 2001, NOON - 1450, NOON - 100, NOON - 9])
 @pytest.mark.parametrize("at", [NOON, NOON - 4.321])
 def test_counts_since_a_given_start_are_exact(source: PrometheusSource, start: float, at: float) -> None:

@@ -61,6 +61,63 @@ def test_a_split_that_never_changed_has_no_change(requests: float, share: float)
     assert [split.last_change(*routed(rng, requests, shares)) for _ in range(100)] == [0] * 100
 
 
+def scraped(rate: Floats, phase: float, every: float, ends: Floats, *, born: float = -600.0) -> Floats:
+    """Count what a pod reports by the ends of slices, the first of which begins at 0.
+
+    Parameters
+    ----------
+    rate : requests a second, in each second from 0 on; before, the first
+    phase : the moment of a scrape; others are `every` seconds apart
+    born : when it began; what an old pod reported before 0 is known, what a new one did counts
+    """
+    served = np.append(0.0, np.cumsum(rate))
+    moments = np.append(0.0, ends)
+    last = phase + np.floor((moments - phase) / every) * every
+    inside = served[np.clip(last, 0, len(rate)).astype(int)]
+    known = np.where(last >= 0, inside, last * rate[0]) - max(born, -600.0) * rate[0]
+    known = np.where(last < born, 0.0, known)
+    if born > -600:
+        known[0] = 0.0
+    return np.diff(known)
+
+
+def both(share: Floats, every: float, ends: Floats, rng: np.random.Generator, pods: int) -> tuple[Floats, Floats]:
+    """Count a canary pod that begins with the window, and the pods of the baseline; a hundred requests a second."""
+    canary = scraped(100 * share, 1.0, every, ends, born=1 - rng.uniform(0, every))
+    phases = rng.uniform(0, every, pods)
+    return canary, sum((scraped(100 * (1 - share) / pods, phase, every, ends) for phase in phases), np.zeros(len(ends)))
+
+
+@pytest.mark.parametrize("pods", [1, 19])
+@pytest.mark.parametrize("every", [5, 15, 30, 60])
+@pytest.mark.parametrize("seconds", [16, 19, 31, 49, 79, 139, 239, 605])
+def test_scrapes_at_different_moments_are_no_change(pods: int, every: int, seconds: int) -> None:
+    """Whenever the pods are scraped, and wherever the last slice ends: the split has not changed."""
+    rng = np.random.default_rng(seconds)
+    ends = np.append(np.arange(15, seconds, 15), seconds).astype(float)
+    lengths, share = np.diff(ends, prepend=0.0), np.full(seconds, 0.05)
+    found = [
+        split.last_change(*both(share, every, ends, rng, pods), seconds=lengths, scrape_seconds=max(15, every))
+        for _ in range(100)
+    ]
+
+    assert found == [0] * 100
+
+
+@pytest.mark.parametrize("pods", [1, 19])
+@pytest.mark.parametrize(("before", "after", "within"), [(0.05, 0.25, 30), (0.25, 0.5, 45)])
+def test_a_step_is_found_through_the_scrapes(pods: int, before: float, after: float, within: float) -> None:
+    """A few scrapes later, to the slice."""
+    rng, ends = np.random.default_rng(7), np.arange(15.0, 300 + within + 15, 15.0)
+    share = np.repeat([before, after], [300, 330])
+    lengths = np.full(len(ends), 15.0)
+    found = [
+        split.last_change(*both(share, 15, ends, rng, pods), seconds=lengths, scrape_seconds=15.0) for _ in range(100)
+    ]
+
+    assert all(abs(one - 20) <= 1 for one in found)
+
+
 def test_traffic_that_changes_in_both_arms_is_no_change_of_the_split() -> None:
     """Ten times the traffic by day, at the same share."""
     rng = np.random.default_rng(4)
