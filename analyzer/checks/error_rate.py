@@ -42,6 +42,7 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
         excused = excuse(
             share_of(beside, stretches, correlation),
+            canary.trials,
             lambda: comparison.rates_of(canary, other, stretches, correlation),
             limit, terms,
         )  # fmt: skip

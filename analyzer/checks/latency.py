@@ -96,6 +96,7 @@ def _judge_quantile(
         slow = Tally(ours.above(edge), ours.requests), Tally(theirs.above(edge), theirs.requests)
         excused = excuse(
             measure_of(theirs.where(ours.requests > 0)),
+            ours.requests,
             lambda: comparison.rates_of(slow[0], slow[1], stretches, correlation),
             limit, terms,
         )  # fmt: skip

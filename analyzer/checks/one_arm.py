@@ -13,6 +13,7 @@ from analyzer.checks.stretches import Indices, Stretches
 from analyzer.stats import binomial, bursts
 from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.search import Bools, Floats, Side
+from analyzer.stats.share import odds_of
 
 FEWEST_BAD = 4.0  # bad requests, below which nothing is called bad: three may be one client that tries again
 SHOWS = 0.05  # more variance than independent requests have, by this part at least, is allowed for batch by batch
@@ -109,27 +110,34 @@ class BadRequests:
         return math.copysign(told / float(self.factors[start]), share - allowed)
 
 
-def excuse(baseline: BadRequests, rates: Callable[[], Rates], limit: float, terms: Terms) -> Callable[[Indices], Bools]:
+def excuse(
+    baseline: BadRequests, canary_trials: Floats, rates: Callable[[], Rates], limit: float, terms: Terms
+) -> Callable[[Indices], Bools]:
     """Build the test whether trouble is the service's, not the canary's.
 
     It is when the baseline of the same stretch seems to be beyond the limit as well, and the canary is not proved worse
-    than the baseline, at the level of its own failing. That the baseline is bad needs no proof: at a high weight it
-    has too few requests for one. Nor are its counts divided for bursts: asked is what happened, not what it means.
+    than the baseline, at the level of its own failing. Each slice of the baseline counts as much as the canary's: an
+    incident at a high weight would drown in the many requests that the baseline had before. That the baseline is bad
+    needs no proof: at a high weight it has too few requests for one. Nor are its counts divided for bursts: asked is
+    what happened, not what it means.
 
     Parameters
     ----------
     baseline : the same measure of the other arm, while the canary had traffic
+    canary_trials : requests of the canary, shape (slices,)
     rates : gives both arms side by side
     limit : beyond which the canary is proved to be
     """
     needed, allowed = -math.log(terms.fail), baseline.allowed(limit)
+    since = baseline.stretches.since
+    profile = np.where(baseline.trials > 0, odds_of(canary_trials, baseline.trials), 0.0)
 
     def excused(places: Indices) -> Bools:
         events = baseline.bad(limit, "above")
         if events is None:
             return np.zeros(len(places), bool)
-        seen = baseline.stretches.since(events)[places]
-        bad = (seen >= FEWEST_BAD) & (seen > allowed * baseline.requests[places])
+        beyond = since(events * profile) > allowed * since(baseline.trials * profile)
+        bad = (since(events) >= FEWEST_BAD)[places] & beyond[places]
         if not bad.any():
             return bad
         weights = np.log(baseline.stretches.starts.weights[places])

@@ -59,6 +59,16 @@ def test_a_baseline_that_is_not_proved_bad_excuses_nothing(look: Any, kind: str)
     assert look(name, [counts(300, bad)] * 20, [counts(0.3, bad)] * 20, **rule)["verdict"] == "fail"
 
 
+def test_an_incident_at_a_high_weight_is_not_the_canarys(look: Any) -> None:
+    """Half of the canary's requests were in it, and few of the baseline's: slice by slice they are the same."""
+    path = [(750, 14_250, 0.002)] * 2 + [(1500, 11_000, 0.002)] * 2 + [(3000, 3000, 0.04)]
+    canary, baseline = ([failed(each[arm], each[2]) for each in path] for arm in (0, 1))
+
+    found = look("error_rate", canary, baseline, history=[failed(3000, 0.002)] * 120)
+
+    assert found["code"] == "common_mode"
+
+
 @pytest.mark.parametrize("kind", ARMS)
 def test_an_incident_in_the_middle_of_a_rollout_is_dated(look: Any, kind: str) -> None:
     """Two good hours, then both arms in trouble: since when, and that the baseline is in it too."""

@@ -277,8 +277,8 @@ def test_without_mirrored_requests_the_switch_waits(make_stage: MakeStage) -> No
 
 @pytest.fixture
 def deployments(make_stage: MakeStage) -> Stage:
-    """Two plain Deployments behind one Service, told apart by the label that the run in the examples expects."""
-    stage = make_stage(rate=1000)
+    """Two plain Deployments behind one Service, told apart by the label of the example; nobody asks them yet."""
+    stage = make_stage(rate=0)
     (run,) = documents(EXAMPLES / "analysis-run.yaml")
     hashes = {each["name"]: each["value"] for each in run["spec"]["args"] if each["name"].endswith("-hash")}
     stage.apply(
@@ -327,6 +327,7 @@ def until_ended(stage: Stage) -> str:
 def test_a_run_stands_for_itself(deployments: Stage, behaviour: Behaviour, phase: str) -> None:
     """Without a Rollout: the metrics of the file, with the namespace and the analyzer of here."""
     deployments.traffic.behaviours[NEW] = behaviour
+    deployments.traffic.requests_per_second = 1000
     (run,) = documents(EXAMPLES / "analysis-run.yaml")
     for argument in run["spec"]["args"]:
         if argument["name"] == "namespace":
@@ -345,6 +346,7 @@ def test_a_run_stands_for_itself(deployments: Stage, behaviour: Behaviour, phase
 def test_a_run_is_made_of_a_template(deployments: Stage, behaviour: Behaviour, phase: str) -> None:
     """By the command of the README, with the arguments of here."""
     deployments.traffic.behaviours[NEW] = behaviour
+    deployments.traffic.requests_per_second = 1000
     values = deployments.arguments | {
         "service": "fraud-detector",
         "namespace": deployments.namespace,
