@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := test
 PYTHON ?= python3
 BASE ?= python:3.11-slim-bookworm
+AT_ONCE ?= 8
 
 demo: .venv/ready  ## a good model version is promoted, a bad one caught; under a minute
 	.venv/bin/analyzer demo
@@ -16,7 +17,7 @@ check: .venv/ready  ## what CI runs: lint, types, import layers, tests
 	.venv/bin/pytest -q
 
 e2e: .venv/ready  ## Argo Rollouts on a real API server with pretend nodes; says what is missing
-	.venv/bin/pytest -q -n 8 tests/e2e
+	.venv/bin/pytest -q -n $(AT_ONCE) $(ONLY) tests/e2e
 
 e2e-figures: .venv/ready  ## time to recovery and to promotion, for rollouts/README.md; under half an hour
 	.venv/bin/python tests/e2e/recovery $(FORM)

@@ -249,8 +249,11 @@ def test_alerts(stage: Stage, receiver: Receiver) -> None:
     stage.name = "healthy"
     stage.until("Healthy")
 
-    (of_the_experiment,) = (name for run in stage.runs if (name := run["metadata"]["name"]).startswith("experiment-"))
-    assert receiver.seen() == EXPECTED | {(of_the_experiment, "analysis-run-failed")}
+    names = [run["metadata"]["name"] for run in stage.runs]
+    further = receiver.seen() - EXPECTED
+    # The run of the experiment; on a busy machine there may be two.
+    assert further
+    assert further <= {(name, "analysis-run-failed") for name in names if name.startswith("experiment-")}
     for event in ("analysis-run-failed", "rollout-aborted"):
         assert_tells_of_errors(stage, receiver.alert("failing", event))
     assert_slack(receiver)
@@ -277,7 +280,7 @@ def test_alerts(stage: Stage, receiver: Receiver) -> None:
         assert (unknown["run"], unknown["metrics"], unknown["report"]) == (None, [], "")
         assert unknown["text"].endswith("one of an experiment, perhaps")
 
-    for run in ("on-its-own", of_the_experiment):
+    for run in ("on-its-own", *(name for name, _ in further)):
         alone = receiver.alert(run, "analysis-run-failed")
         assert (alone["run"], alone["phase"]) == (run, "Failed")
         assert "number Failed: [1]" in alone["text"].splitlines()
