@@ -101,7 +101,9 @@ def main() -> None:
     loaded = "import sys, analyzer; analyzer.evaluate({'data': {}}); print('scipy.stats' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
     print(f"{'no' if done.stdout.strip() == 'False' else 'yes':>8}       scipy.stats is imported")
-    slow = found[0] > ALLOWED_SECONDS or any(found[slices] > most for slices, most in ALLOWED_SLICED.items())
+    # The short form is that of CI, on machines that others use too: a change for the worse is one by half.
+    times = 1.5 if "--short" in sys.argv[1:] else 1.0
+    slow = found[0] > ALLOWED_SECONDS * times or any(found[one] > most * times for one, most in ALLOWED_SLICED.items())
     sys.exit(slow or done.stdout.strip() != "False")
 
 
