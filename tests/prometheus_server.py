@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-READY_SECONDS = 20.0
+READY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,7 @@ class PrometheusServer:
             stderr=subprocess.STDOUT,
         )
         log.close()
-        ends = time.monotonic() + READY_SECONDS
-        with requests.Session() as session:
-            session.trust_env = False
-            while not _ready(session, f"{self.url}/-/ready"):
-                if self._process.poll() is not None or time.monotonic() > ends:
-                    text = (self.folder / "log").read_text(encoding="utf-8", errors="replace")
-                    raise RuntimeError(f"prometheus did not start: {text[-2000:]}")
-                time.sleep(0.02)
+        wait_until_ready(self._process, f"{self.url}/-/ready", self.folder / "log")
 
     def stop(self) -> None:
         """Stop it, if it runs."""
@@ -121,6 +114,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait until a server that was started answers; RuntimeError with the end of its log where it does not."""
+    ends = time.monotonic() + READY_SECONDS
+    with requests.Session() as session:
+        session.trust_env = False
+        while not _ready(session, url):
+            if process.poll() is not None or time.monotonic() > ends:
+                text = log.read_text(encoding="utf-8", errors="replace")
+                raise RuntimeError(f"{url} does not answer: {text[-2000:]}")
+            time.sleep(0.02)
 
 
 def _ready(session: requests.Session, url: str) -> bool:

@@ -277,10 +277,13 @@ class Samples:
                 self._suspects.setdefault(target, set()).add(int(np.argmax(seen[number])) - 1)
 
     def scrape_seconds(self) -> float:
-        """Tell about how far apart the samples of a target are, by the one with the fewest; a slice at least."""
-        slices = (np.flatnonzero(row) for row in self._seen()[1][:, 1:])
-        apart = [(places[-1] - places[0]) / (len(places) - 1) for places in slices if len(places) > 1]
-        return self._timeline.step * float(max([1.0, *apart]))
+        """Tell about how far apart the samples of a target are, by the one with the fewest; a slice at least.
+
+        Of each the upper quartile counts, so that an outage is not taken for its interval.
+        """
+        slices = (np.diff(np.flatnonzero(row)) for row in self._seen()[1][:, 1:])
+        apart = [float(np.quantile(gaps, 0.75, method="higher")) for gaps in slices if len(gaps)]
+        return self._timeline.step * max([1.0, *apart])
 
     def _seen(self) -> tuple[dict[Target, int], Flags]:
         """Give the targets numbers, and tell where each has a sample; shape (targets, 1 + slices)."""

@@ -90,7 +90,7 @@ func createJob(run *v1alpha1.AnalysisRun, metric v1alpha1.Metric) (*measurement,
 	client := fake.NewSimpleClientset()
 	logger := logrus.NewEntry(logrus.StandardLogger())
 	result := job.NewJobProvider(*logger, client, nil, "", false).Run(run, metric)
-	jobs, err := client.BatchV1().Jobs(run.Namespace).List(context.TODO(), metav1.ListOptions{})
+	jobs, err := client.BatchV1().Jobs(run.Namespace).List(context.Background(), metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -10,11 +10,13 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 MODULE = Path(__file__).parents[1] / "argo"
 ARGO = "github.com/argoproj/argo-rollouts"
+ARGO_KINDS = ("analysis-run", "analysis-template", "cluster-analysis-template", "experiment", "rollout")
 KWOK = "sigs.k8s.io/kwok"
 KWOK_VERSION = "v0.7.0"
 # Modules that are read for their definitions of resources, not built.
@@ -73,15 +75,15 @@ def missing() -> list[str]:
     return absent
 
 
-def build() -> Components:
-    """Build what is not in the cache yet; some ten minutes on two cores the first time, a second later."""
+def build(tell: Callable[[str], object] = print) -> Components:
+    """Build what is not in the cache yet: minutes the first time, which a person is told of, a second later."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rollout-analyzer"
     programs = cache / hashlib.sha256((MODULE / "go.sum").read_bytes() + KWOK_VERSION.encode()).hexdigest()[:16]
     programs.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once build once
         if not all((programs / name).exists() for name in BUILT):
-            print("building the cluster's programs from source; this takes some ten minutes the first time", flush=True)
+            tell(f"building Kubernetes and Argo Rollouts from source into {programs}: some minutes, once")
             # KWOK first, and the rest in one go: packages that they share are compiled once.
             _go("install", "-ldflags=-s -w", f"{KWOK}/cmd/kwok@{KWOK_VERSION}", GOBIN=str(programs))
             _go("build", "-ldflags=-s -w", "-o", str(programs), "tool")
@@ -91,9 +93,6 @@ def build() -> Components:
     for module, (version, files) in CRD_MODULES.items():
         crds += [_folder(f"{module}@{version}") / file for file in files]
     return Components(programs, kwok / "kustomize" / "stage", tuple(crds))
-
-
-ARGO_KINDS = ("analysis-run", "analysis-template", "cluster-analysis-template", "experiment", "rollout")
 
 
 def _folder(module: str) -> Path:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -41,8 +43,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     if absent := missing():
         pytest.exit("\n  ".join(["these tests need programs that are not installed:", *absent]), returncode=2)
+    components = build(tell=session.config.pluginmanager.get_plugin("terminalreporter").write_line)
     folder = Path(tempfile.mkdtemp(prefix="rollout-analyzer-e2e-"))
-    cluster = Cluster(folder / "cluster", build())
+    cluster = Cluster(folder / "cluster", components)
     session.config.stash[started] = cluster, folder
     cluster.start()
     cluster.apply(*cluster.render(PROJECT / "analysis-templates"))
@@ -60,10 +63,10 @@ def pytest_configure_node(node: object) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Stop everything, also after a failure."""
-    if started in session.config.stash:
-        cluster, folder = session.config.stash[started]
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop everything, also where a test or the start has failed."""
+    if started in config.stash:
+        cluster, folder = config.stash[started]
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,12 +105,13 @@ def cluster(request: pytest.FixtureRequest, folder: Path) -> Cluster:
 @pytest.fixture
 def make_stage(cluster: Cluster, folder: Path, request: pytest.FixtureRequest) -> Iterator[MakeStage]:
     """Make a stage, in a namespace with the name of the test."""
-    stages: list[Stage] = []
+    closing = ExitStack()
+    made = count()
 
     def make(
         rate: float = 400.0, split: Split | None = None, settings: Mapping[str, str] | None = None, **arguments: str
     ) -> Stage:
-        number = f"-{len(stages)}" if stages else ""
+        number = f"-{place}" if (place := next(made)) else ""
         namespace = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:50].strip("-") + number
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         here = folder / "stages" / namespace
@@ -118,11 +122,10 @@ def make_stage(cluster: Cluster, folder: Path, request: pytest.FixtureRequest) -
         analyzer = Service(folder / "venv" / "bin" / "analyzer", prometheus.url, here, settings or {})
         arguments = QUICK | {"analyzer-url": analyzer.url} | {key.replace("_", "-"): v for key, v in arguments.items()}
         stage = Stage(cluster, namespace, traffic, prometheus, analyzer, arguments)
-        stages.append(stage)
+        closing.callback(stage.close)
         for part in (traffic, prometheus, analyzer):
             part.start()
         return stage
 
-    yield make
-    for stage in stages:
-        stage.close()
+    with closing:
+        yield make

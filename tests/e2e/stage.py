@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import requests
 from cluster import DIES_WITH_PARENT, Cluster, Object
-from prometheus_server import PrometheusServer, free_port
+from prometheus_server import PrometheusServer, free_port, wait_until_ready
 from traffic import Traffic
 
 from analyzer.quantity import parse_seconds
@@ -57,15 +56,7 @@ class Service:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        ends = time.monotonic() + 30
-        while True:
-            try:
-                if requests.get(f"{self.url}/healthz", timeout=2).ok:
-                    return
-            except requests.RequestException:
-                if time.monotonic() > ends:
-                    raise
-            time.sleep(0.1)
+        wait_until_ready(self._process, f"{self.url}/healthz", self.folder / "analyzer.log")
 
     def stop(self) -> None:
         """Stop as Kubernetes does."""
@@ -146,10 +137,10 @@ class Stage:
 
     def close(self) -> None:
         """End everything here, so that later stages have the machine to themselves."""
-        for kind in (ROLLOUTS, "experiments", RUNS):
-            self.cluster.api.delete(self._path(kind))
         for part in (self.analyzer, self.prometheus, self.traffic):
             part.stop()
+        for kind in (ROLLOUTS, "experiments", RUNS):
+            self.cluster.api.delete(self._path(kind))
 
     @property
     def rollout(self) -> Object:

@@ -19,6 +19,12 @@ FAULTS = {
 }
 
 
+def example(stage: Stage) -> tuple[Object, list[Object]]:
+    """Render the example, for a test that changes it: its Rollout, and the other objects."""
+    rollout, *others = sorted(stage.cluster.render(OVERLAY), key=lambda each: each["kind"] != "Rollout")
+    return rollout, others
+
+
 @pytest.fixture
 def stage(make_stage: MakeStage) -> Stage:
     """The example at its first revision, with 1000 requests a second."""
@@ -52,7 +58,7 @@ def test_a_bad_canary_is_rolled_back(stage: Stage, fault: str) -> None:
 def test_a_fault_in_the_middle_of_a_step_is_rolled_back(make_stage: MakeStage, fault: str) -> None:
     """A canary that was good at 5, 25 and for a while at 50 percent, and then is not: nobody but the guard looks."""
     stage = make_stage(rate=1000)
-    rollout, *others = sorted(stage.cluster.render(OVERLAY), key=lambda each: each["kind"] != "Rollout")
+    rollout, others = example(stage)
     steps = rollout["spec"]["strategy"]["canary"]["steps"]
     steps.insert(steps.index({"setWeight": 50}) + 1, {"pause": {}})
     stage.deploy([rollout, *others])
@@ -181,7 +187,7 @@ def test_wrong_arguments_abort(make_stage: MakeStage) -> None:
         for metric in template["spec"]["metrics"]:
             metric["consecutiveErrorLimit"] = 1
     stage.cluster.apply(*templates)
-    rollout, *others = sorted(stage.cluster.render(OVERLAY), key=lambda each: each["kind"] != "Rollout")
+    rollout, others = example(stage)
     for analysis in analyses_of(rollout):
         analysis["templates"][0]["templateName"] += "-impatient"
     stage.deploy([rollout, *others])
@@ -197,7 +203,7 @@ def test_a_check_on_trial_decides_nothing(make_stage: MakeStage) -> None:
     """With dryRun a drift is measured and shown, and the canary is promoted."""
     stage = make_stage(rate=1000)
     stage.traffic.behaviours[NEW] = Behaviour(drift=0.4)
-    rollout, *others = sorted(stage.cluster.render(OVERLAY), key=lambda each: each["kind"] != "Rollout")
+    rollout, others = example(stage)
     for analysis in analyses_of(rollout):
         analysis["templates"] = [{"templateName": "ml-model-metrics", "clusterScope": True}]
         analysis["dryRun"] = [{"metricName": "prediction_drift"}]

@@ -8,7 +8,7 @@ import pytest
 from cluster import Api, Cluster, Object
 from conftest import PROJECT, MakeStage
 from stage import Stage
-from traffic import Behaviour, Pod, SidecarPod
+from traffic import Behaviour, Pod, SidecarPod, by_virtual_service
 
 ROLLOUTS = PROJECT / "rollouts"
 OVERLAYS = ROLLOUTS / "fraud-detector" / "overlays"
@@ -44,12 +44,6 @@ class Router:
     def path(self, namespace: str) -> str:
         """Where the objects are."""
         return f"/apis/{self.api}/namespaces/{namespace}/{self.kind}"
-
-
-def by_virtual_service(found: Iterable[Object]) -> dict[str, float]:
-    """Split as the callers' sidecars do."""
-    routes = [route for service in found for http in service["spec"]["http"] for route in http["route"]]
-    return {route["destination"]["host"]: route.get("weight", 0) / 100 for route in routes}
 
 
 def by_ingress(found: Iterable[Object]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -142,6 +142,83 @@ def selectors_of(api: Api, namespace: str) -> dict[str, dict[str, str]]:
     return {each["metadata"]["name"]: each["spec"].get("selector", {}) for each in services}
 
 
+def by_virtual_service(found: Iterable[Object]) -> dict[str, float]:
+    """Split as the callers' sidecars do with these VirtualServices."""
+    routes = [route for service in found for http in service["spec"]["http"] for route in http["route"]]
+    return {route["destination"]["host"]: route.get("weight", 0) / 100 for route in routes}
+
+
+def shares_of(
+    pods: Mapping[str, Object], selectors: Mapping[str, Mapping[str, str]], split: Mapping[str, float]
+) -> dict[str, float]:
+    """Part the requests of each Service evenly among the pods that it selects; by the name of the pod."""
+    shares = dict.fromkeys(pods, 0.0)
+    for service, share in split.items():
+        labels = selectors.get(service, {}).items()
+        chosen = [name for name, pod in pods.items() if labels and labels <= pod["metadata"]["labels"].items()]
+        for name in chosen:
+            shares[name] += share / len(chosen)
+    return shares
+
+
+def tag_of(pod: Object) -> str:
+    """Name the version of a pod, or of a pod's template: the tag of its image."""
+    return str(pod["spec"]["containers"][0]["image"].rpartition(":")[2])
+
+
+def labels_of(pod: Object) -> dict[str, str]:
+    """Label what is scraped of a pod as the example's PodMonitor does."""
+    metadata = pod["metadata"]
+    return {
+        "instance": f"{metadata['name']}:8000",
+        "pod": metadata["name"],
+        "namespace": metadata["namespace"],
+        "job": metadata["labels"].get("app.kubernetes.io/name", ""),
+        "rollouts_pod_template_hash": metadata["labels"].get("rollouts-pod-template-hash", ""),
+    }
+
+
+def scrape_configs(port: int, interval: str, refresh: str) -> str:
+    """Write how Prometheus finds the pods; Debian's knows no Kubernetes, so it asks here for what runs there."""
+    discovery = [{"url": f"http://127.0.0.1:{port}/targets", "refresh_interval": refresh}]
+    times = {"scrape_interval": interval, "scrape_timeout": interval}
+    return json.dumps([{"job_name": "pods", **times, "http_sd_configs": discovery}])
+
+
+def targets(port: int, pods: Mapping[str, Object]) -> tuple[str, bytes]:
+    """List pods for Prometheus, by the paths of their pages: the type and the content of the answer."""
+    listed = [
+        {"targets": [f"127.0.0.1:{port}"], "labels": {"__metrics_path__": path, **labels_of(pod)}}
+        for path, pod in pods.items()
+    ]
+    return "application/json", json.dumps(listed).encode()
+
+
+def page_of(pod: Collector) -> tuple[str, bytes]:
+    """Write what a pod reports: the type and the content of the answer."""
+    registry = CollectorRegistry()
+    registry.register(pod)
+    return "text/plain; version=0.0.4", generate_latest(registry)
+
+
+def pages(answer: Callable[[str], tuple[str, bytes] | None]) -> ThreadingHTTPServer:
+    """Listen on a free port for Prometheus; None is answered with 404."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, content = answer(self.path) or ("", None)
+            with contextlib.suppress(ConnectionError):  # Prometheus may be stopped meanwhile
+                self.send_response(404 if content is None else 200)
+                self.send_header("Content-Type", kind)
+                self.end_headers()
+                self.wfile.write(content or b"")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return ThreadingHTTPServer(("127.0.0.1", 0), Page)
+
+
 @dataclass
 class Traffic:
     """Sends requests and serves the pages.
@@ -171,10 +248,10 @@ class Traffic:
 
     def __post_init__(self) -> None:
         """Listen on a free port."""
-        self._metadata: dict[str, Object] = {}
+        self._ready: dict[str, Object] = {}
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _page_of(self))
+        self._server = pages(self._answer)
         self._threads = [
             threading.Thread(target=self._server.serve_forever, args=(0.05,)),
             threading.Thread(target=self._send),
@@ -191,66 +268,44 @@ class Traffic:
             thread.start()
 
     def stop(self) -> None:
-        """End, and raise what went wrong."""
+        """End."""
         self._closing.set()
         self._server.shutdown()
         for thread in self._threads:
             thread.join(10)
         self._server.server_close()
 
-    def page(self, pod: str) -> bytes | None:
-        """Write the page of a pod; None where there is no such pod."""
-        with self._lock:
-            if pod not in self.pods:
-                return None
-            registry = CollectorRegistry()
-            registry.register(self.pods[pod])
-            page = generate_latest(registry)
-            self.scraped_at.setdefault(pod, time.time())
-            return page
-
-    def targets(self) -> bytes:
-        """List the pods for Prometheus, with the labels that the example's PodMonitor gives them."""
-        with self._lock:
-            pods = dict(self._metadata)
-        return json.dumps(
-            [
-                {
-                    "targets": [f"127.0.0.1:{self.port}"],
-                    "labels": {
-                        "__metrics_path__": f"/{name}",
-                        "instance": f"{name}:8000",
-                        "pod": name,
-                        "namespace": self.namespace,
-                        "job": metadata["labels"].get("app.kubernetes.io/name", ""),
-                        "rollouts_pod_template_hash": metadata["labels"].get("rollouts-pod-template-hash", ""),
-                    },
-                }
-                for name, metadata in pods.items()
-            ]
-        ).encode()
-
     def scrape_configs(self, interval: str) -> str:
-        """Write how Prometheus finds the pods; Debian's knows no Kubernetes, so it asks here for what runs there."""
-        discovery = [{"url": f"http://127.0.0.1:{self.port}/targets", "refresh_interval": "1s"}]
-        times = {"scrape_interval": interval, "scrape_timeout": interval}
-        return json.dumps([{"job_name": "pods", **times, "http_sd_configs": discovery}])
+        """Write how Prometheus finds the pods."""
+        return scrape_configs(self.port, interval, "1s")
+
+    def _answer(self, path: str) -> tuple[str, bytes] | None:
+        name = path.strip("/")
+        with self._lock:
+            if name == "targets":
+                return targets(self.port, {f"/{pod}": found for pod, found in self._ready.items()})
+            if name not in self.pods:
+                return None
+            page = page_of(self.pods[name])
+            self.scraped_at.setdefault(name, time.time())
+            return page
 
     def _send(self) -> None:
         draw = np.random.default_rng(self.seed)
         before = time.monotonic()
         while not self._closing.wait(TICK_SECONDS):
             ready = self._ready_pods()
-            shares = self._shares(ready)
+            split = self.split(self.api, self.namespace)
+            shares = shares_of(ready, selectors_of(self.api, self.namespace), split)
             now = time.monotonic()
             with self._lock:
                 self.pods = {name: self.pods.get(name) or self.new_pod() for name in ready}
-                self._metadata = {name: pod["metadata"] for name, pod in ready.items()}
+                self._ready = ready
                 self.shares = shares
                 by_tag: dict[str, float] = {}
                 for name, share in shares.items():
                     requests = int(draw.poisson(self.requests_per_second * share * (now - before)))
-                    tag = ready[name]["spec"]["containers"][0]["image"].rpartition(":")[2]
+                    tag = tag_of(ready[name])
                     by_tag[tag] = by_tag.get(tag, 0.0) + share
                     self.pods[name].serve(requests, self.behaviours.get(tag, HEALTHY), draw)
                 self.history.append((time.time(), by_tag))
@@ -260,35 +315,8 @@ class Traffic:
         pods = self.api.items(f"/api/v1/namespaces/{self.namespace}/pods")
         return {pod["metadata"]["name"]: pod for pod in pods if is_ready(pod)}
 
-    def _shares(self, pods: Mapping[str, Object]) -> dict[str, float]:
-        shares = dict.fromkeys(pods, 0.0)
-        selectors = selectors_of(self.api, self.namespace)
-        for service, share in self.split(self.api, self.namespace).items():
-            labels = selectors.get(service, {}).items()
-            chosen = [name for name, pod in pods.items() if labels and labels <= pod["metadata"]["labels"].items()]
-            for name in chosen:
-                shares[name] += share / len(chosen)
-        return shares
-
 
 def is_ready(pod: Object) -> bool:
     """Whether a pod gets requests."""
     conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
-
-
-def _page_of(traffic: Traffic) -> type[BaseHTTPRequestHandler]:
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = self.path.strip("/")
-            page = traffic.targets() if asked == "targets" else traffic.page(asked)
-            self.send_response(404 if page is None else 200)
-            self.send_header("Content-Type", "application/json" if asked == "targets" else "text/plain; version=0.0.4")
-            self.end_headers()
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # Prometheus may be stopped meanwhile
-                self.wfile.write(page or b"")
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Page

@@ -3,22 +3,31 @@
 One thread sends, one server shows the pages, one Prometheus finds them all: many rollouts cost little more than one.
 """
 
-import json
 import threading
 import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 from cluster import Api, Object
 from mirror import Mirror
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_server import Point
-from traffic import HEALTHY, Behaviour, Pod, is_ready
+from traffic import (
+    HEALTHY,
+    Behaviour,
+    Pod,
+    by_virtual_service,
+    is_ready,
+    labels_of,
+    page_of,
+    pages,
+    scrape_configs,
+    shares_of,
+    tag_of,
+    targets,
+)
 
 MODEL = "app.kubernetes.io/name=fraud-detector"
 FOLLOWED = (
@@ -56,7 +65,7 @@ class Place:
     rollout: Object = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
-    metadata: dict[str, Object] = field(default_factory=dict)
+    ready: dict[str, Object] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     scraped_at: dict[str, float] = field(default_factory=dict)
     history: list[tuple[float, dict[str, float]]] = field(default_factory=list)
@@ -68,7 +77,7 @@ class Place:
     @property
     def tag(self) -> str:
         """The version that the Rollout asks for."""
-        return _tag(self.rollout["spec"]["template"])
+        return tag_of(self.rollout["spec"]["template"])
 
     @property
     def phase(self) -> str:
@@ -83,17 +92,6 @@ class Place:
         """Why the Rollout is paused."""
         return [each["reason"] for each in self.rollout.get("status", {}).get("pauseConditions") or ()]
 
-    def labels(self, name: str) -> dict[str, str]:
-        """Name a pod as the example's PodMonitor does."""
-        labels = self.metadata[name]["labels"]
-        return {
-            "instance": f"{name}:8000",
-            "pod": name,
-            "namespace": self.namespace,
-            "job": labels.get("app.kubernetes.io/name", ""),
-            "rollouts_pod_template_hash": labels.get("rollouts-pod-template-hash", ""),
-        }
-
     def past(self, seconds: float, step_seconds: float) -> Iterator[Point]:
         """Let the pods that are there have served for some time already, and tell how they were scraped."""
         began = time.time() - seconds
@@ -102,7 +100,7 @@ class Place:
             for name, pod in self.pods.items():
                 mean = self.shares[name] * self.requests_per_second * step_seconds
                 self._serve(pod, self.tags[name], [mean])
-                labels = self.labels(name)
+                labels = labels_of(self.ready[name])
                 for metric in pod.collect():
                     for sample in metric.samples:
                         yield Point(sample.name, labels | sample.labels, moment, sample.value)
@@ -125,8 +123,8 @@ class Place:
         """Send the requests of some ticks to the pods that are there."""
         now = time.time()
         self.pods = {name: self.pods.get(name) or Pod() for name in ready}
-        self.metadata = {name: pod["metadata"] for name, pod in ready.items()}
-        self.tags = {name: _tag(pod) for name, pod in ready.items()}
+        self.ready = dict(ready)
+        self.tags = {name: tag_of(pod) for name, pod in ready.items()}
         self.shares = dict(shares)
         by_tag: dict[str, float] = {}
         for name in sorted(ready):
@@ -154,10 +152,6 @@ class Place:
             self.served[tag] += requests
 
 
-def _tag(pod: Object) -> str:
-    return str(pod["spec"]["containers"][0]["image"].rpartition(":")[2])
-
-
 class Crowd:
     """Sends requests to every place that was added, and serves the pages of their pods.
 
@@ -175,7 +169,7 @@ class Crowd:
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
         self.slowest_tick = 0.0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _page_of(self))
+        self._server = pages(self._answer)
         self._server.daemon_threads = True
         self._threads = [
             threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True),
@@ -223,42 +217,26 @@ class Crowd:
 
     def scrape_configs(self, interval: str) -> str:
         """Write how Prometheus finds the pods."""
-        discovery = [{"url": f"http://127.0.0.1:{self.port}/targets", "refresh_interval": REFRESH}]
-        times = {"scrape_interval": interval, "scrape_timeout": interval}
-        return json.dumps([{"job_name": "pods", **times, "http_sd_configs": discovery}])
+        return scrape_configs(self.port, interval, REFRESH)
 
     @property
     def port(self) -> int:
         """Where the pages are, each under the names of its namespace and pod."""
         return int(self._server.server_address[1])
 
-    def answer(self, path: str) -> tuple[str, bytes] | None:
-        """Write what is at a path: its type and content; None where there is nothing."""
+    def _answer(self, path: str) -> tuple[str, bytes] | None:
         with self._lock:
             if path == "/targets":
-                return "application/json", json.dumps(self._targets()).encode()
+                places = self._places.values()
+                ready = {f"/{place.namespace}/{name}": pod for place in places for name, pod in place.ready.items()}
+                return targets(self.port, ready)
             namespace, _, name = path.strip("/").partition("/")
             place = self._places.get(namespace)
             if place is None or name not in place.pods:
                 return None
-            registry = CollectorRegistry()
-            registry.register(place.pods[name])
-            page = generate_latest(registry)
+            page = page_of(place.pods[name])
             place.scraped(name)
-            return "text/plain; version=0.0.4", page
-
-    def _targets(self) -> list[Object]:
-        return [
-            {
-                "targets": [f"127.0.0.1:{self.port}"],
-                "labels": {
-                    "__metrics_path__": f"/{place.namespace}/{name}",
-                    **place.labels(name),
-                },
-            }
-            for place in self._places.values()
-            for name in place.pods
-        ]
+            return page
 
     def _send(self) -> None:
         began, ticks = time.monotonic(), 0
@@ -279,37 +257,7 @@ class Crowd:
             for namespace, place in self._places.items():
                 ready = {each["metadata"]["name"]: each for each in pods[namespace] if is_ready(each)}
                 place.rollout = next(iter(rollouts[namespace]), {})
-                place.serve(ready, _shares(ready, services[namespace], routes[namespace]), seconds)
+                selectors = {each["metadata"]["name"]: each["spec"].get("selector", {}) for each in services[namespace]}
+                split = by_virtual_service(routes[namespace]) or {"fraud-detector": 1.0}
+                place.serve(ready, shares_of(ready, selectors, split), seconds)
             self.slowest_tick = max(self.slowest_tick, time.monotonic() - began)
-
-
-def _shares(pods: Mapping[str, Object], services: Sequence[Object], routes: Sequence[Object]) -> dict[str, float]:
-    """Split by the weights of the VirtualService, or among all pods where there is none."""
-    selectors = {each["metadata"]["name"]: each["spec"].get("selector", {}).items() for each in services}
-    split = {"fraud-detector": 1.0}
-    if routes:
-        ways = routes[0]["spec"]["http"][0]["route"]
-        split = {way["destination"]["host"]: way.get("weight", 0) / 100 for way in ways}
-    shares = dict.fromkeys(pods, 0.0)
-    for service, share in split.items():
-        labels = selectors.get(service)
-        chosen = [name for name, pod in pods.items() if labels and labels <= pod["metadata"]["labels"].items()]
-        for name in chosen:
-            shares[name] += share / len(chosen)
-    return shares
-
-
-def _page_of(crowd: Crowd) -> type[BaseHTTPRequestHandler]:
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            kind, content = crowd.answer(self.path) or ("", None)
-            with suppress(ConnectionError):  # Prometheus was stopped meanwhile
-                self.send_response(404 if content is None else 200)
-                self.send_header("Content-Type", kind)
-                self.end_headers()
-                self.wfile.write(content or b"")
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Page
