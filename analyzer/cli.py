@@ -1,4 +1,4 @@
-"""The command ``analyzer``: serve, verdict, check-config, plan, calibrate, demo."""
+"""The command ``analyzer``: serve, verdict, check-config, profiles, plan, calibrate, demo."""
 
 import os
 import sys
@@ -111,6 +111,37 @@ def check_config() -> None:
 
     settings = load_settings()
     report(settings, build_analyzer(settings), _console())
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def profiles(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click calls by name
+    r"""List the profiles, or explain one: what it reads, what it cannot tell, where its facts come from.
+
+    Those of the folder ANALYZER_CONFIG_DIR are among them.
+
+    \b
+    Examples:
+      analyzer profiles
+      analyzer profiles triton
+    """
+    from analyzer.catalogue import details, print_details, print_summaries, summary
+    from analyzer.profile import choose_profile, load_profiles
+    from analyzer.settings import load_settings
+
+    folder = load_settings().config_dir
+    loaded = load_profiles(folder / "profiles" if folder else None)
+    if name is not None:
+        chosen = choose_profile(loaded, name)
+        if as_json:
+            _print_json(details(chosen))
+        else:
+            print_details(chosen, _console())
+    elif as_json:
+        _print_json({"profiles": [summary(loaded[one]) for one in sorted(loaded)]})
+    else:
+        print_summaries(loaded, _console())
 
 
 @cli.command()

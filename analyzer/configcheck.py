@@ -11,6 +11,7 @@ from analyzer.policy import Check
 from analyzer.profile import LatencyHistogram, Profile
 from analyzer.quantity import format_seconds
 from analyzer.settings import PREFIX, Settings
+from analyzer.validation import load_named
 
 
 def report(settings: Settings, analyzer: Analyzer, console: Console) -> None:
@@ -29,10 +30,12 @@ def report(settings: Settings, analyzer: Analyzer, console: Console) -> None:
         )
         console.print(f"\nPolicy {policy.name}, alpha {policy.alpha:g}: {checks}", highlight=False)
     console.print(f"\nProfiles: {', '.join(sorted(analyzer.profiles))}", highlight=False)
+    # Of the many packaged profiles the default one is meant, and of the mounted ones each.
+    mounted = load_named(Profile, settings.config_dir / "profiles", None) if settings.config_dir else {}
     warnings = [
         f"policy {policy.name}, check {name}, profile {profile.name}: {text}"
         for policy in analyzer.policies.values()
-        for profile in analyzer.profiles.values()
+        for profile in (analyzer.profiles[one] for one in sorted({analyzer.default_profile, *mounted}))
         for name, check in policy.checks.items()
         for text in resolution(check, profile)
     ]

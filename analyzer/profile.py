@@ -171,6 +171,44 @@ class ValueHistogram(_Part):
     values: One
 
 
+def _link(value: object) -> object:
+    if not isinstance(value, str) or not value.startswith("https://"):
+        raise ValueError(f"{str(value)[:60]!r} is no link: write https://...")
+    return value
+
+
+class Limitation(_Part):
+    """Something that a profile cannot tell, and what to do about it.
+
+    Attributes
+    ----------
+    what, remedy : a sentence each
+    check : the kind of check that is concerned; None: any
+    """
+
+    what: str
+    remedy: str
+    check: Kind | None = None
+
+
+class About(_Part):
+    """What people should know of a profile; nothing of it changes what is read.
+
+    Attributes
+    ----------
+    stack, versions : whose metrics are read
+    arms : what the values of the arm label are, and who sets the label
+    cannot : what the profile cannot tell
+    sources : links to where its facts come from
+    """
+
+    stack: str
+    versions: str = ""
+    arms: str = ""
+    cannot: tuple[Limitation, ...] = ()
+    sources: tuple[Annotated[str, BeforeValidator(_link)], ...] = ()
+
+
 class Profile(NamedModel, _Part):
     """Which metrics tell how a service is, and which label tells its arms apart.
 
@@ -183,9 +221,11 @@ class Profile(NamedModel, _Part):
     matchers : that every selector gets, on labels set on the targets by Prometheus
     process_start : gauge with the Unix time at which a process started, where the pods export it: it tells a
         new pod from one that Prometheus could not reach for a while
+    about : for people
     """
 
     name: str
+    about: About | None = None
     arm_label: Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
     matchers: Annotated[
         tuple[Matcher, ...], BeforeValidator(lambda x: parse_matchers(x) if isinstance(x, str) else x)
@@ -202,9 +242,9 @@ class Profile(NamedModel, _Part):
         return found
 
     @cached_property
-    def presence(self) -> Selector:
-        """The metric whose first sample tells when the canary began."""
-        return main_selector(next(way for kind in Kind for way in self.ways(kind)))
+    def presence(self) -> tuple[Selector, ...]:
+        """The metrics of which the first sample tells when the canary began."""
+        return main_selectors(next(way for kind in Kind for way in self.ways(kind)))
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -217,29 +257,37 @@ Way = ErrorCounters | LatencyHistogram | ScoreHistogram | ClassCounter | Convers
 
 
 def main_selector(way: Way) -> Selector:
-    """Name the metric that must exist for a way of reading to be usable: the one with the most series."""
+    """Name the metric that stands for a way of reading: the one with the most series."""
+    return main_selectors(way)[0]
+
+
+def main_selectors(way: Way) -> tuple[Selector, ...]:
+    """List the metrics of which one must exist for a way of reading to be usable.
+
+    Where requests are counted as succeeded and as failed ones, either may not have occurred yet.
+    """
     match way:
         case ErrorCounters():
-            return way.requests[0]
+            return way.requests
         case LatencyHistogram(histogram=Selector() as histogram):
-            return histogram.suffixed("_bucket")
+            return (histogram.suffixed("_bucket"),)
         case LatencyHistogram(native_histogram=Selector() as histogram):
-            return histogram
+            return (histogram,)
         case LatencyHistogram():
-            return (way.count or ())[0]
+            return way.count or ()
         case ScoreHistogram():
-            return way.scores.suffixed("_bucket")
+            return (way.scores.suffixed("_bucket"),)
         case ClassCounter():
-            return way.classes
+            return (way.classes,)
         case ConversionCounters():
-            return way.successes[0]
+            return way.successes
         case ValueHistogram():
-            return way.values.suffixed("_bucket")
+            return (way.values.suffixed("_bucket"),)
 
 
-def traffic_selector(way: Way) -> Selector:
-    """Name the metric that an arm has as soon as it has traffic: not that of successes, which may not occur yet."""
-    return way.trials[0] if isinstance(way, ConversionCounters) else main_selector(way)
+def traffic_selectors(way: Way) -> tuple[Selector, ...]:
+    """List the metrics of which an arm has one as soon as it has traffic: not successes, which may not occur yet."""
+    return way.trials if isinstance(way, ConversionCounters) else main_selectors(way)
 
 
 def selectors(way: Way) -> tuple[Selector, ...]:

@@ -57,11 +57,12 @@ def test_the_packaged_configuration_is_valid() -> None:
     assert shown.splitlines()[-1].startswith("valid")
     assert all(f"ANALYZER_{name.upper()}" in shown for name in Settings.model_fields)
     assert "Policy ml-model, alpha 0.05: error_rate (0.5% / 1%, gate), latency_p99 (200 ms / 500 ms, gate)" in shown
-    assert "Profiles: istio, prometheus-client" in shown
+    assert f"Profiles: {', '.join(sorted(load_profiles(None)))}" in " ".join(shown.split())
 
 
-def test_a_limit_inside_a_bucket_is_a_warning_with_the_missing_edge() -> None:
+def test_a_limit_inside_a_bucket_is_a_warning_with_the_missing_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Istio's histogram has no edge at 200 ms: the warning says which le would be needed, in Istio's unit."""
+    monkeypatch.setenv("ANALYZER_PROFILE", "istio")
     shown = " ".join(accepted().split())
 
     assert (
@@ -72,6 +73,18 @@ def test_a_limit_inside_a_bucket_is_a_warning_with_the_missing_edge() -> None:
         "from 100 ms to 250 ms; a value in it stays undecided: add le=200 to the histogram, or move the limit" in shown
     )
     assert shown.endswith("valid, 1 warning")
+
+
+def test_only_profiles_in_use_are_compared_with_the_limits(mounted: Path) -> None:
+    """That is the default one and those of the mounted folder: of the packaged ones most stand unused."""
+    assert accepted().splitlines()[-1] == "valid"
+
+    latency = "latency: [{histogram: h, unit: ms, edges: [100, 500]}]"
+    (mounted / "profiles" / "own.yaml").write_text(f"name: own\narm_label: version\n{latency}\n")
+    shown = accepted()
+
+    assert "profile own: promote 200 ms lies inside the bucket from 100 ms to 500 ms" in " ".join(shown.split())
+    assert shown.splitlines()[-1] == "valid, 1 warning"
 
 
 def test_a_mounted_policy_is_listed(mounted: Path) -> None:

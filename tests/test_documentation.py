@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import analyzer
+from analyzer.model import Kind
 from analyzer.policy import load_policies
 from analyzer.profile import load_profiles
 from analyzer.settings import PREFIX, Settings
@@ -61,6 +62,20 @@ def test_names_that_the_readme_promises_are_packaged() -> None:
     assert "ml-model" in load_policies(None)
     assert {"prometheus-client", "istio"} <= set(load_profiles(None))
     assert f"rollout-analyzer:{__version__}" in (PROJECT / "Makefile").read_text()
+
+
+def test_every_profile_is_in_the_table() -> None:
+    """The README of the profiles has one row a profile, which says by which label the arms are told apart."""
+    text = (PROJECT / "analyzer" / "profiles" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[`([^`]+)`\]\(([^)]+)\) \|(.*)\|$", text, re.MULTILINE)
+    profiles = load_profiles(None)
+
+    assert sorted(name for name, _, _ in rows) == sorted(profiles)
+    for name, link, cells in rows:
+        _, *kinds, arms = (cell.strip() for cell in cells.split("|"))
+        assert link == f"{name}.yaml"
+        assert [cell != "no" for cell in kinds] == [bool(profiles[name].ways(kind)) for kind in Kind]
+        assert (arms == "pod template hash") is (profiles[name].arm_label == "rollouts_pod_template_hash")
 
 
 def test_what_a_verdict_takes() -> None:

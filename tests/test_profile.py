@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import analyzer.profile
 from analyzer.errors import ConfigError, RequestError
 from analyzer.model import Kind
 from analyzer.profile import (
@@ -15,6 +16,7 @@ from analyzer.profile import (
     ErrorCounters,
     LatencyHistogram,
     Matcher,
+    Profile,
     ScoreHistogram,
     Selector,
     ValueHistogram,
@@ -23,12 +25,14 @@ from analyzer.profile import (
     fill,
     load_profiles,
     main_selector,
+    main_selectors,
     parse_matchers,
     parse_selector,
     selectors,
-    traffic_selector,
+    traffic_selectors,
 )
 
+FOLDER = Path(analyzer.profile.__file__).parent / "profiles"
 LABELS = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,8}", fullmatch=True)
 METRICS = st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,12}", fullmatch=True)
 EXACT = st.builds(Matcher, LABELS, st.sampled_from(["=", "!="]), st.text(max_size=12))
@@ -141,34 +145,55 @@ def test_arms_are_matched_literally(arms: list[str], other: str) -> None:
     assert parse_matchers(str(matcher)) == (matcher,)
 
 
-def test_packaged_profiles_read_every_kind() -> None:
-    """The profiles of the package load, and have a way for every kind of check."""
-    profiles = load_profiles(None)
+PACKAGED = load_profiles(None)
 
-    assert {"prometheus-client", "istio"} <= profiles.keys()
-    for profile in profiles.values():
-        assert all(profile.ways(kind) for kind in Kind)
-        assert profile.presence == profile.error_rate[0].requests[0]
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_packaged_profile_says_what_it_cannot_read(name: str) -> None:
+    """Each kind of check can be read, or it is said why not and what to do; the file has the profile's name."""
+    profile = PACKAGED[name]
+    about = profile.about
+    assert about is not None
+
+    assert (FOLDER / f"{name}.yaml").is_file()
+    assert {kind for kind in Kind if not profile.ways(kind)} <= {one.check for one in about.cannot}
+    assert all((about.stack, about.versions, about.arms, about.cannot, about.sources))
+
+
+def test_the_first_kind_tells_when_a_canary_began() -> None:
+    """Requests where they are counted, succeeded and failed ones alike; or else the next kind."""
+    assert [str(one) for one in PACKAGED["istio"].presence] == ['istio_requests_total{reporter="destination"}']
+    assert [one.metric for one in PACKAGED["triton"].presence] == [
+        "nv_inference_request_success",
+        "nv_inference_request_failure",
+    ]
+    assert [one.metric for one in PACKAGED["kserve-python"].presence] == ["request_predict_seconds_bucket"]
+
+
+def test_a_profile_need_not_be_about_anything() -> None:
+    """What is for people is not required."""
+    assert Profile(name="mine", arm_label="a", latency=[{"histogram": "h"}]).about is None
 
 
 WAYS = [
-    (ErrorCounters(requests=["a", "b"], errors=["c", "a"]), ["a", "b", "c"], "a", "a"),
-    (LatencyHistogram(histogram="h"), ["h_bucket"], "h_bucket", "h_bucket"),
-    (LatencyHistogram(native_histogram="h"), ["h"], "h", "h"),
-    (LatencyHistogram(sum="s", count="c"), ["s", "c"], "c", "c"),
-    (ScoreHistogram(scores="h"), ["h_bucket"], "h_bucket", "h_bucket"),
-    (ClassCounter(classes="c", by="x"), ["c"], "c", "c"),
-    (ConversionCounters(successes="s", trials="t"), ["s", "t"], "s", "t"),
-    (ValueHistogram(values="v"), ["v_bucket", "v_sum"], "v_bucket", "v_bucket"),
+    (ErrorCounters(requests=["a", "b"], errors=["c", "a"]), ["a", "b", "c"], ["a", "b"], ["a", "b"]),
+    (LatencyHistogram(histogram="h"), ["h_bucket"], ["h_bucket"], ["h_bucket"]),
+    (LatencyHistogram(native_histogram="h"), ["h"], ["h"], ["h"]),
+    (LatencyHistogram(sum="s", count=["c", "d"]), ["s", "c", "d"], ["c", "d"], ["c", "d"]),
+    (ScoreHistogram(scores="h"), ["h_bucket"], ["h_bucket"], ["h_bucket"]),
+    (ClassCounter(classes="c", by="x"), ["c"], ["c"], ["c"]),
+    (ConversionCounters(successes="s", trials=["t", "u"]), ["s", "t", "u"], ["s"], ["t", "u"]),
+    (ValueHistogram(values="v"), ["v_bucket", "v_sum"], ["v_bucket"], ["v_bucket"]),
 ]
 
 
 @pytest.mark.parametrize(("way", "needed", "main", "traffic"), WAYS, ids=lambda one: type(one).__name__)
-def test_every_way_names_its_metrics(way: object, needed: list[str], main: str, traffic: str) -> None:
+def test_every_way_names_its_metrics(way: object, needed: list[str], main: list[str], traffic: list[str]) -> None:
     """A way of reading names what it needs, what it cannot do without, and what tells that there is traffic."""
     assert [str(one) for one in selectors(way)] == needed
-    assert str(main_selector(way)) == main
-    assert str(traffic_selector(way)) == traffic
+    assert [str(one) for one in main_selectors(way)] == main
+    assert str(main_selector(way)) == main[0]
+    assert [str(one) for one in traffic_selectors(way)] == traffic
 
 
 def loaded(folder: Path, text: str) -> ConfigError:
@@ -177,6 +202,9 @@ def loaded(folder: Path, text: str) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         load_profiles(folder)
     return caught.value
+
+
+ABOUT = "name: a\narm_label: b\nlatency: [{histogram: m}]\nabout: "
 
 
 @pytest.mark.parametrize(
@@ -193,6 +221,12 @@ def loaded(folder: Path, text: str) -> ConfigError:
         ("name: a\narm_label: b\nlatency: [{sum: s}]", "latency.0", "sum together with count"),
         ("name: a\narm_label: b\nlatency: [{histogram: m, unit: minutes}]", "unit", "known: "),
         ("name: a\narm_label: b", "", "names no metric: give at least one of error_rate"),
+        (ABOUT + "{stak: x}", "about.stak", "did you mean 'stack'"),
+        (ABOUT + "{versions: x}", "about.stack", "is required"),
+        (ABOUT + "{stack: x, cannot: [{what: y}]}", "about.cannot.0.remedy", "is required"),
+        (ABOUT + "{stack: x, cannot: [{what: y, remdy: z, remedy: z}]}", "about.cannot.0.remdy", "mean 'remedy'"),
+        (ABOUT + "{stack: x, cannot: [{what: y, remedy: z, check: drft}]}", "cannot.0.check", "did you mean 'drift'"),
+        (ABOUT + "{stack: x, sources: [example.org]}", "about.sources.0", "is no link: write https://"),
         ("- a\n- b", "", "must be a mapping"),
         ("name: [", "", "cannot be read"),
     ],

@@ -31,6 +31,7 @@ from analyzer.profile import (
     ValueHistogram,
     Way,
     main_selector,
+    traffic_selectors,
 )
 
 UNEVEN = 9.0  # times the mean of the others' requests
@@ -99,7 +100,7 @@ class InconsistentError(ValueError):
 
 
 def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Reading[Counts] | Gap:
-    """Add up series to the counts of both arms; an arm without any series of the main metric is None.
+    """Add up series to the counts of both arms; an arm without any series of a metric that traffic brings is None.
 
     Parameters
     ----------
@@ -116,9 +117,7 @@ def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Readi
                 f"no series of {main.metric} of {arm} has the label {label}, so none of its requests could ever count "
                 "as failed: name the label with the status in the errors of the profile",
             )
-    present = {series.arm for series in table[main]}
-    if isinstance(way, ConversionCounters):
-        present = {series.arm for trials in way.trials for series in table[trials]}
+    present = {series.arm for one in traffic_selectors(way) for series in table[one]}
     counts: dict[str, Counts | None] = {}
     try:
         for arm in selection.arms:

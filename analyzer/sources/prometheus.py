@@ -477,9 +477,10 @@ def _with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap
 
 
 def _never_seen(selection: Selection) -> Gap:
-    metric, label = selection.profile.presence.metric, selection.profile.arm_label
+    metrics = " or ".join(one.metric for one in selection.profile.presence)
+    label = selection.profile.arm_label
     return Gap(
         Code.NO_CANARY_TRAFFIC,
-        f'no sample of {metric} with {label}="{selection.canary}" yet: the canary has no traffic, or its pods are '
+        f'no sample of {metrics} with {label}="{selection.canary}" yet: the canary has no traffic, or its pods are '
         "not scraped",
     )

@@ -1,7 +1,7 @@
 """What the queries are written with, and how several of them are asked at once."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from analyzer.errors import SourceError
@@ -62,3 +62,11 @@ def timeline_of(start: float, end: float, most_slices: int) -> Timeline:
 def tagged(tag: str, expression: str) -> str:
     """Add a label that tells expressions apart, because `or` does not look at the metric's name."""
     return f'label_replace({expression}, "{STAT}", "{tag}", "", "")'
+
+
+def either(expressions: Iterable[str]) -> str:
+    """Ask for what any of several expressions gives, in one query."""
+    several = list(expressions)
+    return (
+        several[0] if len(several) == 1 else " or ".join(tagged(str(place), one) for place, one in enumerate(several))
+    )

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from analyzer.model import Kind
-from analyzer.profile import Selector, Way, main_selector, traffic_selector
+from analyzer.profile import Selector, Way, main_selectors, traffic_selectors
 from analyzer.sources.assembly import Selection, window_of
 from analyzer.sources.prometheus_api import Series
-from analyzer.sources.promql import Queries, duration, in_arms
+from analyzer.sources.promql import Queries, duration, either, in_arms
 
 PRESENCE_STEP = 300.0  # resolution of the search for the canary's first sample
 LONGEST_GAP = 600.0  # a canary away for longer than this began anew when it came back
@@ -79,10 +79,11 @@ class Scout:
 
     def _first_sample(self, selection: Selection, deadline: float) -> float | None:
         """Find the first sample of the canary in its present run, one second early so that it counts from 0."""
-        query = in_arms(selection.profile.presence, selection, (selection.canary,))
+        queries = [in_arms(one, selection, (selection.canary,)) for one in selection.profile.presence]
+        look = duration(PRESENCE_STEP)
         # Multiples of the step, and `at` itself: so that a later look searches at the same moments.
         last = math.floor(selection.at / PRESENCE_STEP) * PRESENCE_STEP
-        seen = f"count(last_over_time({query}[{duration(PRESENCE_STEP)}]))"
+        seen = either(f"count(last_over_time({query}[{look}]))" for query in queries)
         begin = last - math.floor(self._lookback / PRESENCE_STEP) * PRESENCE_STEP
         answers = self._queries.all(
             {
@@ -96,7 +97,7 @@ class Scout:
             return None
         gaps = np.flatnonzero(np.diff(times) > LONGEST_GAP)
         first = float(times[gaps[-1] + 1] if len(gaps) else times[0])
-        exactly = f"min(min_over_time(timestamp({query})[{duration(PRESENCE_STEP)}:1s]))"
+        exactly = f"min({either(f'min_over_time(timestamp({query})[{look}:1s])' for query in queries)})"
         tasks = {"first": lambda: self._queries.api.instant(exactly, first, deadline)}
         found = self._queries.all(tasks, deadline)["first"]
         moment = float(found[0].values[0]) if found and len(found[0].values) else first - PRESENCE_STEP
@@ -113,14 +114,15 @@ class Scout:
             query = f"count by ({profile.arm_label}) (last_over_time({series}[{length}]))"
             return lambda: self._queries.api.instant(query, selection.at, deadline)
 
-        wanted = {one for way in ways.values() for one in (main_selector(way), traffic_selector(way))}
+        wanted = {one for way in ways.values() for one in (*main_selectors(way), *traffic_selectors(way))}
         answers = self._queries.all({str(one): task(one) for one in wanted}, deadline)
         series: dict[Way, int] = {}
         chosen: dict[Kind, tuple[Way | None, frozenset[str]]] = {}
         for kind in kinds:
             chosen[kind] = (next(iter(profile.ways(kind)), None), frozenset())
         for key, way in ways.items():
-            main, traffic = answers[str(main_selector(way))], answers[str(traffic_selector(way))]
+            main = [one for selector in main_selectors(way) for one in answers[str(selector)]]
+            traffic = [one for selector in traffic_selectors(way) for one in answers[str(selector)]]
             arms = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
             series[way] = int(sum(one.values[0] for one in main if len(one.values)))
             kind = Kind(key.split("/")[0])

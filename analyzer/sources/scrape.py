@@ -18,7 +18,16 @@ from urllib3.exceptions import HTTPError
 
 from analyzer.errors import BadResponse, Problem, RequestError, SourceError, SourceUnavailable
 from analyzer.model import Code, Counts, Gap, Kind, Reading, Readings
-from analyzer.profile import LatencyHistogram, Selector, Way, fill, main_selector, selectors, traffic_selector
+from analyzer.profile import (
+    LatencyHistogram,
+    Selector,
+    Way,
+    fill,
+    main_selector,
+    main_selectors,
+    selectors,
+    traffic_selectors,
+)
 from analyzer.quantity import nearest
 from analyzer.sources.assembly import Grown, Selection, absent, assemble, window_of
 from analyzer.sources.http import Observer, brief, gather, ignore, read_body, timed_out
@@ -156,9 +165,8 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     """Read one kind by the first way of the profile whose metric the canary has, or else the baseline."""
     best: tuple[Way | None, set[str]] = (next(iter(selection.profile.ways(kind)), None), set())
     for way in selection.profile.ways(kind):
-        main, traffic = _filled(main_selector(way), selection), _filled(traffic_selector(way), selection)
-        there = any(_selects(main, one) for one in samples)
-        arms = {one.arm for one in samples if _selects(traffic, one)} if there else set()
+        there = _arms_with(main_selectors(way), selection, samples)
+        arms = _arms_with(traffic_selectors(way), selection, samples) if there else set()
         if (selection.canary in arms and selection.canary not in best[1]) or (arms and not best[1]):
             best = (way, arms)
     chosen, present = best
@@ -175,6 +183,11 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     if odd:
         return Gap(Code.INCONSISTENT_DATA, f"{main_selector(chosen).metric}: a counter is no finite number")
     return assemble(chosen, table, selection, slices=1)
+
+
+def _arms_with(metrics: Sequence[Selector], selection: Selection, samples: Sequence[Sample]) -> set[str]:
+    filled = [_filled(one, selection) for one in metrics]
+    return {one.arm for one in samples if any(_selects(metric, one) for metric in filled)}
 
 
 def _grown(sample: Sample) -> Grown:

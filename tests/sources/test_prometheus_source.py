@@ -52,6 +52,10 @@ def history() -> Iterator[Point]:
     by_code = {"job": "fraud", "instance": "y:1", "namespace": "ml", ARM: "renamed"}
     for scrape in range(41):
         yield Point("http_requests_total", {**by_code, "code": "500"}, NOON - 600 + 15 * scrape, 5.0 * (scrape + 1))
+    for arm, begin, metric in (("old", 1200, "succeeded_total"), ("broken", 600, "failed_total")):
+        target = {ARM: arm, "job": "fraud", "instance": f"{arm}-pod:8080", "namespace": "ml"}
+        for scrape in range(begin // 15 + 1):
+            yield Point(metric, target, NOON - begin + 15 * scrape, 5.0 * (scrape + 1))
     for arm, begin in (("shy", 600), ("stable.1", 3000)):
         target = {ARM: arm, "job": "fraud", "instance": f"{arm}-pod:8080", "namespace": "ml", "pod": f"{arm}-pod"}
         for scrape in range(begin // 15):
@@ -122,6 +126,27 @@ def test_a_counter_without_the_status_label_is_not_free_of_errors(
     assert isinstance(found, Gap)
     assert found.code is Code.METRIC_MISSING
     assert "of renamed has the label status" in found.reason
+
+
+APART = Profile(
+    name="apart",
+    arm_label=ARM,
+    matchers=PROFILE.matchers,
+    error_rate=(ErrorCounters(requests=["succeeded_total", "failed_total"], errors="failed_total"),),
+)
+
+
+@pytest.mark.parametrize("most_values", [120_000, 1])
+def test_a_canary_without_any_success_is_counted(prometheus: PrometheusServer, most_values: int) -> None:
+    """Where succeeded and failed requests are counted apart, one that only fails has no series of successes."""
+    source = PrometheusSource(PrometheusApi(Connection(prometheus.url)), most_values=most_values)
+    kinds = {"error_rate": Kind.ERROR_RATE}
+    asked = Selection("fraud", "ml", "broken", "old", APART, kinds, NOON)
+    readings = source.read(asked, time.monotonic() + 10)
+
+    assert readings.window.start == NOON - 601
+    assert counted(readings, "canary") == {"errors": 41 * 5, "requests": 41 * 5}
+    assert counted(readings, "baseline") == {"errors": 0, "requests": 41 * 5}
 
 
 def test_names_with_dots_match_no_other_arm(source: PrometheusSource) -> None:

@@ -90,6 +90,19 @@ def test_no_error_counter_is_no_error(pods: list[HostileServer]) -> None:
     assert (reading.canary.errors.tolist(), reading.canary.requests.tolist()) == ([0], [100])
 
 
+def test_a_canary_without_any_success_is_counted(pods: list[HostileServer]) -> None:
+    """Where succeeded and failed requests are counted apart, one that only fails has no series of successes."""
+    counters = ErrorCounters(requests=["succeeded_total", "failed_total"], errors="failed_total")
+    profile = Profile(name="apart", arm_label=ARM, error_rate=(counters,))
+    source = source_of(pods, canary=[b"failed_total 7\n"], stable=[b"succeeded_total 90\n"])
+    reading = read(source, profile).by_check["error_rate"]
+
+    assert isinstance(reading, Reading), reading
+    assert isinstance(reading.canary, Errors)
+    assert (reading.canary.errors.tolist(), reading.canary.requests.tolist()) == ([7], [7])
+    assert (reading.baseline.errors.tolist(), reading.baseline.requests.tolist()) == ([0], [90])
+
+
 def test_a_counter_without_the_status_label_is_not_free_of_errors(pods: list[HostileServer]) -> None:
     """Failed requests that no label tells apart are missing data, and never an error rate of 0."""
     by_code = page(2000, 500).replace(b"status=", b"code=")
