@@ -17,7 +17,7 @@ from analyzer.checks.wording import conclusion, decided, undecidable
 from analyzer.model import Code, Counts, Estimate, Finding, Floats, Reading
 from analyzer.policy import Check
 from analyzer.quantity import format_ratio
-from analyzer.stats import dispersion, share
+from analyzer.stats import dispersion, share, split
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
 
@@ -81,10 +81,19 @@ def rates_of(
     stretches: Stretches,
     correlation: Dispersion,
     reach: dict[Side, share.Reach] | None = None,
+    *,
+    steady: bool = False,
 ) -> Rates:
-    """Put two arms side by side; the baseline needs requests."""
+    """Put two arms side by side; the baseline needs requests.
+
+    Parameters
+    ----------
+    steady : leave out slices within which the split of the traffic moved
+    """
     starts, since = stretches.starts, stretches.since
     both = share.paired(canary.trials, baseline.trials)
+    if steady:
+        both &= split.steady(canary.trials, baseline.trials)
     canary, baseline = (Tally(arm.events * both, arm.trials * both) for arm in (canary, baseline))
     requests = since(canary.trials)
     factors = dispersion.combined(

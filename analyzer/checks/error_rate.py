@@ -43,7 +43,7 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
         excused = excuse(
             share_of(beside, stretches, correlation),
             canary.trials,
-            lambda: comparison.rates_of(canary, other, stretches, correlation),
+            lambda: comparison.rates_of(canary, other, stretches, correlation, steady=True),
             limit, terms,
         )  # fmt: skip
     question = Question(measure, check.promote, check.rollback, "above", stretches, excused)

@@ -97,7 +97,7 @@ def _judge_quantile(
         excused = excuse(
             measure_of(theirs.where(ours.requests > 0)),
             ours.requests,
-            lambda: comparison.rates_of(slow[0], slow[1], stretches, correlation),
+            lambda: comparison.rates_of(slow[0], slow[1], stretches, correlation, steady=True),
             limit, terms,
         )  # fmt: skip
     question = Question(measure, check.promote, check.rollback, "above", stretches, excused)

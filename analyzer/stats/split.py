@@ -7,10 +7,11 @@ from which a proof counts, is therefore chosen without looking at the outcome, a
 import numpy as np
 from scipy.special import betaln, xlog1py, xlogy
 
-from analyzer.stats.search import Floats
+from analyzer.stats.search import Bools, Floats
 
 LEAST_CHANGE = 1.25  # ratio of the odds: steps of a rollout are larger, the noise of a router is smaller
 NEEDED = 12.0  # log likelihood ratio, for as many possible moments as there are slices
+CLEAR = 3.0  # standard errors by which neighbouring slices must differ beyond that, for a split that moves
 TOLERANCE = 1.5  # ratio of the odds by which a share may be off before the split is called broken
 PRIOR_SIZE = 10.0  # requests that the prior of the share is worth
 
@@ -69,6 +70,24 @@ def last_change(
         if gain[cut] < NEEDED:
             return begin
         begin += cut + 1
+
+
+def steady(canary: Floats, baseline: Floats) -> Bools:
+    """Tell the slices within which the split did not move, as far as their neighbours show; shape (slices,).
+
+    A slice in the middle of a change resembles neither neighbour. A rate that moved in it as well, as in an incident
+    that begins with a step, then looks like a difference between the arms.
+
+    Parameters
+    ----------
+    canary, baseline : requests, shape (slices,)
+    """
+    if len(canary) < 2:
+        return np.ones(len(canary), bool)
+    odds = np.log((canary + 0.5) / (baseline + 0.5))
+    variance = 1 / (canary + 0.5) + 1 / (baseline + 0.5)
+    same = np.abs(np.diff(odds)) <= np.log(LEAST_CHANGE) + CLEAR * np.sqrt(variance[1:] + variance[:-1])
+    return np.asarray(np.append(same, False) | np.append(False, same))
 
 
 def log_evidence(canary: float, baseline: float, expected: float, tolerance: float = TOLERANCE) -> float:

@@ -69,6 +69,16 @@ def test_an_incident_at_a_high_weight_is_not_the_canarys(look: Any) -> None:
     assert found["code"] == "common_mode"
 
 
+def test_an_incident_that_begins_with_a_step_is_not_the_canarys(look: Any) -> None:
+    """Within one slice the canary went from 25% to half of the traffic, and both arms from good to bad."""
+    before, within = (3000, 12_000, 3, 12), (2200 + 3000, 8800 + 3000, 2 + 150, 9 + 150)
+    for path in ([before, within], [before, within, (7500, 7500, 375, 375)]):
+        canary = [{"requests": row[0], "errors": row[2]} for row in path]
+        baseline = [{"requests": row[1], "errors": row[3]} for row in path]
+
+        assert look("error_rate", canary, baseline, seconds=15)["code"] == "common_mode"
+
+
 @pytest.mark.parametrize("kind", ARMS)
 def test_an_incident_in_the_middle_of_a_rollout_is_dated(look: Any, kind: str) -> None:
     """Two good hours, then both arms in trouble: since when, and that the baseline is in it too."""

@@ -464,7 +464,7 @@ def test_a_job_that_proves_errors_fails_at_once(make_stage: MakeStage, folder: P
 
 def test_a_job_that_passes_goes_on(make_stage: MakeStage, folder: Path) -> None:
     """With traffic enough before it asks, one pod does."""
-    stage = job_stage(make_stage, 4000, "8s")
+    stage = job_stage(make_stage, 4000, "15s")
     with jobs_of(stage, folder) as jobs:
         stage.release(NEW)
 

@@ -118,7 +118,7 @@ def test_a_canary_without_traffic_does_not_end_the_guard(make_stage: MakeStage) 
 
     stage.traffic.split = to_service("fraud-detector")
     assert stage.until("Healthy", "Degraded") == "Healthy"
-    assert stage.phases().count(("Background", "Successful")) == 1
+    stage.wait(lambda: ("Background", "Successful") in stage.phases(), "the end of the guard")
     assert len(stage.runs_of("Background")) == 1
 
 

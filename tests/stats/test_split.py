@@ -235,3 +235,13 @@ def test_either_arm_may_be_the_canary(canary: float, baseline: float, expected: 
 def test_no_requests_are_no_evidence() -> None:
     """The e-process begins at 1."""
     assert split.log_evidence(0.0, 0.0, 0.05) == 0
+
+
+def test_a_slice_in_the_middle_of_a_change_is_not_steady() -> None:
+    """It resembles neither neighbour; the slices beside a change do, and so does noise."""
+    canary, baseline = np.array([500.0, 480, 4000, 5000, 5100]), np.array([9500.0, 9700, 6000, 5000, 4900])
+
+    assert split.steady(canary, baseline).tolist() == [True, True, False, True, True]
+    assert split.steady(canary[:3], baseline[:3]).tolist() == [True, True, False]
+    assert split.steady(np.array([3.0, 1, 5]), np.array([60.0, 50, 40])).all()
+    assert split.steady(np.array([5.0]), np.array([50.0])).all()
