@@ -1,4 +1,4 @@
-"""The command ``analyzer``: serve, verdict, check-config, profiles, plan, calibrate, demo."""
+"""The command ``analyzer``: serve, verdict, check-config, profiles, rollout, plan, calibrate, demo."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.errors import AnalyzerError, Problem, RequestError, SourceError
+from analyzer.rollout.commands import rollout
 from analyzer.version import __version__
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def cli() -> None:
 
     Settings come from environment variables that begin with ANALYZER_; `analyzer check-config` lists them.
     """
+
+
+cli.add_command(rollout)
 
 
 @cli.command()
@@ -67,7 +71,7 @@ def serve(host: str, port: int) -> None:
 @click.option("--detail", type=click.Choice(["summary", "full"]), help="How much the JSON answer says.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON answer instead of a table.")
 def verdict(file: Any, as_json: bool, **flags: str | None) -> None:  # noqa: FBT001 - click calls by name
-    r"""Judge a canary once, and say so by the exit code.
+    """Judge a canary once, and say so by the exit code.
 
     The request comes from a file, from standard input or from the flags, which override fields of the file.
 
@@ -117,7 +121,7 @@ def check_config() -> None:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def profiles(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click calls by name
-    r"""List the profiles, or explain one: what it reads, what it cannot tell, where its facts come from.
+    """List the profiles, or explain one: what it reads, what it cannot tell, where its facts come from.
 
     Those of the folder ANALYZER_CONFIG_DIR are among them.
 
@@ -155,7 +159,7 @@ def profiles(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click c
 @click.option("--correlation", multiple=True, metavar="CHECK=VALUE", help="Of requests of a minute, see calibrate.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def plan(rate: str, weight: str, policy: str | None, conversion: str, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    r"""Tell, before a rollout, about how long each check will take at this traffic.
+    """Tell, before a rollout, about how long each check will take at this traffic.
 
     Values are in the check's unit: a share of failed requests, a share of requests slower than the limit of the
     latency, a PSI, a change against the baseline.
@@ -199,7 +203,7 @@ def plan(rate: str, weight: str, policy: str | None, conversion: str, as_json: b
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="The same gives the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def calibrate(history: str, length: str, runs: int, seed: int, as_json: bool, **fields: str | None) -> None:  # noqa: FBT001
-    r"""Try a policy on the service's own past, where canary and baseline are the same (A/A).
+    """Try a policy on the service's own past, where canary and baseline are the same (A/A).
 
     The past of the baseline is split many times into a pretend canary and a baseline, and judged as a real rollout
     is. What is rolled back is a false alarm. It needs the source prometheus.

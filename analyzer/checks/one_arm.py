@@ -116,8 +116,9 @@ def excuse(
     """Build the test whether trouble is the service's, not the canary's.
 
     It is when the baseline of the same stretch seems to be beyond the limit as well, and the canary is not proved worse
-    than the baseline, at the level of its own failing, by slices within which the split stood still. Each slice of the baseline counts as much as the canary's: an
-    incident at a high weight would drown in the many requests that the baseline had before. That the baseline is bad
+    than the baseline, at the level of its own failing, by slices within which the split stood still. Each slice of the
+    baseline counts as much as the canary's: an incident at a high weight would drown in the many requests that the
+    baseline had before. That the baseline is bad
     needs no proof: at a high weight it has too few requests for one. Nor are its counts divided for bursts: asked is
     what happened, not what it means.
 

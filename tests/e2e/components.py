@@ -23,6 +23,12 @@ KWOK_VERSION = "v0.7.0"
 CRD_MODULES = {
     "istio.io/api": ("v1.26.2", ["kubernetes/customresourcedefinitions.gen.yaml"]),
     "sigs.k8s.io/gateway-api": ("v1.3.0", ["config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"]),
+    "github.com/kserve/kserve": ("v0.20.0", ["config/crd/full/serving.kserve.io_inferenceservices.yaml"]),
+    # The last that is in the proxy; Apache-2.0, as all before 1.18.
+    "github.com/seldonio/seldon-core/operator": (
+        "v1.16.0",
+        ["utils/k8s/testdata/crd-v1.yaml"],  # the only one that is whole, the others lack patches
+    ),
     "github.com/prometheus-operator/prometheus-operator": (
         "v0.85.0",
         [

@@ -1,0 +1,182 @@
+"""The command ``analyzer rollout``."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from analyzer.quantity import parse_seconds
+
+if TYPE_CHECKING:
+    from analyzer.rollout.resource import Stack
+
+IN_CLUSTER = "http://rollout-analyzer.rollout-analyzer.svc.cluster.local:8080"
+LAST = 100
+
+
+class _Steps(click.ParamType[tuple[int, ...]]):
+    name = "weights"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Read weights in percent."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            steps = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of percentages: write 5,25,50,100", param, ctx)
+        if steps[-1] != LAST or len(steps) < 2 or min(steps) < 1 or list(steps) != sorted(set(steps)):
+            self.fail(f"{value!r} must ascend from at least 1 and end at 100, such as 5,25,50,100", param, ctx)
+        return steps
+
+
+class _Seconds(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a duration."""
+        try:
+            seconds = parse_seconds(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if seconds < 0:
+            self.fail(f"{value!r} is negative", param, ctx)
+        return seconds
+
+
+OPTIONS = (
+    click.option("--namespace", "-n", help="Of the resource; default that of the kubeconfig's context, or of the pod."),
+    click.option("--context", help="Of the kubeconfig; default the current one."),
+    click.option("--steps", type=_Steps(), default="5,10,25,50,100", show_default=True, help="Weights in percent."),
+    click.option("--settle", type=_Seconds(), default="0s", show_default=True, help="How long a step must look good."),
+    click.option("--model", help="Address of the new model: put into the resource together with the first weight."),
+    click.option("--profile", help="Which metrics are read; default that of the stack."),
+    click.option("--policy", default="ml-model", show_default=True, help="Which checks there are, and their limits."),
+    click.option("--limits", default="{}", help="What differs from the policy, as JSON by check."),
+    click.option("--template", default="ml-model-verdict", show_default=True, help="Of each step's run."),
+    click.option("--direct", is_flag=True, help="Ask the analyzer from here, without Argo's AnalysisRuns."),
+    click.option("--analyzer-url", default=IN_CLUSTER, help="Where the analyzer listens; default its Service."),
+    click.option("--interval", type=_Seconds(), default="30s", show_default=True, help="Between two looks."),
+    click.option("--initial-delay", type=_Seconds(), default="30s", show_default=True, help="To a step's first look."),
+    click.option("--looks", type=click.IntRange(1), default=60, show_default=True, help="Before a step is held."),
+    click.option("--ready-timeout", type=_Seconds(), default="10m", show_default=True, help="For pods to be ready."),
+    click.option("--poll", type=_Seconds(), default="2s", show_default=True, help="Between two reads of it."),
+    click.option("--webhook", envvar="ANALYZER_WEBHOOK", help="Told of rollbacks and holds. [env: ANALYZER_WEBHOOK]"),
+    click.option("--webhook-form", type=click.Choice(["slack", "alertmanager"]), default="slack", show_default=True,
+                 help="What the webhook expects."),
+    click.option("--again", is_flag=True, help="Begin anew with a canary that was rolled back, or moved by others."),
+    click.option("--dry-run", is_flag=True, help="Print every patch, change nothing."),
+)  # fmt: skip
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group()
+def rollout() -> None:
+    """Walk a canary whose own resource splits the traffic, step by step, with a verdict at each.
+
+    For KServe's InferenceService and Seldon's SeldonDeployment or Experiment, which Argo Rollouts cannot shift. Where a
+    rollout stands is kept in the resource alone: call again after whatever happened, and it goes on from there.
+
+    \b
+    Exit codes: 0 promoted, 1 rolled back, 3 held (call again to go on), 2 refused or wrong usage,
+    4 cluster or analyzer unavailable.
+    """
+
+
+@rollout.command()
+@click.argument("name")
+@_options
+def kserve(name: str, **given: Any) -> None:
+    """Walk an InferenceService, in Knative or in Standard mode.
+
+    \b
+    Examples:
+      analyzer rollout kserve fraud --model gs://models/fraud/v2 --steps 5,25,50,100 --settle 5m
+      analyzer rollout kserve fraud --dry-run
+    """
+    from analyzer.rollout.kserve import KIND, Knative, Standard, is_standard
+
+    cluster = _cluster(given)
+    stack = Standard() if is_standard(cluster.get(KIND, name)) else Knative()
+    _walk(stack, name, cluster, given)
+
+
+@rollout.command()
+@click.argument("name")
+@click.option(
+    "--canary",
+    help="Predictor or candidate; default the second, or the one that is not the default.",
+)
+@click.option("--canary-arm", help="Experiment of models: what the metrics call the canary; default NAME_1.")
+@click.option("--baseline-arm", help="The same for the baseline.")
+@_options
+def seldon(name: str, canary: str | None, canary_arm: str | None, baseline_arm: str | None, **given: Any) -> None:
+    """Walk a SeldonDeployment (v1), or with experiment/NAME an Experiment (v2).
+
+    \b
+    Examples:
+      analyzer rollout seldon fraud --model gs://models/fraud/v2 --steps 5,25,50,100
+      analyzer rollout seldon experiment/fraud --canary fraud-v2 --canary-arm fraud-v2_3
+    """
+    from analyzer.rollout.seldon import Deployment, Experiment
+
+    kind, _, rest = name.rpartition("/")
+    if kind not in ("", "seldondeployment", "experiment"):
+        raise click.BadParameter(f"{name!r}: write NAME, seldondeployment/NAME or experiment/NAME", param_hint="NAME")
+    stack: Stack = Experiment(canary, canary_arm, baseline_arm) if kind == "experiment" else Deployment(canary)
+    _walk(stack, rest, _cluster(given), given)
+
+
+def _cluster(given: dict[str, Any]) -> Any:
+    try:
+        from analyzer.rollout.cluster import Cluster
+    except ImportError as error:
+        raise click.ClickException(
+            f"{error.name} is not installed: pip install 'rollout-analyzer[kubernetes]'"
+        ) from error
+    return Cluster(given["namespace"], given["context"])
+
+
+def _walk(stack: "Stack", name: str, cluster: Any, given: dict[str, Any]) -> None:
+    from analyzer.rollout.notices import Form, Notices
+    from analyzer.rollout.verdicts import ByAnalysisRun, ByAnalyzer, Question
+    from analyzer.rollout.walk import Plan, Walk
+
+    plan = Plan(
+        given["steps"], given["model"], given["again"],
+        ready_seconds=given["ready_timeout"], poll_seconds=given["poll"],
+    )  # fmt: skip
+    question = Question(
+        service=name,
+        namespace=cluster.namespace,
+        profile=given["profile"] or stack.profile(cluster.get(stack.kind, name)),
+        policy=given["policy"],
+        limits=given["limits"],
+        analyzer_url=given["analyzer_url"].rstrip("/"),
+        interval=max(given["interval"], 0.1),
+        settle=given["settle"],
+        delay=given["initial_delay"],
+        looks=given["looks"],
+    )
+    judge = ByAnalyzer(question) if given["direct"] else ByAnalysisRun(cluster, given["template"], question)
+    notices = Notices(cluster, given["webhook"], Form(given["webhook_form"]))
+    walk = Walk(stack, cluster, name, plan, judge, notices, _say)
+    if given["dry_run"]:
+        for text, patch in walk.preview():
+            click.echo(f"# {text}\n{json.dumps(patch)}")
+        return
+    sys.exit(walk.run())
+
+
+def _say(text: str) -> None:
+    """Print a line with the time, at once: what reads it may be a pod's log."""
+    click.echo(f"{datetime.now(UTC):%H:%M:%S}Z  {text}")
+    sys.stdout.flush()

@@ -1,0 +1,141 @@
+"""What the driver knows of a resource that splits traffic, and how it is changed without overwriting anybody."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from analyzer.errors import AnalyzerError
+
+Object = dict[str, Any]
+"""A Kubernetes object, as in JSON."""
+
+Patch = list[dict[str, Any]]
+"""Operations of a JSON patch (RFC 6902)."""
+
+MANAGER = "rollout-analyzer"
+"""The name under which the API server notes down what the driver has changed."""
+
+
+class Refused(AnalyzerError):
+    """The driver will not touch the resource; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of resource, as in its definition."""
+
+    group: str
+    version: str
+    name: str
+    plural: str
+
+    def __str__(self) -> str:
+        return f"{self.plural}.{self.group}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a resource says of its traffic.
+
+    Attributes
+    ----------
+    weight : percent of the requests that the canary is to get; None: there is no canary
+    canary, baseline : the values of the profile's arm label
+    waiting : what is missing until the traffic is as asked for; empty: nothing
+    promoted : the canary is all there is
+    """
+
+    weight: int | None
+    canary: str = ""
+    baseline: str = ""
+    waiting: str = ""
+    promoted: bool = False
+
+
+class Stack(Protocol):
+    """How one kind of resource is read and changed; its methods raise `Refused`."""
+
+    @property
+    def kind(self) -> Kind:
+        """Of which kind it is."""
+
+    def profile(self, resource: Object) -> str:
+        """Name the profile that reads its metrics."""
+
+    def read(self, resource: Object) -> Split:
+        """Read the split."""
+
+    def begin(self, resource: Object, model: str | None, weight: int) -> Patch:
+        """Give a new model its first requests, in one change; None: the model is there already."""
+
+    def move(self, resource: Object, weight: int) -> Patch:
+        """Give the canary so many percent, 0 to 99."""
+
+    def promote(self, resource: Object) -> Patch:
+        """Make the canary the one that serves."""
+
+    def has(self, resource: Object, model: str) -> bool:
+        """Whether the canary is of this model."""
+
+    def after_rollback(self, resource: Object) -> str:
+        """Say what a person does next, in the order that never promotes the bad model."""
+
+
+def guarded(resource: Object, patch: Patch) -> Patch:
+    """Let a patch apply to the very specification that was read, and to none that somebody else has changed since.
+
+    The generation grows with every change of the specification and with none of the status.
+    """
+    metadata = resource["metadata"]
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
+        {"op": "test", "path": "/metadata/generation", "value": metadata["generation"]},
+        *patch,
+    ]
+
+
+def last_changed(resource: Object) -> tuple[bool, float | None]:
+    """Tell whether the driver was the last to change the specification, and when that was, in Unix seconds.
+
+    Within one second it counts as the last, for a rollout often begins right after the resource was applied.
+    """
+    ours: float | None = None
+    others: float | None = None
+    for entry in resource["metadata"].get("managedFields") or ():
+        if entry.get("subresource") or "f:spec" not in entry.get("fieldsV1", {}) or "time" not in entry:
+            continue
+        moment = datetime.fromisoformat(entry["time"]).timestamp()
+        if entry["manager"] == MANAGER:
+            ours = max(ours or 0.0, moment)
+        else:
+            others = max(others or 0.0, moment)
+    return (ours is not None and (others is None or ours >= others)), ours
+
+
+def last_changed_by(resource: Object) -> str:
+    """Name who changed the specification last."""
+    entries = [
+        (entry["time"], entry["manager"])
+        for entry in resource["metadata"].get("managedFields") or ()
+        if not entry.get("subresource") and "f:spec" in entry.get("fieldsV1", {}) and "time" in entry
+    ]
+    return max(entries)[1] if entries else "somebody"
+
+
+def condition(resource: Object, kind: str) -> str:
+    """Say why a condition of the status is not met; empty: it is."""
+    for one in resource.get("status", {}).get("conditions") or ():
+        if one.get("type") == kind:
+            if one.get("status") == "True":
+                return ""
+            return f"{kind} is {one.get('status')}" + (f": {one['message']}" if one.get("message") else "")
+    return f"{kind} is not reported yet"
+
+
+def find_one(items: Sequence[Mapping[str, Any]], name: str, what: str) -> int:
+    """Find the place of a named item."""
+    names = [str(item.get("name", "")) for item in items]
+    if name not in names:
+        raise Refused(f"there is no {what} {name!r}: there are {', '.join(map(repr, names)) or 'none'}")
+    return names.index(name)
