@@ -33,6 +33,10 @@ def _percent(value: object) -> float | None:
     return number
 
 
+def _start(value: object) -> object:
+    return None if value == "unknown" else value
+
+
 LabelSafe = Annotated[str, BeforeValidator(_label_safe)]
 Weight = Annotated[float | None, BeforeValidator(_percent)]
 
@@ -72,7 +76,9 @@ class VerdictRequest(BaseModel):
         description="start: since the canary's first sample; step: the same, but a pass must be proved by what was "
         "seen since the traffic's split last changed; or a duration such as 5m",
     )
-    start: Instant | None = Field(None, description="begin of the data, RFC 3339 or Unix seconds; default found")
+    start: Annotated[Instant | None, BeforeValidator(_start)] = Field(
+        None, description="begin of the data, RFC 3339 or Unix seconds; default unknown: it is found"
+    )
     at: Instant | None = Field(None, description="the moment to judge at, RFC 3339 or Unix seconds; default now")
     weight: Weight = Field(
         None,

@@ -53,6 +53,7 @@ OPTIONS = (
     click.option("--steps", type=_Steps(), default="5,10,25,50,100", show_default=True, help="Weights in percent."),
     click.option("--settle", type=_Seconds(), default="0s", show_default=True, help="How long a step must look good."),
     click.option("--model", help="Address of the new model: put into the resource together with the first weight."),
+    click.option("--service", help="What the metrics call it, where that is another name."),
     click.option("--profile", help="Which metrics are read; default that of the stack."),
     click.option("--policy", default="ml-model", show_default=True, help="Which checks there are, and their limits."),
     click.option("--limits", default="{}", help="What differs from the policy, as JSON by check."),
@@ -154,10 +155,11 @@ def _walk(stack: "Stack", name: str, cluster: Any, given: dict[str, Any]) -> Non
         given["steps"], given["model"], given["again"],
         ready_seconds=given["ready_timeout"], poll_seconds=given["poll"],
     )  # fmt: skip
+    resource = cluster.get(stack.kind, name)
     question = Question(
-        service=name,
+        service=given["service"] or stack.service(resource),
         namespace=cluster.namespace,
-        profile=given["profile"] or stack.profile(cluster.get(stack.kind, name)),
+        profile=given["profile"] or stack.profile(resource),
         policy=given["policy"],
         limits=given["limits"],
         analyzer_url=given["analyzer_url"].rstrip("/"),

@@ -29,6 +29,10 @@ class Knative:
         """Read Knative's queue-proxy."""
         return "kserve-knative"
 
+    def service(self, resource: Object) -> str:
+        """Name the InferenceService."""
+        return str(resource["metadata"]["name"])
+
     def read(self, resource: Object) -> Split:
         """Read the split from the predictor's revisions."""
         weight = resource["spec"]["predictor"].get("canaryTrafficPercent")
@@ -104,6 +108,10 @@ class Standard:
         """Read the predictor's own metrics."""
         return "kserve-standard"
 
+    def service(self, resource: Object) -> str:
+        """Name the InferenceService."""
+        return str(resource["metadata"]["name"])
+
     def read(self, resource: Object) -> Split:
         """Read the split from the canary's entry."""
         canaries = resource["spec"].get("canary") or []
@@ -136,8 +144,8 @@ class Standard:
         if model is None:
             raise Refused("there is no canary: add an entry to spec.canary with trafficPercent 0, or give --model")
         predictor = {key: deepcopy(one) for key, one in resource["spec"]["predictor"].items() if key not in FIXED}
-        stable = str(resource["spec"]["predictor"].get("name", ""))
-        predictor["name"] = "canary" if stable != "canary" else "stable"
+        # A name that no earlier canary had, for its metrics bear it.
+        predictor["name"] = f"v{resource['metadata']['generation'] + 1}"
         predictor[_model(predictor)[0]]["storageUri"] = model
         return [{"op": "add", "path": "/spec/canary", "value": [{"predictor": predictor, "trafficPercent": weight}]}]
 

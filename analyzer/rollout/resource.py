@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from analyzer.errors import AnalyzerError
@@ -15,6 +15,9 @@ Patch = list[dict[str, Any]]
 
 MANAGER = "rollout-analyzer"
 """The name under which the API server notes down what the driver has changed."""
+
+BEGUN = "rollout-analyzer/begun"
+"""Annotation with the moment at which a canary got its first weight."""
 
 
 class Refused(AnalyzerError):
@@ -44,6 +47,7 @@ class Split:
     canary, baseline : the values of the profile's arm label
     waiting : what is missing until the traffic is as asked for; empty: nothing
     promoted : the canary is all there is
+    begun : when the canary began, where its name may be an older one's; empty: the name is its own
     """
 
     weight: int | None
@@ -51,6 +55,7 @@ class Split:
     baseline: str = ""
     waiting: str = ""
     promoted: bool = False
+    begun: str = ""
 
 
 class Stack(Protocol):
@@ -62,6 +67,9 @@ class Stack(Protocol):
 
     def profile(self, resource: Object) -> str:
         """Name the profile that reads its metrics."""
+
+    def service(self, resource: Object) -> str:
+        """Name the service as its metrics do."""
 
     def read(self, resource: Object) -> Split:
         """Read the split."""
@@ -131,6 +139,19 @@ def condition(resource: Object, kind: str) -> str:
                 return ""
             return f"{kind} is {one.get('status')}" + (f": {one['message']}" if one.get("message") else "")
     return f"{kind} is not reported yet"
+
+
+def note_begin(resource: Object) -> Patch:
+    """Note down when a canary begins, for one whose name says nothing; only where annotations stay on the resource."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if resource["metadata"].get("annotations"):
+        return [{"op": "add", "path": f"/metadata/annotations/{BEGUN.replace('/', '~1')}", "value": now}]
+    return [{"op": "add", "path": "/metadata/annotations", "value": {BEGUN: now}}]
+
+
+def begin_of(resource: Object) -> str:
+    """Read what `note_begin` wrote."""
+    return str((resource["metadata"].get("annotations") or {}).get(BEGUN, ""))
 
 
 def find_one(items: Sequence[Mapping[str, Any]], name: str, what: str) -> int:

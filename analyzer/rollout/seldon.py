@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analyzer.rollout.resource import Kind, Object, Patch, Refused, Split, condition, find_one
+from analyzer.rollout.resource import Kind, Object, Patch, Refused, Split, begin_of, condition, find_one, note_begin
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,10 @@ class Deployment:
     def profile(self, resource: Object) -> str:  # noqa: ARG002
         """Read the executor's metrics."""
         return "seldon-v1"
+
+    def service(self, resource: Object) -> str:
+        """Name the SeldonDeployment."""
+        return str(resource["metadata"]["name"])
 
     def read(self, resource: Object) -> Split:
         """Read the split from the predictors."""
@@ -30,15 +34,16 @@ class Deployment:
             predictors[theirs]["name"],
             "" if state == "Available" or not weight else f"its state is {state or 'not reported yet'}",
             promoted=weight == 100,
+            begun=begin_of(resource),
         )
 
     def begin(self, resource: Object, model: str | None, weight: int) -> Patch:
         """Set model and weights at once."""
         ours, _ = self._places(resource)
-        if model is None:
-            return self.move(resource, weight)
-        graph = f"/spec/predictors/{ours}/graph/modelUri"
-        return [*self._tests(resource), {"op": "add", "path": graph, "value": model}, *self.move(resource, weight)]
+        patch = [*note_begin(resource), *self.move(resource, weight)]
+        if model is not None:
+            patch.append({"op": "add", "path": f"/spec/predictors/{ours}/graph/modelUri", "value": model})
+        return patch
 
     def move(self, resource: Object, weight: int) -> Patch:
         """Set both weights in one change: the admission webhook wants them to add up to 100."""
@@ -106,6 +111,10 @@ class Experiment:
         """Read the agents' metrics of models, or the gateway's of pipelines."""
         return "seldon-v2-pipeline" if resource["spec"].get("resourceType") == "pipeline" else "seldon-v2"
 
+    def service(self, resource: Object) -> str:
+        """Name what clients call: the default candidate, or else the experiment."""
+        return str(resource["spec"].get("default") or f"{resource['metadata']['name']}.experiment")
+
     def read(self, resource: Object) -> Split:
         """Read the split from the candidates."""
         ours, theirs = self._places(resource)
@@ -115,14 +124,14 @@ class Experiment:
         names = candidates[ours]["name"], candidates[theirs]["name"]
         arms = self._arm(resource, names[0], self.canary_arm), self._arm(resource, names[1], self.baseline_arm)
         waiting = condition(resource, "ExperimentReady") or condition(resource, "CandidatesReady") if weight else ""
-        return Split(weight, *arms, waiting=waiting, promoted=weight == 100)
+        return Split(weight, *arms, waiting=waiting, promoted=weight == 100, begun=begin_of(resource))
 
     def begin(self, resource: Object, model: str | None, weight: int) -> Patch:
         """Start; models are resources of their own here."""
         if model is not None:
             raise Refused("an Experiment has no address of a model: make a Model of it, name it as a candidate, and "
                           "leave --model out")  # fmt: skip
-        return self.move(resource, weight)
+        return [*note_begin(resource), *self.move(resource, weight)]
 
     def move(self, resource: Object, weight: int) -> Patch:
         """Set both weights in one change."""

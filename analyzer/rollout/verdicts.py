@@ -86,6 +86,7 @@ class Question:
             "limits": self.limits,
             "role": role,
             "weight": str(split.weight),
+            "start": split.begun or "unknown",
             "initial-delay": f"{self.delay:g}s",
             "interval": f"{self.interval:g}s",
             "looks": str(self.looks + self.passes - 1),
@@ -102,6 +103,7 @@ class Question:
             "profile": self.profile,
             "window": "step",
             "weight": split.weight,
+            "start": split.begun or "unknown",
             "policy": {"base": self.policy, "role": role, "checks": self.limits},
         }
 
@@ -185,7 +187,7 @@ class ByAnalysisRun:
             ]
             if empty := [one["name"] for one in arguments if "value" not in one and "valueFrom" not in one]:
                 raise Refused(f"template {self.template} wants arguments that a rollout cannot give: {empty}")
-            if needed := {"canary-hash", "passes"} - {one["name"] for one in arguments}:
+            if needed := {"canary-hash", "passes", "start"} - {one["name"] for one in arguments}:
                 raise Refused(f"template {self.template} has no argument {' and no '.join(sorted(needed))}")
             return {"args": arguments, "metrics": spec["metrics"]}
         raise Refused(f"there is no AnalysisTemplate and no ClusterAnalysisTemplate {self.template!r}: apply it first")
