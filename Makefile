@@ -32,8 +32,8 @@ image-test: .venv/ready  ## builds the image on a plain Debian and runs it; need
 	ANALYZER_REQUIRE_IMAGE=1 .venv/bin/pytest -q tests/image
 
 lock: .venv/ready  ## compile the pinned requirements from pyproject.toml
-	.venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url pyproject.toml -o requirements.lock
-	.venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url pyproject.toml --group dev -o tests/requirements.lock
+	.venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url --extra kubernetes pyproject.toml -o requirements.lock
+	.venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url --extra kubernetes pyproject.toml --group dev -o tests/requirements.lock
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
