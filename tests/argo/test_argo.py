@@ -348,7 +348,7 @@ SENT = {
 @pytest.mark.parametrize(
     ("template", "bodies"),
     [
-        (VERDICT, [SENT | {"window": "step", "weight": "unknown"}]),
+        (VERDICT, [SENT | {"window": "step", "start": "unknown", "weight": "unknown"}]),
         (METRICS, [SENT | {"window": "step", "weight": "unknown", "checks": check} for check in CHECKS]),
         (GUARD, [SENT | {"window": "start"}]),
     ],
