@@ -21,6 +21,7 @@ TEMPLATES = (
     Kind("argoproj.io", "v1alpha1", "ClusterAnalysisTemplate", "clusteranalysistemplates"),
 )
 OF, STEP = "rollout-analyzer/rollout-of", "rollout-analyzer/step"
+KEPT_SECONDS = 7 * 86400  # a run that has ended, for people to look at
 ERRORS_AT_MOST = 30  # in a row, as in the templates
 TIMEOUT_SECONDS = 10.0
 
@@ -189,7 +190,11 @@ class ByAnalysisRun:
                 raise Refused(f"template {self.template} wants arguments that a rollout cannot give: {empty}")
             if needed := {"canary-hash", "passes", "start"} - {one["name"] for one in arguments}:
                 raise Refused(f"template {self.template} has no argument {' and no '.join(sorted(needed))}")
-            return {"args": arguments, "metrics": spec["metrics"]}
+            return {
+                "args": arguments,
+                "metrics": spec["metrics"],
+                "ttlStrategy": {"secondsAfterCompletion": KEPT_SECONDS},
+            }
         raise Refused(f"there is no AnalysisTemplate and no ClusterAnalysisTemplate {self.template!r}: apply it first")
 
 

@@ -247,6 +247,7 @@ class Walk:
         return Ending.REFUSED
 
     def _patch(self, resource: Object, patch: Patch, text: str) -> Object:
+        self._expected = None  # where the answer is lost, managedFields tell whether it was done
         changed = self.cluster.patch(self.stack.kind, self.name, guarded(resource, patch))
         self._expected = changed["metadata"]["generation"]
         self._tell(text)
