@@ -22,7 +22,9 @@ TEMPLATES = PROJECT / "analysis-templates"
 ROLLOUTS = PROJECT / "rollouts"
 BASE = ROLLOUTS / "fraud-detector" / "base"
 OVERLAYS = sorted(path.parent for path in ROLLOUTS.glob("fraud-detector/overlays/*/kustomization.yaml"))
-RENDERED = [ROLLOUTS / "analyzer", *OVERLAYS]
+RUNTIMES = [ROLLOUTS / "kserve-runtime", ROLLOUTS / "seldon-mlserver"]
+WHOLE = sorted([*OVERLAYS, *RUNTIMES], key=lambda folder: folder.name)
+RENDERED = [ROLLOUTS / "analyzer", *WHOLE]
 NOTIFICATIONS = ROLLOUTS / "notifications"
 FOLDERS = [TEMPLATES, BASE, NOTIFICATIONS, *RENDERED]
 EXAMPLES = sorted((ROLLOUTS / "examples").glob("*.yaml"))
@@ -43,7 +45,7 @@ def the(kind: str, folder: Path, name: str | None = None) -> dict[str, Any]:
         each
         for path in folder.glob("*.yaml")
         for each in documents(path)
-        if each["kind"] == kind and name in (None, each["metadata"]["name"])
+        if each.get("kind") == kind and name in (None, each["metadata"]["name"])
     )
     return found
 
@@ -339,7 +341,7 @@ def values_of(analysis: dict[str, Any]) -> dict[str, Any]:
 WITH_ROLLOUTS = [path for path in EXAMPLES if path.stem != "analysis-run"]
 
 
-@pytest.mark.parametrize("path", [*OVERLAYS, *WITH_ROLLOUTS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*WHOLE, *WITH_ROLLOUTS], ids=lambda path: path.stem)
 def test_a_step_names_its_weight(path: Path) -> None:
     """The weight that the analyzer compares with is that of the step; without a router it is a number of pods."""
     rollout = rollout_of(path)
@@ -350,7 +352,7 @@ def test_a_step_names_its_weight(path: Path) -> None:
         assert routed or rollout["spec"]["replicas"] * (weight or 0) % 100 == 0
 
 
-@pytest.mark.parametrize("path", [*OVERLAYS, *WITH_ROLLOUTS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*WHOLE, *WITH_ROLLOUTS], ids=lambda path: path.stem)
 def test_the_hashes_are_not_swapped(path: Path) -> None:
     """The canary is the latest, the baseline the stable one."""
     strategy = rollout_of(path)["spec"]["strategy"]
@@ -367,7 +369,7 @@ def test_the_hashes_are_not_swapped(path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("path", [*OVERLAYS, *WITH_ROLLOUTS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*WHOLE, *WITH_ROLLOUTS], ids=lambda path: path.stem)
 def test_the_last_thing_asked_for_is_proof(path: Path) -> None:
     """Nothing gets all of the traffic as a guardrail, or by waiting: the last step is an analysis of gates."""
     strategy = rollout_of(path)["spec"]["strategy"]
@@ -392,7 +394,10 @@ def test_the_fraud_detector_ramps_as_its_readme_says() -> None:
     assert canary["analysis"]["templates"] == [{"templateName": "ml-model-guard", "clusterScope": True}]
 
 
-@pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
+PROFILES = {"istio": "istio", "kserve-runtime": "istio", "seldon-mlserver": "mlserver"}
+
+
+@pytest.mark.parametrize("folder", WHOLE, ids=lambda folder: folder.name)
 def test_the_limits_are_edges_of_the_profile(folder: Path) -> None:
     """All analyses of a Rollout read by one profile; where that fixes the buckets, the limits are among them."""
     rollout = rollout_of(folder)
@@ -402,9 +407,10 @@ def test_the_limits_are_edges_of_the_profile(folder: Path) -> None:
     policy = choose_policy(load_policies(None), {"base": "ml-model", "checks": limits}, "ml-model")
     check = policy.checks["latency_p99"]
 
-    assert name == ("istio" if folder.name == "istio" else "prometheus-client")
+    assert name == PROFILES.get(folder.name, "prometheus-client")
     for way in load_profiles(None)[name].latency:
-        assert way.edges is None or {check.promote * 1000, check.rollback * 1000} <= set(way.edges)
+        limits_there = {check.promote / way.unit.seconds, check.rollback / way.unit.seconds}
+        assert way.edges is None or limits_there <= set(way.edges)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -427,6 +433,40 @@ def test_the_example_labels_its_metrics() -> None:
     assert monitor["selector"] == rollout["spec"]["selector"]
     assert monitor["podMetricsEndpoints"][0]["port"] in [each["name"] for each in container["ports"]]
     assert container["image"] == "fraud-detector:1.0.0"
+
+
+@pytest.mark.parametrize("folder", RUNTIMES, ids=lambda folder: folder.name)
+def test_a_runtime_is_the_example_with_another_server(folder: Path) -> None:
+    """Ramp, gate, guard and the metrics' label as in the fraud detector; no container has rights."""
+    rollout, monitor = the("Rollout", folder), the("PodMonitor", folder)["spec"]
+    canary, pod = rollout["spec"]["strategy"]["canary"], rollout["spec"]["template"]["spec"]
+    containers = [*pod["initContainers"], *pod["containers"]]
+    ports = {port["name"] for each in pod["containers"] for port in each["ports"]} | {"http-envoy-prom"}
+
+    assert [values_of(analysis)["role"] for _, analysis in analyses_of(rollout)] == ["guardrail", "guardrail", "gate"]
+    assert canary["analysis"]["startingStep"] == 1
+    assert canary["analysis"]["templates"] == [{"templateName": "ml-model-guard", "clusterScope": True}]
+    assert "rollouts-pod-template-hash" in monitor["podTargetLabels"]
+    assert monitor["selector"] == rollout["spec"]["selector"]
+    assert {each["port"] for each in monitor["podMetricsEndpoints"]} <= ports
+    assert pod["automountServiceAccountToken"] is False
+    for each in containers:
+        own = each["securityContext"]
+        assert own["allowPrivilegeEscalation"] is False
+        assert own["readOnlyRootFilesystem"] is True
+        assert own["capabilities"] == {"drop": ["ALL"]}
+        assert {"requests", "limits"} == set(each["resources"])
+
+
+@pytest.mark.parametrize("folder", RUNTIMES, ids=lambda folder: folder.name)
+def test_a_changed_file_of_a_runtime_is_another_version(folder: Path) -> None:
+    """The Rollout names the ConfigMap by a hash of its content: stable pods keep the one that they were made with."""
+    rendered = rendered_objects(folder)
+    (made,) = (each["metadata"]["name"] for each in rendered if each["kind"] == "ConfigMap")
+    volumes = rollout_of(folder)["spec"]["template"]["spec"]["volumes"]
+
+    assert re.fullmatch(r"iris-[a-z]+-[a-z0-9]{10}", made)
+    assert [each["configMap"]["name"] for each in volumes if "configMap" in each] == [made]
 
 
 # The alerts
@@ -479,6 +519,7 @@ def test_kustomize_has_no_deprecated_words(folder: Path) -> None:
 
     assert used <= {
         "apiVersion", "kind", "namespace", "resources", "patches", "labels", "images", "configMapGenerator",
+        "configurations",
     }  # fmt: skip
 
 
@@ -515,8 +556,8 @@ def test_everything_rendered_is_in_one_namespace(folder: Path) -> None:
     assert all("app.kubernetes.io/part-of" in each["metadata"]["labels"] for each in rendered)
 
 
-@pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
-def test_an_overlay_renders_as_it_did(folder: Path) -> None:
+@pytest.mark.parametrize("folder", WHOLE, ids=lambda folder: folder.name)
+def test_a_rollout_renders_as_it_did(folder: Path) -> None:
     """The objects are those of the golden file: a change of the base shows what it does to each overlay."""
     objects = sorted(rendered_objects(folder), key=lambda each: (each["kind"], each["metadata"]["name"]))
     golden = GOLDEN / f"{folder.name}.yaml"
@@ -529,9 +570,9 @@ def test_an_overlay_renders_as_it_did(folder: Path) -> None:
     )
 
 
-def test_each_golden_file_has_its_overlay() -> None:
+def test_each_golden_file_has_its_folder() -> None:
     """None is left over of a folder that is gone."""
-    assert [path.stem for path in sorted(GOLDEN.iterdir())] == [folder.name for folder in OVERLAYS]
+    assert [path.stem for path in sorted(GOLDEN.iterdir())] == [folder.name for folder in WHOLE]
 
 
 def test_a_changed_policy_restarts_the_pods() -> None:

@@ -28,7 +28,9 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 TEMPLATES = PROJECT / "analysis-templates"
 METRICS, VERDICT, GUARD, JOB = (TEMPLATES / f"ml-model-{name}.yaml" for name in ("metrics", "verdict", "guard", "job"))
-OVERLAYS = sorted(path.parent for path in PROJECT.glob("rollouts/*/overlays/*/kustomization.yaml"))
+OVERLAYS = sorted(path.parent for path in PROJECT.glob("rollouts/*/overlays/*/kustomization.yaml")) + [
+    PROJECT / "rollouts" / name for name in ("kserve-runtime", "seldon-mlserver")
+]
 EXAMPLES = sorted(PROJECT.glob("rollouts/examples/*.yaml"))
 CHECKS = ["error_rate", "latency_p99", "prediction_drift", "business_proxy"]
 

@@ -232,6 +232,7 @@ class Traffic:
     behaviours : of each version, by the tag of the pods' image; those not named are healthy
     seed : the same requests, if the same pods are there at the same time
     new_pod : makes the counters of a pod, which decide by which names it reports
+    version : names the version of a pod, by which `behaviours` go
     """
 
     api: Api
@@ -241,6 +242,7 @@ class Traffic:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     seed: int = 0
     new_pod: Callable[[], Pod] = Pod
+    version: Callable[[Object], str] = tag_of
     pods: dict[str, Pod] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     scraped_at: dict[str, float] = field(default_factory=dict)
@@ -305,7 +307,7 @@ class Traffic:
                 by_tag: dict[str, float] = {}
                 for name, share in shares.items():
                     requests = int(draw.poisson(self.requests_per_second * share * (now - before)))
-                    tag = tag_of(ready[name])
+                    tag = self.version(ready[name])
                     by_tag[tag] = by_tag.get(tag, 0.0) + share
                     self.pods[name].serve(requests, self.behaviours.get(tag, HEALTHY), draw)
                 self.history.append((time.time(), by_tag))
