@@ -1,4 +1,4 @@
-"""The command ``analyzer``: serve, verdict, check-config, profiles, rollout, plan, calibrate, demo."""
+"""The command ``analyzer``: serve, verdict, check-config, profiles, doctor, rollout, plan, calibrate, demo."""
 
 import os
 import sys
@@ -146,6 +146,38 @@ def profiles(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click c
         _print_json({"profiles": [summary(loaded[one]) for one in sorted(loaded)]})
     else:
         print_summaries(loaded, _console())
+
+
+@cli.command()
+@click.option("--service", required=True, help="What will be rolled out.")
+@click.option("--canary", help="What tells the canary apart: with Argo, its pod template hash; left out: none yet.")
+@click.option("--baseline", help="The same for the baseline; with neither, the values to choose from are listed.")
+@click.option("--namespace", help="Its namespace; left out: any.")
+@click.option("--profile", help="Which metrics to read.")
+@click.option("--policy", help="Name of a policy, or a JSON object of overrides.")
+@click.option("--checks", help="Which checks to look at, comma-separated; default all.")
+@click.option("--window", default="1h", show_default=True, help="How much of the past to look at.")
+@click.option("--at", help="Its end: RFC 3339 or Unix seconds; default now.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def doctor(as_json: bool, **fields: str | None) -> None:  # noqa: FBT001 - click calls by name
+    """Try a profile on your Prometheus before any rollout: what is there, what is missing, what to change.
+
+    Without --canary and --baseline it lists what can be given there. It needs the source prometheus.
+
+    \b
+    Exit codes: 0 all that the policy needs is there, 1 something is missing, 4 the source is unavailable,
+    2 wrong usage.
+
+    \b
+    Examples:
+      analyzer doctor --service fraud-detector --namespace ml
+      analyzer doctor --service fraud-detector --namespace ml --baseline 75d4f8b9c8 --canary 6d8f9c7b5d
+    """
+    from analyzer.doctor import run
+
+    with _options_named():
+        code = run(fields, _console(), json=as_json)
+    sys.exit(code)
 
 
 @cli.command()

@@ -109,6 +109,15 @@ class PrometheusApi:
         """Evaluate a query for a range of samples, such as ``metric[5m]``, at one moment; raises as `instant`."""
         return self._get("query", {"query": query, "time": f"{at:.3f}"}, "matrix", deadline)
 
+    def build(self, deadline: float) -> dict[str, Any] | None:
+        """Ask what it is and of which version, as Prometheus and those like it say; None: it does not tell."""
+        try:
+            status, _, body = self._ask("status/buildinfo", {}, deadline, method="GET")  # which knows no POST
+            found = orjson.loads(body).get("data") if status == 200 else None
+        except (SourceError, orjson.JSONDecodeError, AttributeError):
+            return None
+        return found if isinstance(found, dict) else None
+
     def _get(self, endpoint: str, parameters: dict[str, str], kind: str, deadline: float) -> list[Series]:
         """Ask, again after short pauses where that may help, and take the result out of its envelope."""
         began = time.monotonic()
@@ -130,7 +139,9 @@ class PrometheusApi:
         self._observe(time.monotonic() - began, None)
         return found
 
-    def _ask(self, endpoint: str, parameters: dict[str, str], deadline: float) -> tuple[int, str, bytes]:
+    def _ask(
+        self, endpoint: str, parameters: dict[str, str], deadline: float, method: str | None = None
+    ) -> tuple[int, str, bytes]:
         """Send one request and read its whole answer before the deadline: status, redirect's target, body."""
         left = min(deadline - time.monotonic(), self._connection.timeout)
         if left <= 0:
@@ -138,7 +149,8 @@ class PrometheusApi:
         ends = time.monotonic() + left
         form = {**parameters, "timeout": f"{math.ceil(left * 1000)}ms", **self._connection.parameters}
         url = f"{self._connection.url.rstrip('/')}/api/v1/{endpoint}"
-        by_post = self._connection.method == "POST"
+        method = method or self._connection.method
+        by_post = method == "POST"
         headers = {**self._headers, **self._authorization()}
         if by_post:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
@@ -146,7 +158,7 @@ class PrometheusApi:
             url = f"{url}?{urlencode(form)}"
         try:
             with self._pool.urlopen(
-                self._connection.method,
+                method,
                 url,
                 body=urlencode(form) if by_post else None,
                 headers=headers,

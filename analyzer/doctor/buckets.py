@@ -1,0 +1,200 @@
+"""What is said of the buckets that were found: against the limits of a latency, of predictions, of values."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from analyzer.checks.drift import FEWEST
+from analyzer.doctor.found import Seen, edges_of
+from analyzer.doctor.notices import Code, Notice, Status, several
+from analyzer.model import Rule
+from analyzer.planning.assumptions import allowed
+from analyzer.policy import Check
+from analyzer.profile import ClassCounter, LatencyHistogram, ScoreHistogram, Unit
+from analyzer.quantity import format_ratio, format_seconds
+
+FEW_BINS = 5
+EXACT = 1e-6  # relative distance of a limit and an edge
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bins of one histogram, or the classes of a counter.
+
+    Attributes
+    ----------
+    edges : upper edges of a histogram but for the infinite one, in seconds where it is a latency
+    counted : observations in each bin, by arm; of a histogram the last bin is that above all edges
+    """
+
+    edges: tuple[float, ...]
+    counted: Mapping[str, tuple[float, ...]]
+
+    @property
+    def number(self) -> int:
+        """How many bins there are; the one above all edges counts if anything is in it."""
+        used = any(counts[-1] > 0 for counts in self.counted.values())
+        return len(self.edges) + used if self.edges else max(map(len, self.counted.values()), default=0)
+
+    def empty(self, word: str) -> int:
+        """How many bins of an arm are empty."""
+        return self.number - sum(count > 0 for count in self.counted[word])
+
+    def above(self, edge: float, word: str) -> float:
+        """Give the share of an arm's observations above an edge."""
+        counts = self.counted[word]
+        slower = sum(
+            count for at, count in zip((*self.edges, math.inf), counts, strict=False) if at > edge * (1 + EXACT)
+        )
+        return slower / total if (total := sum(counts)) > 0 else 0.0
+
+
+def bins_of(seen: Mapping[str, Seen], unit: Unit = Unit.SECONDS) -> Bins:
+    """Read the buckets of a classic histogram, by arm."""
+    edges: set[float] = set()
+    counted = {}
+    for word, one in seen.items():
+        cumulative = edges_of(one)
+        edges |= cumulative.keys()
+        grown = [0.0, *(grown for _, grown in cumulative.values())]
+        counted[word] = tuple(max(after - before, 0.0) for before, after in pairwise(grown))
+    finite = sorted(edge for edge in edges if math.isfinite(edge))
+    return Bins(tuple(edge * unit.seconds for edge in finite), counted)
+
+
+def classes_of(way: ClassCounter, seen: Mapping[str, Seen]) -> Bins:
+    """Read the classes of a counter, by arm."""
+    names = sorted({name for one in seen.values() for name in one.by.get(way.by, {})})
+    counted = {
+        word: tuple(one.by.get(way.by, {}).get(name, (0.0, 0.0))[1] for name in names) for word, one in seen.items()
+    }
+    return Bins((), counted)
+
+
+def differing(metric: str, seen: Mapping[str, Seen]) -> list[Notice]:
+    """Find what makes buckets unusable: no last one, pods or arms that have different ones."""
+    by_arm = {word: edges_of(one) for word, one in seen.items()}
+    same = "give all pods of both versions the same buckets"
+    notices = []
+    for word, edges in by_arm.items():
+        written_twice = len(edges) < len(seen[word].by.get("le", {}))
+        if math.inf not in edges:
+            what = f'{metric} of the {word} has no bucket le="+Inf", which counts every request'
+            remedy = "keep it: no metricRelabelings may drop it"
+            notices.append(Notice(Status.MISSING, Code.BUCKETS_DIFFER, what, remedy))
+        elif len({series for series, _ in edges.values()}) > 1 and not written_twice:
+            fewest = min(edges, key=lambda edge: edges[edge][0])
+            what = f"pods of the {word} have different buckets: not all have le={fewest:g}"
+            notices.append(Notice(Status.MISSING, Code.BUCKETS_DIFFER, what, same))
+    if len(by_arm) > 1 and not notices and len({frozenset(edges) for edges in by_arm.values()}) > 1:
+        canary, baseline = by_arm["canary"].keys(), by_arm["baseline"].keys()
+        only = {"canary": sorted(canary - baseline), "baseline": sorted(baseline - canary)}
+        found = " and ".join(
+            f"only the {word} has le {', '.join(f'{edge:g}' for edge in edges[:3])}"
+            for word, edges in only.items()
+            if edges
+        )
+        what = f"the arms have different buckets: {found}"
+        notices.append(Notice(Status.MISSING, Code.BUCKETS_DIFFER, what, same))
+    return notices
+
+
+def about_limits(check: Check, way: LatencyHistogram, bins: Bins) -> list[Notice]:
+    """Compare the edges of a classic histogram with the limits of a latency."""
+    if check.rule is Rule.RELATIVE:
+        if check.edge is None or _is_edge(check.edge, bins):
+            return []
+        what = f"edge {format_seconds(check.edge)} is no bucket edge of the histogram"
+        remedy = _add(check.edge, way) + f", or set edge to one of {_nearest(check.edge, bins)}"
+        return [Notice(Status.MISSING, Code.LIMIT_INSIDE_BUCKET, what, remedy)]
+    notices = []
+    below = max((edge for edge in bins.edges if edge <= check.promote * (1 + EXACT)), default=None)
+    if below is None:
+        what = f"no bucket edge at or below promote {format_seconds(check.promote)}: nothing can ever be proved good"
+        remedy = f"{_add(check.promote, way)}, or set promote to {_nearest(check.promote, bins)}"
+        notices.append(Notice(Status.MISSING, Code.LIMIT_BEYOND_BUCKETS, what, remedy))
+    else:
+        notices += _about_promote(check, way, bins, below)
+    above = min((edge for edge in bins.edges if edge >= check.rollback * (1 - EXACT)), default=None)
+    if above is None:
+        what = f"no bucket edge at or above rollback {format_seconds(check.rollback)}: nothing can ever be proved bad"
+        remedy = f"{_add(check.rollback, way)}, or set rollback to {_nearest(check.rollback, bins)}"
+        notices.append(Notice(Status.MISSING, Code.LIMIT_BEYOND_BUCKETS, what, remedy))
+    elif not _is_edge(check.rollback, bins):
+        what = (
+            f"rollback {format_seconds(check.rollback)} lies inside a bucket, and is judged at {format_seconds(above)}"
+        )
+        remedy = f"{_add(check.rollback, way)}, or set rollback to {_nearest(check.rollback, bins)}"
+        notices.append(Notice(Status.WARNING, Code.LIMIT_INSIDE_BUCKET, what, remedy))
+    return notices
+
+
+def _about_promote(check: Check, way: LatencyHistogram, bins: Bins, below: float) -> list[Notice]:
+    limit = format_seconds(check.promote)
+    word = "baseline" if "baseline" in bins.counted else next(iter(bins.counted), "")
+    share = bins.above(below, word) if word else 0.0
+    slow = f"{format_ratio(share)} of the {word}'s requests are slower than {format_seconds(below)}"
+    permitted = f"of which p{(check.quantile or 0.99) * 100:g} permits {format_ratio(allowed(check))}"
+    if _is_edge(check.promote, bins):
+        if share <= allowed(check):
+            return []
+        remedy = f"raise promote, or judge the change against the baseline: rule relative with edge {limit}"
+        what = f"{slow}, {permitted}: a canary like it never passes"
+        return [Notice(Status.WARNING, Code.BASELINE_BEYOND_LIMIT, what, remedy)]
+    remedy = f"{_add(check.promote, way)}, or set promote to {_nearest(check.promote, bins)}"
+    what = f"promote {limit} lies inside a bucket, and is judged at {format_seconds(below)}"
+    if share > allowed(check):
+        what += f": {slow}, {permitted}, so that a canary like it never passes"
+        return [Notice(Status.MISSING, Code.LIMIT_INSIDE_BUCKET, what, remedy)]
+    return [Notice(Status.WARNING, Code.LIMIT_INSIDE_BUCKET, what, remedy)]
+
+
+def about_bins(way: ScoreHistogram | ClassCounter, bins: Bins) -> list[Notice]:
+    """Say whether bins can show a drift."""
+    counted = {word: sum(counts) for word, counts in bins.counted.items()}
+    if not counted or not all(counted.values()):
+        return []  # which is said elsewhere
+    used = max(sum(any(pair) for pair in zip(*bins.counted.values(), strict=False)), 0)
+    noun = "class" if isinstance(way, ClassCounter) else "bin"
+    finer = "give the histogram about ten edges where its scores are"
+    remedy = f"count finer classes in the label {way.by}" if isinstance(way, ClassCounter) else finer
+    if used < 2:
+        what = f"all predictions lie in one of {several(bins.number, noun)}: no drift can show"
+        return [Notice(Status.MISSING, Code.BINS, what, remedy)]
+    notices = []
+    if isinstance(way, ScoreHistogram) and used < FEW_BINS:
+        what = f"only {used} of {bins.number} bins have predictions: a drift inside one of them does not show"
+        notices.append(Notice(Status.WARNING, Code.BINS, what, remedy))
+    few = [f"{count:,.0f} of the {word}" for word, count in counted.items() if count < FEWEST]
+    if few:
+        what = f"only {' and '.join(few)} predictions were counted: a PSI needs {FEWEST} of each arm"
+        notices.append(Notice(Status.WARNING, Code.FEW_PREDICTIONS, what, "wait, or send more traffic"))
+    return notices
+
+
+def about_spread(metric: str, bins: Bins) -> list[Notice]:
+    """Say whether the edges of a histogram of values bound their spread."""
+    beyond = [word for word, counts in bins.counted.items() if counts[-1] > 0]
+    if not beyond:
+        return []
+    last = f"{bins.edges[-1]:g}" if bins.edges else "none"
+    what = (
+        f"values of the {' and the '.join(beyond)} lie above the last edge of {metric}, {last}: their spread is unknown"
+    )
+    remedy = "add an edge above the largest value"
+    return [Notice(Status.MISSING, Code.SPREAD_UNKNOWN, what, remedy)]
+
+
+def _is_edge(limit: float, bins: Bins) -> bool:
+    return any(math.isclose(edge, limit, rel_tol=EXACT) for edge in bins.edges)
+
+
+def _add(limit: float, way: LatencyHistogram) -> str:
+    return f'add le="{limit / way.unit.seconds:g}" to {way.histogram and way.histogram.metric}'
+
+
+def _nearest(limit: float, bins: Bins) -> str:
+    below = [edge for edge in bins.edges if edge < limit][-1:]
+    above = [edge for edge in bins.edges if edge > limit][:1]
+    return " or ".join(map(format_seconds, below + above)) or "none"

@@ -1,0 +1,267 @@
+"""From what Prometheus answered to what is said of each check: what was found, what is missing, what to change."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from analyzer.analysis import Analyzer
+from analyzer.doctor.buckets import Bins, bins_of, classes_of
+from analyzer.doctor.found import Engine, Seen, Survey, in_place
+from analyzer.doctor.notices import Code, Notice, Status, worst
+from analyzer.doctor.question import Question, read_question
+from analyzer.doctor.shortcomings import ArmFacts, Reads, about_arms, about_reading, about_scrapes, about_way
+from analyzer.doctor.survey import survey
+from analyzer.model import Kind, Role
+from analyzer.planning.assumptions import Assumption
+from analyzer.planning.plan import Need, Traffic, plan_check, too_long
+from analyzer.policy import Check
+from analyzer.profile import (
+    ClassCounter,
+    ConversionCounters,
+    LatencyHistogram,
+    Profile,
+    ScoreHistogram,
+    Selector,
+    ValueHistogram,
+    Way,
+    main_selector,
+    selectors,
+    traffic_selectors,
+)
+from analyzer.settings import Settings
+from analyzer.sources.prometheus import FEWEST_SLICES
+
+WEIGHT = 0.05  # of the canary, where a rollout begins
+
+
+@dataclass(frozen=True)
+class CheckDiagnosis:
+    """What is said of one check.
+
+    Attributes
+    ----------
+    check : of the policy
+    reads : the metrics of the way of the profile that is used, which is number `way` of `ways`
+    arms : facts by the arm's name; one without any series is left out
+    bins : of a histogram or of classes; None: there are none
+    notices : what was found
+    to_pass : what a healthy canary takes at `WEIGHT`; None: it is no gate, or something is missing
+    hints : what the profile cannot tell, and the remedy
+    """
+
+    check: Check
+    reads: tuple[Selector, ...] = ()
+    way: int = 0
+    ways: int = 0
+    arms: Mapping[str, ArmFacts] = field(default_factory=dict)
+    bins: Bins | None = None
+    notices: tuple[Notice, ...] = ()
+    to_pass: Need | None = None
+    hints: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """How it is."""
+        return worst([one.status for one in self.notices])
+
+    @property
+    def per_second(self) -> float:
+        """Requests a second of both arms."""
+        return sum(one.per_second for one in self.arms.values())
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of the arm label: requests a second lately, and the checks whose metrics have it."""
+
+    per_second: float
+    checks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is said of the whole.
+
+    Attributes
+    ----------
+    question : what was examined
+    url, engine : of what answered
+    notices : about Prometheus
+    checks : by name, in the policy's order
+    values : of the arm label, where no arm was named; those with the most traffic first
+    hints : what the profile cannot tell of any check, and the remedy
+    """
+
+    question: Question
+    url: str
+    engine: Engine | None
+    notices: tuple[Notice, ...]
+    checks: Mapping[str, CheckDiagnosis]
+    values: Mapping[str, Value]
+    hints: tuple[tuple[str, str], ...]
+
+    @property
+    def status(self) -> Status:
+        """How the whole is; what an advisory check misses keeps no gate from passing."""
+        found = [one.status for one in self.notices]
+        for one in self.checks.values():
+            missing = one.status is Status.MISSING and one.check.role is Role.ADVISORY
+            found.append(Status.WARNING if missing else one.status)
+        return worst(found)
+
+
+def examine(analyzer: Analyzer, settings: Settings, fields: Mapping[str, str | None]) -> Diagnosis:
+    """Examine what the fields of a request name.
+
+    Raises
+    ------
+    RequestError, ConfigError : what is asked is wrong
+    SourceError : Prometheus does not answer
+    """
+    question, source = read_question(analyzer, fields)
+    found = survey(question, source, analyzer.profiles)
+    values = {} if question.arms else _values(question, found)
+    examined = {} if values else question.checks
+    return Diagnosis(
+        question=question,
+        url=settings.prometheus_url,
+        engine=found.engine,
+        notices=tuple(_about_engine(found, settings)),
+        checks={name: _examine(question, name, found, analyzer.profiles) for name in examined},
+        values=values,
+        hints=_hints(question.profile, None),
+    )
+
+
+def _about_engine(found: Survey, settings: Settings) -> Iterable[Notice]:
+    if found.engine and found.engine.name == "VictoriaMetrics" and "nocache" not in settings.prometheus_parameters:
+        what = "VictoriaMetrics moves the times of queries, and a verdict refuses what it did not ask for"
+        remedy = """set ANALYZER_PROMETHEUS_PARAMETERS='{"nocache": "1"}'"""
+        yield Notice(Status.MISSING, Code.TIMES_MOVED, what, remedy)
+    most = settings.prometheus_max_samples
+    series = sum(
+        one.series for way, _ in found.ways.values() if way for one in found.seen.get(main_selector(way), {}).values()
+    )
+    if series * (FEWEST_SLICES + 2) > most:
+        what = f"{series:,} series are too many to follow one by one: the server adds up what does not fit"
+        remedy = f"raise ANALYZER_PROMETHEUS_MAX_SAMPLES, now {most:,}, or drop labels that no check needs"
+        yield Notice(Status.WARNING, Code.TOO_MANY_SERIES, what, remedy)
+
+
+def _values(question: Question, found: Survey) -> dict[str, Value]:
+    """List the values of the arm label in this namespace and service, those with the most traffic first."""
+    rows: dict[str, dict[str, float]] = {}
+    for name, check in question.checks.items():
+        for selector in (one for way in question.profile.ways(check.kind) for one in traffic_selectors(way)):
+            places = in_place(question, selector, found.around[selector]) if selector in found.around else []
+            for place in places:
+                by_check = rows.setdefault(place.labels.get(question.profile.arm_label, ""), {})
+                by_check[name] = by_check.get(name, 0.0) + place.per_second
+    rows.pop("", None)
+    values = {
+        value: Value(max(by_check.values()), tuple(name for name in question.checks if name in by_check))
+        for value, by_check in rows.items()
+    }
+    return dict(sorted(values.items(), key=lambda item: (-item[1].per_second, item[0])))
+
+
+def _hints(profile: Profile, kind: Kind | None) -> tuple[tuple[str, str], ...]:
+    cannot = profile.about.cannot if profile.about else ()
+    return tuple((one.what, one.remedy) for one in cannot if one.check is kind)
+
+
+# One check
+
+
+def _examine(question: Question, name: str, found: Survey, profiles: Mapping[str, Profile]) -> CheckDiagnosis:
+    check = question.checks[name]
+    hints = _hints(question.profile, check.kind)
+    way, _ = found.ways[check.kind]
+    if way is None:
+        what = f"profile {question.profile.name} names no metric for {check.kind}"
+        remedy = hints[0][1] if hints else "ask for this check with another profile, in a request of its own"
+        notice = Notice(Status.MISSING, Code.NOT_IN_PROFILE, what, f"{remedy}; leave it out of --checks here")
+        return CheckDiagnosis(check, notices=(notice,), hints=hints[1:])
+    ways = question.profile.ways(check.kind)
+    seen = _seen(question, check.kind, way, found)
+    facts = {word: _facts(way, by_metric, question, word, found) for word, by_metric in seen.items()}
+    main = {word: by_metric[one] for word, by_metric in seen.items() if (one := main_selector(way)) in by_metric}
+    broken = about_reading(way, main)
+    bins = None if broken else _bins(way, main)
+    notices = [
+        *about_arms(question, check, way, facts, found, profiles),
+        *broken,
+        *about_way(check, way, seen, bins, found),
+        *about_scrapes(question, seen, facts),
+    ]
+    told = CheckDiagnosis(
+        check, selectors(way), ways.index(way) + 1, len(ways), facts, bins, tuple(notices), hints=hints
+    )
+    if check.role is not Role.GATE or told.per_second <= 0 or told.status is Status.MISSING:
+        return told
+    traffic = Traffic.split(told.per_second, WEIGHT)
+    need = plan_check(check, question.policy, traffic, _assumption(check, way, seen, bins)).healthy
+    if slow := too_long(name, need):
+        notices.append(Notice(Status.WARNING, Code.SLOW_DECISION, *slow.rstrip(".").split(": ", 1)))
+    return replace(told, notices=tuple(notices), to_pass=need)
+
+
+def _seen(question: Question, kind: Kind, way: Way, found: Survey) -> dict[str, dict[Selector, Seen]]:
+    """Give what was seen of each metric of a way, by the arm's name."""
+    by_arm = {
+        word: {one: found.seen[one][value] for one in selectors(way) if value in found.seen.get(one, {})}
+        for word, value in question.arms.items()
+    }
+    _, arms = found.ways[kind]
+    return {word: by_metric for word, by_metric in by_arm.items() if question.arms[word] in arms}
+
+
+def _facts(way: Way, seen: Mapping[Selector, Seen], question: Question, word: str, found: Survey) -> ArmFacts:
+    traffic = [seen[one] for one in traffic_selectors(way) if one in seen]
+    firsts = [one.first for one in traffic if one.first is not None]
+    lasts = [one.last for one in traffic if one.last is not None]
+    first, last = min(firsts, default=None), max(lasts, default=None)
+    counted = sum(one.counted for one in traffic)
+    apart = [
+        seconds
+        for one in traffic_selectors(way)
+        if (seconds := found.intervals.get((one, question.arms[word]))) is not None
+    ]
+    lasted = max((last or 0.0) - (first or 0.0), *apart, 1.0)
+    of_metrics: dict[str, int] = {}  # failed requests are among all requests
+    for selector, one in seen.items():
+        of_metrics[selector.metric] = max(one.series, of_metrics.get(selector.metric, 0))
+    return ArmFacts(
+        series=sum(of_metrics.values()),
+        targets=len({target for one in seen.values() for target in one.targets}),
+        first=first,
+        last=last,
+        interval=min(apart, default=None),
+        counted=counted,
+        per_second=counted / lasted,
+    )
+
+
+def _bins(way: Way, main: Mapping[str, Seen]) -> Bins | None:
+    match way:
+        case LatencyHistogram(histogram=Selector()):
+            return bins_of(main, way.unit) if main else None
+        case ScoreHistogram() | ValueHistogram():
+            return bins_of(main) if main else None
+        case ClassCounter():
+            return classes_of(way, main) if main else None
+        case _:
+            return None
+
+
+def _assumption(check: Check, way: Way, seen: Reads, bins: Bins | None) -> Assumption:
+    """Suppose what suits the limits, and of the baseline what was seen."""
+    known = replace(Assumption.of(check), faults=())  # which are not asked about, and take most of the time
+    arm = seen.get("baseline") or next(iter(seen.values()), {})
+    if check.kind is Kind.DRIFT and bins is not None:
+        return replace(known, bins=max(bins.number, 2))
+    if isinstance(way, ConversionCounters):
+        trials, successes = (
+            sum(arm[one].counted for one in some if one in arm) for some in (way.trials, way.successes)
+        )
+        return replace(known, level=successes / trials) if 0 < successes < trials else known
+    return known

@@ -1,0 +1,235 @@
+"""What is asked of one metric, in one query each, and how the answers are read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from analyzer.doctor.found import (
+    CLASSIC,
+    NATIVE,
+    SUM_AND_COUNT,
+    Around,
+    Place,
+    Seen,
+    place_labels,
+    scanned,
+    telling_labels,
+)
+from analyzer.doctor.question import Question
+from analyzer.model import Kind
+from analyzer.profile import (
+    FIELD,
+    ClassCounter,
+    ErrorCounters,
+    LatencyHistogram,
+    Matcher,
+    Profile,
+    Selector,
+    arms_matcher,
+    fill,
+    traffic_selectors,
+)
+from analyzer.sources.prometheus_api import Series
+from analyzer.sources.promql import duration, tagged
+from analyzer.sources.samples import STAT, TARGET_LABELS, family_of, in_groups, matchers_of, target_of
+
+MOST_PLACES = 100  # combinations of arm, namespace and service of a metric that are looked at
+LATELY = 600.0  # seconds, whose traffic tells which arm is served now
+SAMPLES_OF = 2  # targets of an arm whose single samples are read
+SAMPLES_SECONDS = 1800.0
+LOOKBACK = 300.0  # seconds for which Prometheus takes a sample for the present one
+FINEST, STEPS = 15.0, 240  # seconds of a step in the search for first samples, and how many at most
+REPLICA_LABELS = ("prometheus_replica", "replica", "__replica__")  # by which servers tell their copies apart
+
+
+class Writer:
+    """Writes the queries about one question."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._label, self._window = question.profile.arm_label, duration(question.window_seconds)
+        self._arms = arms_matcher(self._label, tuple(question.arms.values()))
+        kinds = {check.kind for check in question.checks.values()}
+        self._ways = [way for kind in kinds for way in question.profile.ways(kind)]
+
+    def seen(self, selector: Selector) -> str:
+        """Write what is asked of one metric, in one query."""
+        label, arms, window = self._label, self._arms, self._window
+        every = self._series(selector, arms)
+        one = self._series(_counting(selector), arms)  # of a histogram, the bucket that has every observation
+        step = duration(max(FINEST, self._question.window_seconds / STEPS))
+        targets = ", ".join(dict.fromkeys((label, *TARGET_LABELS)))
+        grown = f"sum by ({label}) (increase({one}[{window}]))"
+        if self._is_native(selector):
+            grown = f"histogram_count({grown})"
+        parts = {
+            "series": f"count by ({targets}) (last_over_time({one}[{window}]))",
+            "first": f"min by ({label}) (min_over_time(timestamp({one})[{window}:{step}]))",
+            "last": f"max by ({label}) (max_over_time(timestamp({one})[{window}:{duration(LOOKBACK)}]))",
+            "now": f"max by ({label}) (timestamp({one}))",
+            "counted": grown,
+            "restarts": f"sum by ({label}) (max by ({targets}) (resets({one}[{window}])))",
+        }
+        for replica in REPLICA_LABELS:
+            copies = self._series(_counting(selector), arms, Matcher(replica, "!=", ""))
+            parts[f"copies {replica}"] = (
+                f"max by ({label}) (count without ({replica}) (last_over_time({copies}[{window}])))"
+            )
+        for other in self._telling(selector):
+            parts[f"by {other}"] = f"count by ({label}, {other}) (last_over_time({every}[{window}]))"
+            parts[f"grown {other}"] = f"sum by ({label}, {other}) (increase({every}[{window}]))"
+        return " or ".join(tagged(tag, part) for tag, part in parts.items())
+
+    def sample(self, selector: Selector) -> str:
+        """Write which series of the arms is looked at for the labels that it has."""
+        return f"topk(1, {self._series(selector, self._arms)})"
+
+    def around(self, selector: Selector) -> str:
+        """Write where else a metric is, in one query: anywhere, in this namespace and service, under these arms."""
+        profile, window, counting = self._question.profile, self._window, _counting(selector)
+        static = tuple(one for one in (*counting.matchers, *profile.matchers) if not FIELD.search(one.value))
+        anywhere = Selector(counting.metric, static)
+        labels = ", ".join(place_labels(profile, selector))
+        parts = {"bare": f"count(last_over_time({selector.metric}[{window}]))"}
+        parts["near"] = f"count(last_over_time({self._series(Selector(selector.metric))}[{window}]))"
+        under = {"anywhere": str(anywhere), "here": self._series(counting)}
+        if self._question.arms:
+            under["arms"] = str(Selector(counting.metric, (*static, self._arms)))
+        for place, one in under.items():
+            parts[f"series {place}"] = f"topk({MOST_PLACES}, count by ({labels}) (last_over_time({one}[{window}])))"
+            parts[f"rate {place}"] = f"topk({MOST_PLACES}, sum by ({labels}) (rate({one}[{duration(LATELY)}])))"
+        if selector.metric.endswith("_bucket") or self._is_native(selector):
+            name = family_of(selector.metric)
+            forms = {
+                NATIVE: self._series(Selector(name, selector.matchers), Matcher("quantile", "=", "")),  # else a summary
+                CLASSIC: self._series(Selector(f"{name}_bucket", selector.matchers)),
+                SUM_AND_COUNT: self._series(Selector(f"{name}_count", selector.matchers)),
+            }
+            parts |= {f"form {form}": f"count(last_over_time({one}[{window}]))" for form, one in forms.items()}
+        return " or ".join(tagged(tag, part) for tag, part in parts.items())
+
+    def samples(self, selector: Selector, arm: str, seen: Seen) -> str:
+        """Write which single samples of an arm are read, to see how far apart they are."""
+        named = (dict(zip(TARGET_LABELS, one, strict=True)) for one in sorted(seen.targets)[:SAMPLES_OF])
+        some = matchers_of(frozenset(map(target_of, named)))
+        series = self._series(_counting(selector), *some, arms_matcher(self._label, (arm,)))
+        return f"{series}[{duration(min(self._question.window_seconds, SAMPLES_SECONDS))}]"
+
+    def _series(self, selector: Selector, *more: Matcher) -> str:
+        matchers = (*selector.matchers, *self._question.profile.matchers)
+        filled = fill(matchers, self._question.service, self._question.namespace)
+        return str(Selector(selector.metric, (*filled, *more)))
+
+    def _is_native(self, selector: Selector) -> bool:
+        return any(isinstance(way, LatencyHistogram) and way.native_histogram == selector for way in self._ways)
+
+    def _telling(self, selector: Selector) -> tuple[str, ...]:
+        """Name the labels of a metric whose values matter: of buckets, of classes, of failed requests."""
+        if selector.metric.endswith("_bucket"):
+            return ("le",)
+        found: list[str] = []
+        for way in self._ways:
+            if isinstance(way, ClassCounter) and way.classes == selector:
+                found.append(way.by)
+            if isinstance(way, ErrorCounters) and selector in way.requests:
+                found += telling_labels(way, selector)
+        return tuple(dict.fromkeys(one for one in found if one != self._label))
+
+
+def read_seen(answer: Sequence[Series], label: str) -> dict[str, Seen]:
+    """Read what was seen of a metric, by value of the arm label."""
+    parts: dict[str, dict[str, list[Series]]] = {}
+    for one in (one for one in answer if len(one.values)):
+        by_tag = parts.setdefault(one.labels.get(label, ""), {})
+        by_tag.setdefault(one.labels.get(STAT, ""), []).append(one)
+    return {arm: _read_arm(rows) for arm, rows in parts.items() if rows.keys() & {"series", "by le"}}
+
+
+def _read_arm(rows: Mapping[str, Sequence[Series]]) -> Seen:
+    numbers = {tag: float(several[0].values[0]) for tag, several in rows.items()}
+    targets = rows.get("series", ())  # of a histogram, those with the bucket that counts all
+    return Seen(
+        series=int(sum(one.values[0] for one in rows.get("by le", targets))),
+        targets=frozenset(tuple(one.labels.get(name, "") for name in TARGET_LABELS) for one in targets),
+        first=numbers.get("first"),
+        last=max((numbers[tag] for tag in ("last", "now") if tag in numbers), default=None),
+        counted=numbers.get("counted", 0.0),
+        restarts=numbers.get("restarts", 0.0),
+        copies={one: int(times) for one in REPLICA_LABELS if (times := numbers.get(f"copies {one}", 0.0)) > 1},
+        by=_by_label(rows),
+    )
+
+
+def _counting(selector: Selector) -> Selector:
+    """Select what counts each observation once: of the buckets of a histogram, the last one."""
+    if not selector.metric.endswith("_bucket"):
+        return selector
+    return Selector(selector.metric, (*selector.matchers, Matcher("le", "=", "+Inf")))
+
+
+def groups_of(question: Question, kinds: Iterable[Kind], profiles: Iterable[Profile]) -> list[Selector]:
+    """List what profiles would read, several metrics with the same matchers in one."""
+    of_kinds = [(profile, way) for kind in kinds for profile in profiles for way in profile.ways(kind)]
+    return in_groups(
+        dict.fromkeys(scanned(question, profile, one) for profile, way in of_kinds for one in traffic_selectors(way))
+    )
+
+
+def scan(groups: Iterable[Selector]) -> str:
+    """Write which of these metrics are there now; engines answer with the names of metrics selected by name."""
+    named = (
+        Selector("", (Matcher("__name__", "=~", one.metric), *one.matchers)) if one.metric else one for one in groups
+    )
+    return " or ".join(tagged(str(place), f"count by (__name__) ({one})") for place, one in enumerate(named))
+
+
+def read_scan(groups: Sequence[Selector], answer: Iterable[Series]) -> frozenset[Selector]:
+    """Read which of these metrics are there."""
+    found = set()
+    for one in answer:
+        group = groups[int(one.labels[STAT])]
+        found.add(Selector(one.labels["__name__"], group.matchers if group.metric else group.matchers[1:]))
+    return frozenset(found)
+
+
+def _by_label(rows: Mapping[str, Sequence[Series]]) -> dict[str, dict[str, tuple[float, float]]]:
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for tag, several in rows.items():
+        what, _, label = tag.partition(" ")
+        if what not in ("by", "grown"):
+            continue
+        values = found.setdefault(label, {})
+        for one in several:
+            series, grown = values.get(one.labels.get(label, ""), (0.0, 0.0))
+            number = float(one.values[0])
+            values[one.labels.get(label, "")] = (number, grown) if what == "by" else (series, number)
+    return found
+
+
+def read_around(answer: Sequence[Series]) -> Around:
+    """Read where a metric is; the places with the most traffic come first."""
+    places: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
+    counts: dict[str, float] = {}
+    forms = set()
+    for one in (one for one in answer if len(one.values)):
+        what, _, which = one.labels.get(STAT, "").partition(" ")
+        if what == "form":
+            forms.add(which)
+        elif which:
+            labels = tuple(sorted((name, value) for name, value in one.labels.items() if name != STAT))
+            places.setdefault(labels, {})[what] = float(one.values[0])
+        else:
+            counts[what] = float(one.values[0])
+    known = [Place(dict(labels), row.get("series", 0.0), row.get("rate", 0.0)) for labels, row in places.items()]
+    ordered = sorted(known, key=lambda one: (-one.per_second, -one.series))
+    return Around(tuple(ordered), counts.get("bare", 0.0), counts.get("near", 0.0), frozenset(forms))
+
+
+def apart(answer: Iterable[Series]) -> float | None:
+    """Tell how far samples are apart, by the median; None: there are too few."""
+    gaps = [
+        gap
+        for one in answer
+        for gap in np.diff(one.times if len(one.times) else np.array([moment for moment, _ in one.histograms]))
+    ]
+    return float(np.median(gaps)) if gaps else None

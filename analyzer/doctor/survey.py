@@ -1,0 +1,167 @@
+"""Asking Prometheus for a diagnosis: two rounds of small queries, each in parallel and bounded in time.
+
+The first looks at every metric of the profile under the arms. The second looks around: how far apart samples are of
+what was found, and where else the metrics are of what was not.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from analyzer.doctor.found import Engine, Seen, Survey, has_label, telling_labels
+from analyzer.doctor.queries import Writer, apart, groups_of, read_around, read_scan, read_seen, scan
+from analyzer.doctor.question import Question
+from analyzer.errors import BadResponse, PartialData, SourceError
+from analyzer.model import Kind
+from analyzer.profile import ErrorCounters, Profile, Selector, Way, main_selectors, selectors, traffic_selectors
+from analyzer.sources.prometheus import PrometheusSource
+from analyzer.sources.prometheus_api import PrometheusApi
+from analyzer.sources.promql import Tasks
+
+FIRST_ROUND, BOTH_ROUNDS = 2.4, 3.6  # seconds: an answer within five, with the start and the reckoning
+ERRORS_EXPECTED = 1000.0  # requests, from which on a counter of errors that is nowhere is suspicious
+
+
+def survey(question: Question, source: PrometheusSource, profiles: Mapping[str, Profile]) -> Survey:
+    """Ask everything; raises SourceError where nothing is answered."""
+    began, writer, queries = time.monotonic(), Writer(question), source.queries
+    kinds = list(dict.fromkeys(one.kind for one in question.checks.values()))
+    ways = [way for kind in kinds for way in question.profile.ways(kind)]
+    wanted = list(dict.fromkeys(one for way in ways for one in selectors(way))) if question.arms else []
+    texts = {"engine": "vector(1) default 0"} | {f"seen {one}": writer.seen(one) for one in wanted}
+    answers = queries.run(_instant(question, queries.api, texts, began + FIRST_ROUND), began + FIRST_ROUND)
+    gaps = {one: answer for one in wanted if isinstance(answer := answers[f"seen {one}"], SourceError)}
+    _raise_if_all(gaps, wanted)
+    label = question.profile.arm_label
+    seen = {one: read_seen(answer, label) for one in wanted if isinstance(answer := answers[f"seen {one}"], list)}
+    found = Survey(
+        engine=_engine(queries.api, answers["engine"], began + FIRST_ROUND),
+        ways={kind: _choose(question, kind, seen) for kind in kinds},
+        seen=seen,
+        gaps=gaps,
+    )
+    return _look_around(question, source, writer, found, profiles, began + BOTH_ROUNDS)
+
+
+def _instant(question: Question, api: PrometheusApi, texts: Mapping[str, str], deadline: float) -> Tasks:
+    return {key: partial(api.instant, text, question.at, deadline) for key, text in texts.items()}
+
+
+def _raise_if_all(gaps: Mapping[Selector, SourceError], wanted: Sequence[Selector]) -> None:
+    """Raise the error where nothing was answered; where answers are partial, that is what must be said."""
+    if gaps and len(gaps) == len(wanted) and not any(isinstance(one, PartialData) for one in gaps.values()):
+        raise next(iter(gaps.values()))
+
+
+def _engine(api: PrometheusApi, answer: object, deadline: float) -> Engine | None:
+    """Tell what answers, None where it does not say. MetricsQL alone knows `default`: others refuse the query."""
+    if isinstance(answer, list):
+        return Engine("VictoriaMetrics")
+    if not isinstance(answer, BadResponse):
+        return None
+    data = api.build(deadline)
+    if data is None:
+        return None
+    version = str(data.get("version", ""))[:40]
+    # Thanos answers as Prometheus does, with a version of its own, which is still below 1.
+    name = data.get("application") or ("Thanos" if version.startswith("0.") else "Prometheus")
+    return Engine(str(name)[:40], version)
+
+
+def _choose(
+    question: Question, kind: Kind, seen: Mapping[Selector, Mapping[str, Seen]]
+) -> tuple[Way | None, frozenset[str]]:
+    """Choose the way as a verdict does: the first that the canary has, or else any arm."""
+    ways, first = question.profile.ways(kind), next(iter(question.arms.values()), "")
+    chosen: tuple[Way | None, frozenset[str]] = (next(iter(ways), None), frozenset())
+    for way in ways:
+        main = any(seen.get(one) for one in main_selectors(way))
+        arms = frozenset(arm for one in traffic_selectors(way) for arm in seen.get(one, {}) if main)
+        if (first in arms and first not in chosen[1]) or (arms and not chosen[1]):
+            chosen = way, arms
+    return chosen
+
+
+def _look_around(
+    question: Question,
+    source: PrometheusSource,
+    writer: Writer,
+    found: Survey,
+    profiles: Mapping[str, Profile],
+    deadline: float,
+) -> Survey:
+    api = source.queries.api
+    absent = [kind for kind, (_, arms) in found.ways.items() if not arms or arms != set(question.arms.values())]
+    ways = [way for kind in absent for way in question.profile.ways(kind)]
+    metrics = [one for way in ways for one in (*main_selectors(way), *traffic_selectors(way)) if one not in found.gaps]
+    about, unlabelled = list(dict.fromkeys([*metrics, *_errors_nowhere(found)])), _unlabelled(found)
+    texts = {f"around {one}": writer.around(one) for one in about}
+    texts |= {f"labels {one}": writer.sample(one) for one in unlabelled}
+    if groups := groups_of(question, absent, profiles.values()):
+        texts["profiles"] = scan(groups)
+    sampled = _sampled(found)
+    raw = {
+        f"samples {arm} {one}": partial(api.raw, writer.samples(one, arm, seen), (seen.last or 0.0) + 1e-3, deadline)
+        for (one, arm), seen in sampled.items()
+    }
+    answers = source.queries.run({**_instant(question, api, texts, deadline), **raw}, deadline)
+
+    unasked = {one: answer for one in about if isinstance(answer := answers[f"around {one}"], SourceError)}
+    if not question.arms:
+        _raise_if_all(unasked, about)
+    others = answers.get("profiles")
+    return replace(
+        found,
+        gaps={**found.gaps, **unasked},
+        around={one: read_around(answer) for one in about if isinstance(answer := answers[f"around {one}"], list)},
+        labels={
+            one: tuple(sorted(answer[0].labels.keys() - {"__name__"}))
+            for one in unlabelled
+            if isinstance(answer := answers[f"labels {one}"], list) and answer
+        },
+        intervals={
+            (one, arm): seconds
+            for one, arm in sampled
+            if isinstance(answer := answers[f"samples {arm} {one}"], list) and (seconds := apart(answer)) is not None
+        },
+        elsewhere=read_scan(groups, others) if isinstance(others, list) else frozenset(),
+    )
+
+
+def _sampled(found: Survey) -> dict[tuple[Selector, str], Seen]:
+    """Choose the metrics of which single samples are read: one a way and arm."""
+    chosen = {}
+    for way, arms in found.ways.values():
+        metrics = traffic_selectors(way) if way else ()
+        for arm in arms:
+            selector = next(one for one in metrics if arm in found.seen.get(one, {}))
+            if found.seen[selector][arm].last is not None:
+                chosen[selector, arm] = found.seen[selector][arm]
+    return chosen
+
+
+def _unlabelled(found: Survey) -> list[Selector]:
+    """List counters of requests of which an arm has no series with the label that tells failed ones."""
+    way, _ = found.ways.get(Kind.ERROR_RATE, (None, frozenset()))
+    if not isinstance(way, ErrorCounters):
+        return []
+    return [
+        one
+        for one in way.requests
+        if any(
+            not has_label(arm, label) for arm in found.seen.get(one, {}).values() for label in telling_labels(way, one)
+        )
+    ]
+
+
+def _errors_nowhere(found: Survey) -> list[Selector]:
+    """List counters of errors, apart from that of the requests, without a series among many requests."""
+    way, arms = found.ways.get(Kind.ERROR_RATE, (None, frozenset()))
+    if not isinstance(way, ErrorCounters) or not arms:
+        return []
+    requests = sum(one.counted for selector in way.requests for one in found.seen.get(selector, {}).values())
+    names = {one.metric for one in way.requests if found.seen.get(one)}
+    return [
+        one for one in way.errors if requests >= ERRORS_EXPECTED and one.metric not in names and not found.seen.get(one)
+    ]
