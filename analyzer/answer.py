@@ -173,6 +173,9 @@ def _summary(verdict: Verdict) -> dict[str, float | int | None]:
                 quantile = f"p{(check.quantile or 0) * 100:g}".replace(".", "_")
                 value = finding.canary.value if not check.compares else None
                 summary.setdefault(f"canary_{quantile}_latency_ms", number(None if value is None else value * 1000))
+            case Kind.MEAN_LATENCY:
+                value = finding.canary.value
+                summary.setdefault("canary_mean_latency_ms", number(None if value is None else value * 1000))
             case Kind.DRIFT:
                 summary.setdefault("psi", number(finding.canary.value))
             case Kind.BUSINESS:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from analyzer.model import Kind
 from analyzer.profile import (
+    SECTIONS,
     About,
     ClassCounter,
     ConversionCounters,
@@ -30,7 +31,7 @@ def summary(profile: Profile) -> dict[str, Any]:
     return {
         "name": profile.name,
         "stack": _about(profile).stack,
-        "checks": [kind.value for kind in Kind if profile.ways(kind)],
+        "checks": [kind.value for kind in SECTIONS if profile.ways(kind)],
         "arm_label": profile.arm_label,
     }
 
@@ -41,7 +42,7 @@ def details(profile: Profile) -> dict[str, Any]:
     return {
         **summary(profile),
         "checks": {
-            kind.value: [dict(_parts(way)) for way in profile.ways(kind)] for kind in Kind if profile.ways(kind)
+            kind.value: [dict(_parts(way)) for way in profile.ways(kind)] for kind in SECTIONS if profile.ways(kind)
         },
         "versions": about.versions,
         "arms": about.arms,
@@ -66,7 +67,7 @@ def print_summaries(profiles: Mapping[str, Profile], console: Console) -> None:
     )
     for name in sorted(profiles):
         one = profiles[name]
-        checks = ", ".join(_readable(one, kind) for kind in Kind if one.ways(kind))
+        checks = ", ".join(_readable(one, kind) for kind in SECTIONS if one.ways(kind))
         table.add_row(Text(name), Text(_about(one).stack), Text(checks), Text(one.arm_label))
     console.print(table)
 
@@ -83,7 +84,7 @@ def print_details(profile: Profile, console: Console) -> None:
         "process start": str(profile.process_start or ""),
     }
     _print_rows(((name, text) for name, text in general.items() if text), console)
-    for kind in Kind:
+    for kind in SECTIONS:
         for place, way in enumerate(profile.ways(kind)):
             console.print("  or, where that is not there" if place else Text(f"\n{kind}", "bold"))
             _print_rows(((name, _shown(part)) for name, part in _parts(way)), console)

@@ -26,6 +26,7 @@ class Kind(StrEnum):
 
     ERROR_RATE = "error_rate"
     LATENCY = "latency"
+    MEAN_LATENCY = "mean_latency"
     DRIFT = "drift"
     BUSINESS = "business"
 

@@ -38,6 +38,8 @@ PACKAGED = Path(__file__).parent / "policies"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
 
 
+DURATIONS = (Kind.LATENCY, Kind.MEAN_LATENCY)  # of which the limits are, but under rule relative
+
 _OVERRIDES = ("alpha", "history", "role", "checks")
 
 
@@ -73,8 +75,8 @@ class Check(BaseModel):
     Attributes
     ----------
     kind : what is measured
-    promote, rollback : the limits: ratios for error_rate, seconds for latency, PSI for drift; changes against
-        the baseline as ratios for business and under the rule ``relative``
+    promote, rollback : the limits: ratios for error_rate, seconds for latency and mean_latency, PSI for drift; changes
+        against the baseline as ratios for business and under the rule ``relative``
     role : ``gate`` must be proved good, ``guardrail`` must not be proved bad, ``advisory`` never decides
     rule : what it takes to fail. ``zone``: proved beyond promote, and the estimate beyond rollback. ``strict``:
         proved beyond rollback. ``relative``: like zone, for the change against the baseline. ``point``: the
@@ -116,7 +118,7 @@ class Check(BaseModel):
         if self.compares:
             return f"{limit * 100:+.3g}%"
         match self.kind:
-            case Kind.LATENCY:
+            case Kind.LATENCY | Kind.MEAN_LATENCY:
                 return format_seconds(limit)
             case Kind.DRIFT:
                 return f"PSI {limit:g}"
@@ -127,7 +129,7 @@ class Check(BaseModel):
     @classmethod
     def _read_limit(cls, value: object, info: ValidationInfo) -> float:
         kind = info.data.get("kind")
-        if kind is Kind.LATENCY and not (isinstance(value, str) and value.strip().endswith("%")):
+        if kind in DURATIONS and not (isinstance(value, str) and value.strip().endswith("%")):
             return parse_seconds(value)
         return parse_number(value) if kind is Kind.DRIFT else parse_ratio(value)
 
@@ -142,7 +144,7 @@ class Check(BaseModel):
     @classmethod
     def _unit_of_the_rule(cls, data: Any) -> Any:
         """Refuse 5% where a duration is meant and 200ms where a change is: both could be read as the other."""
-        if isinstance(data, dict) and data.get("kind") == Kind.LATENCY:
+        if isinstance(data, dict) and data.get("kind") in DURATIONS:
             relative = data.get("rule") == Rule.RELATIVE
             for limit in ("promote", "rollback"):
                 text = str(data.get(limit, "")).strip()

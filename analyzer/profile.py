@@ -22,6 +22,7 @@ from analyzer.validation import NamedModel, load_named
 PACKAGED = Path(__file__).parent / "profiles"
 SELECTOR = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
 MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+SECTIONS = tuple(kind for kind in Kind if kind is not Kind.MEAN_LATENCY)  # of a file; means are read by the latency's
 ESCAPE = re.compile(r"\\(.)")
 ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}  # others are kept as they are: "\d" for "\\d"
 FIELD = re.compile(r"\{(service|namespace)\}")
@@ -124,6 +125,8 @@ class ErrorCounters(_Part):
 class LatencyHistogram(_Part):
     """A histogram of the latency: classic (named without ``_bucket``) or native, or sum and count alone.
 
+    Each but a native histogram also gives the mean.
+
     Attributes
     ----------
     unit : of the metric
@@ -143,6 +146,14 @@ class LatencyHistogram(_Part):
         if len(given) != 1 or (self.sum is None) != (self.count is None):
             raise ValueError("needs exactly one of histogram, native_histogram, or sum together with count")
         return self
+
+    @property
+    def mean(self) -> "LatencyHistogram | None":
+        """The sum and the count of it alone; None for a native histogram, whose samples have no such parts."""
+        if self.histogram is None:
+            return self if self.sum is not None else None
+        parts = {part: (self.histogram.suffixed(f"_{part}"),) for part in ("sum", "count")}
+        return LatencyHistogram(**parts, unit=self.unit)
 
 
 class ScoreHistogram(_Part):
@@ -238,6 +249,8 @@ class Profile(NamedModel, _Part):
 
     def ways(self, kind: Kind) -> tuple["Way", ...]:
         """List the ways to read a kind of check, the preferred one first."""
+        if kind is Kind.MEAN_LATENCY:
+            return tuple(mean for way in self.latency if (mean := way.mean) is not None)
         found: tuple[Way, ...] = getattr(self, kind.value)
         return found
 
@@ -249,7 +262,7 @@ class Profile(NamedModel, _Part):
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
         if not any(self.ways(kind) for kind in Kind):
-            raise ValueError(f"names no metric: give at least one of {', '.join(Kind)}")
+            raise ValueError(f"names no metric: give at least one of {', '.join(SECTIONS)}")
         return self
 
 

@@ -323,10 +323,52 @@ def test_thinning_gives_the_canary_its_share() -> None:
     assert values.total.var() == pytest.approx(360 + 360, rel=0.05)
 
 
-def test_means_cannot_be_split() -> None:
-    """The reader gives a gap for them."""
-    with pytest.raises(TypeError, match="nothing can be split"):
-        thin(MeanOnly(np.ones(2), np.ones(2)), 0.1, np.random.default_rng(1))
+def test_sums_are_split_as_those_of_exponential_latencies() -> None:
+    """The canary's part of a sum of 1,000 has the mean and the variance of 100 of them drawn without replacement."""
+    rows = 20_000
+    arms = thin(MeanOnly(np.full(rows, 2000.0), np.full(rows, 1000.0)), 0.1, np.random.default_rng(8))
+    ours, theirs = arms
+    assert isinstance(ours, MeanOnly)
+    assert isinstance(theirs, MeanOnly)
+
+    assert (ours.total + theirs.total).tolist() == pytest.approx([2000.0] * rows)
+    assert (ours.count + theirs.count).tolist() == [1000.0] * rows
+    # By hand: for n of N exponential latencies of mean 2 the part is beta (n, N - n); 400 x 0.9 and 2^2 x 90 as above.
+    assert ours.total.mean() == pytest.approx(200, rel=0.01)
+    assert ours.total.var() == pytest.approx(360 + 360, rel=0.05)
+    none, whole = thin(MeanOnly(np.zeros(3), np.array([0.0, 1.0, 2.0])), 0.5, np.random.default_rng(9))
+    assert np.isfinite([none.total, whole.total]).all()  # type: ignore[union-attr]
+
+
+def test_a_policy_on_means_is_calibrated() -> None:
+    """A service whose load swings: no pretend rollout fails, most pass; what it rests on is said."""
+    policy = load_policies(None)["ml-model-mean"]
+    rng = np.random.default_rng(31)
+    count = rng.poisson(600 * (1.5 + np.sin(np.arange(WHOLE_DAY) / 200))).astype(float)
+    mean = 0.08 * (1 + 0.3 * rng.standard_normal(WHOLE_DAY).clip(-2, 2))
+    counts = MeanOnly(rng.gamma(count) * mean, count)
+    check = Policy(name="mean", checks={"latency_mean": policy.checks["latency_mean"]})
+    past = Past(NOON, WHOLE_DAY, {"latency_mean": counts})
+
+    found = calibrate(check, past, share=0.3, length=120, runs=20)
+
+    assert found.whole.rolled_back == 0
+    assert found.whole.passed >= 15
+    assert calibration_as_json(found)["checks"]["latency_mean"]["correlation"] is None
+    assert "exponential" in calibration_as_json(found)["limits"]
+
+
+def test_a_service_slower_than_its_own_limit_is_told_so() -> None:
+    """No canary can pass an absolute limit then."""
+    checks = {"latency_mean": {"kind": "mean_latency", "promote": "50ms", "rollback": "90ms"}}
+    count = np.full(WHOLE_DAY, 600.0)
+    past = Past(NOON, WHOLE_DAY, {"latency_mean": MeanOnly(0.08 * count, count)})
+
+    found = calibrate(Policy.model_validate({"name": "mean", "checks": checks}), past, share=0.3, length=60, runs=2)
+
+    assert "the mean latency of the service's own requests is 80 ms, beyond the promote limit 50 ms" in " ".join(
+        found.by_check["latency_mean"].remarks
+    )
 
 
 # Reading
@@ -350,8 +392,9 @@ def test_pieces_are_joined() -> None:
     partly = join([(1, replace(values, squares=None)), (1, values)])
     assert isinstance(partly, Values)
     assert partly.squares is None
-    mean = join([(1, MeanOnly(np.ones(1), np.ones(1)))])
-    assert isinstance(mean, Gap)
+    mean = join([(1, MeanOnly(np.ones(1), np.ones(1))), (1, gap)])
+    assert isinstance(mean, MeanOnly)
+    assert mean.count.tolist() == [1, 0]
 
 
 def test_buckets_of_native_histograms_are_joined_and_others_not() -> None:

@@ -11,8 +11,7 @@ from click.testing import CliRunner
 
 from analyzer.catalogue import details
 from analyzer.cli import cli, main
-from analyzer.model import Kind
-from analyzer.profile import load_profiles, main_selectors
+from analyzer.profile import SECTIONS, load_profiles, main_selectors
 
 PROFILES = load_profiles(None)
 OWN = """
@@ -83,7 +82,7 @@ def test_a_profile_is_explained(name: str) -> None:
     about = profile.about
     assert about is not None
 
-    for kind in Kind:
+    for kind in SECTIONS:
         for way in profile.ways(kind):
             for selector in main_selectors(way):
                 assert selector.metric.removesuffix("_bucket") in text

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 import analyzer
-from analyzer.model import Kind
 from analyzer.policy import load_policies
-from analyzer.profile import load_profiles
+from analyzer.profile import SECTIONS, load_profiles
 from analyzer.settings import PREFIX, Settings
 from analyzer.version import __version__
 
@@ -74,7 +73,7 @@ def test_every_profile_is_in_the_table() -> None:
     for name, link, cells in rows:
         _, *kinds, arms = (cell.strip() for cell in cells.split("|"))
         assert link == f"{name}.yaml"
-        assert [cell != "no" for cell in kinds] == [bool(profiles[name].ways(kind)) for kind in Kind]
+        assert [cell != "no" for cell in kinds] == [bool(profiles[name].ways(kind)) for kind in SECTIONS]
         assert (arms == "pod template hash") is (profiles[name].arm_label == "rollouts_pod_template_hash")
 
 

@@ -262,6 +262,33 @@ def test_buckets_that_are_too_wide_for_a_ratio_never_pass() -> None:
     assert row(kind="latency", rule="relative", promote="10%", rollback="50%").healthy.requests is None
 
 
+def test_means_take_time_rather_than_requests() -> None:
+    """Ten times the traffic: as many slices; no fault is found before there are enough of them."""
+    mean = {"kind": "mean_latency", "promote": "100ms", "rollback": "150ms"}
+    change = {"kind": "mean_latency", "rule": "relative", "promote": "10%", "rollback": "30%"}
+    for fields, most in ((mean, 1200), (change, 300)):
+        found = [row(rate=rate, **fields) for rate in (400.0, 4000.0)]
+        for one in found:
+            assert one.healthy.seconds is not None
+            assert 60 < one.healthy.seconds < most
+            assert all(60 < (fault.seconds or 0) < most for fault in one.faults)
+        assert found[1].faults[2].seconds == pytest.approx(found[0].faults[2].seconds, rel=0.1)
+    assert row(rate=1.0, **change).healthy.requests > 500  # type: ignore[operator]  # six slices of a hundred
+
+
+def test_a_mean_is_supposed_in_its_own_unit() -> None:
+    """Half the promote limit is healthy; a level and a correlation have no meaning."""
+    assert row(kind="mean_latency", promote="100ms", rollback="150ms").assumption.meaning(
+        policy(kind="mean_latency", promote="100ms", rollback="150ms").checks["check"]
+    ) == ("healthy is 50 ms, faults are 225 ms, 450 ms, 1.5 s, of latencies that vary by 1 times their mean")
+    means = policy(kind="mean_latency", promote="100ms", rollback="150ms")
+    found = read_assumptions(means, {"healthy": ["check=80ms"], "fault": ["check=0.3"]})["check"]
+    assert (found.healthy, found.faults, found.variation) == (0.08, (0.3,), 1.0)
+    for option in ("level", "correlation"):
+        with pytest.raises(RequestError, match="compares means of slices"):
+            read_assumptions(means, {option: ["check=1%"]})
+
+
 def test_values_take_longer_the_more_they_vary() -> None:
     """Revenue instead of conversions: requests grow with the squared coefficient of variation."""
     tame, wild = (

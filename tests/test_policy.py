@@ -1,5 +1,6 @@
 """Policies: the default, what a request may change of it, and limits that cannot be."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,44 @@ def test_the_default_policy_is_the_table() -> None:
     }
     assert (DEFAULT.alpha, DEFAULT.checks["latency_p99"].quantile) == (0.05, 0.99)
     assert {check.rule for check in DEFAULT.checks.values()} == {"zone"}
+
+
+def test_the_policy_for_stacks_without_a_histogram_is_the_same_but_for_the_mean() -> None:
+    """The mean against the baseline's instead of the p99, and all else as in the default."""
+    mean = PACKAGED["ml-model-mean"]
+    check = mean.checks["latency_mean"]
+
+    assert (check.kind, check.rule, check.promote, check.rollback) == ("mean_latency", "relative", 0.1, 0.3)
+    assert {**mean.checks, "latency_p99": 0, "latency_mean": 0} == {
+        **DEFAULT.checks,
+        "latency_p99": 0,
+        "latency_mean": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"promote": "10%", "rollback": "30%"}, "10% is no duration; write 200ms, or use rule: relative"),
+        ({"promote": "100ms", "rollback": "30%", "rule": "relative"}, "100ms is no change against the baseline"),
+        ({"promote": "100ms", "rollback": "50ms"}, "must be above 0 and not beyond rollback"),
+        ({"promote": "100ms", "rollback": "150ms", "quantile": 0.9}, "quantile: only latency has one"),
+        ({"promote": "10%", "rollback": "30%", "rule": "relative", "edge": "50ms"}, "edge: only latency"),
+    ],
+)
+def test_limits_of_a_mean_are_durations_or_changes(fields: dict[str, Any], message: str) -> None:
+    """By the rule; a mean has neither a quantile nor an edge."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Check.model_validate({"kind": "mean_latency", **fields})
+
+
+def test_limits_of_a_mean_are_shown_with_their_unit() -> None:
+    """Milliseconds, or a change."""
+    absolute = Check.model_validate({"kind": "mean_latency", "promote": "100ms", "rollback": 0.15})
+    change = PACKAGED["ml-model-mean"].checks["latency_mean"]
+
+    assert (absolute.shown(absolute.promote), absolute.shown(absolute.rollback)) == ("100 ms", "150 ms")
+    assert change.shown(change.rollback) == "+30%"
 
 
 # How alpha is shared
@@ -197,7 +236,7 @@ def test_a_folder_adds_and_replaces_policies(tmp_path: Path) -> None:
 
     found = load_policies(tmp_path)
 
-    assert set(found) == {"ml-model", "strict"}
+    assert set(found) == {"ml-model", "ml-model-mean", "strict"}
     assert (found["ml-model"].alpha, list(found["ml-model"].checks)) == (0.1, ["errors"])
 
 

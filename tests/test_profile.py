@@ -257,3 +257,28 @@ def test_an_unknown_profile_names_the_nearest() -> None:
     with pytest.raises(RequestError, match="did you mean 'istio'") as caught:
         choose_profile(profiles, "isto")
     assert [one.field for one in caught.value.problems] == ["profile"]
+
+
+def test_the_mean_is_read_from_what_the_latency_is() -> None:
+    """Sum and count as they are, those of a classic histogram, none of a native one; in the same unit and order."""
+    profile = Profile.model_validate(
+        {
+            "name": "own", "arm_label": "version",
+            "latency": [
+                {"native_histogram": "a"},
+                {"histogram": 'b{code="200"}', "unit": "ms", "edges": [1]},
+                {"sum": ["c", "d"], "count": "e", "unit": "us"},
+            ],
+        }
+    )  # fmt: skip
+
+    found = [([str(one) for one in selectors(way)], way.unit) for way in profile.ways(Kind.MEAN_LATENCY)]  # type: ignore[union-attr]
+
+    assert found == [(['b_sum{code="200"}', 'b_count{code="200"}'], "ms"), (["c", "d", "e"], "us")]
+    assert [str(one) for one in profile.presence] == ["a"]
+
+
+def test_most_stacks_tell_a_mean() -> None:
+    """All packaged profiles that read a latency."""
+    for profile in load_profiles(None).values():
+        assert bool(profile.ways(Kind.MEAN_LATENCY)) is bool(profile.ways(Kind.LATENCY)), profile.name

@@ -6,7 +6,7 @@ How limits become a finding is the same for every kind and stands in `decision`.
 from dataclasses import dataclass
 from typing import assert_never, cast
 
-from analyzer.checks import business, drift, error_rate, latency, traffic
+from analyzer.checks import business, drift, error_rate, latency, mean_latency, traffic
 from analyzer.checks.decision import Terms
 from analyzer.checks.trimming import trim
 from analyzer.checks.wording import undecidable
@@ -79,6 +79,8 @@ def _judge(check: Check, reading: Reading[Counts], terms: Terms) -> Finding:
             return error_rate.judge(check, cast("Reading[Errors]", reading), terms)
         case Kind.LATENCY:
             return latency.judge(check, cast("Reading[Histogram | MeanOnly]", reading), terms)
+        case Kind.MEAN_LATENCY:
+            return mean_latency.judge(check, cast("Reading[MeanOnly]", reading), terms)
         case Kind.DRIFT:
             return drift.judge(check, cast("Reading[Histogram | Classes]", reading), terms)
         case Kind.BUSINESS:
@@ -90,6 +92,7 @@ def _judge(check: Check, reading: Reading[Counts], terms: Terms) -> Finding:
 _ACCEPTED: dict[Kind, tuple[type[Counts], ...]] = {
     Kind.ERROR_RATE: (Errors,),
     Kind.LATENCY: (Histogram, MeanOnly),
+    Kind.MEAN_LATENCY: (MeanOnly,),
     Kind.DRIFT: (Histogram, Classes),
     Kind.BUSINESS: (Conversions, Values),
 }

@@ -35,7 +35,7 @@ def judge(check: Check, reading: Reading[Histogram | MeanOnly], terms: Terms) ->
             check,
             Code.METRIC_MISSING,
             "the source knows only the mean latency (sum and count), from which no quantile can be told: "
-            "name a latency histogram in the profile",
+            "use a check of kind mean_latency, as policy ml-model-mean does, or name a histogram in the profile",
         )
     if canary is None or canary.counts.sum() <= 0:
         return no_traffic(check, "canary", "requests")

@@ -8,11 +8,12 @@ from analyzer.checks.binning import BINS
 from analyzer.errors import Problem, RequestError
 from analyzer.model import Kind
 from analyzer.policy import Check, Policy
-from analyzer.quantity import format_ratio, format_seconds, nearest, parse_number, parse_ratio
+from analyzer.quantity import format_ratio, format_seconds, nearest, parse_number, parse_ratio, parse_seconds
 
 FAULTS = ("small", "medium", "large")
 HEALTHY_PART = 0.2  # of the share of bad requests that is allowed
-ERROR_FAULTS = (1.5, 3.0, 10.0)  # times the rollback limit
+HEALTHY_MEAN = 0.5  # of the mean latency that is promoted
+ERROR_FAULTS = (1.5, 3.0, 10.0)  # times the rollback limit, of mean latencies as well
 SLOW_FAULTS = (1.8, 5.0, 20.0)  # times the share of slow requests that the quantile allows
 DRIFT_FAULTS = (1.25, 2.5, 5.0)  # times the rollback limit
 CHANGE_FAULTS = (2 / 3, 7 / 3, 9.0)  # beyond the rollback limit, in units of it: -5%, -10%, -30% for -3%
@@ -27,11 +28,12 @@ class Assumption:
 
     Attributes
     ----------
-    healthy : value of a healthy canary: share of failed or of slow requests, PSI, or change against the baseline
+    healthy : value of a healthy canary: share of failed or of slow requests, mean in seconds, PSI, or change against
+        the baseline
     faults : values of faulty ones in the same unit, at most three, the mildest first
     level : the baseline's own rate where limits are changes against it: of errors, slow requests or conversions
     bins : of the predictions
-    variation : squared coefficient of variation of the values; None: there are conversions
+    variation : squared coefficient of variation of the values or latencies; None: there are conversions
     correlation : of two requests of one minute, in [0, 1], as `calibration` finds it
     """
 
@@ -50,11 +52,14 @@ class Assumption:
             worse = -1 if check.kind is Kind.BUSINESS else 1
             faults = tuple(max(check.rollback + worse * times * unit, -1.0) for times in CHANGE_FAULTS)
             level = {Kind.BUSINESS: CONVERSION, Kind.LATENCY: allowed(check)}.get(check.kind, ERROR_LEVEL)
-            return cls(0.0, faults, level)
+            return cls(0.0, faults, level, variation=1.0 if check.kind is Kind.MEAN_LATENCY else None)
         match check.kind:
             case Kind.LATENCY:
                 share = allowed(check)
                 return cls(HEALTHY_PART * share, tuple(min(times * share, 1.0) for times in SLOW_FAULTS))
+            case Kind.MEAN_LATENCY:
+                faults = tuple(times * check.rollback for times in ERROR_FAULTS)
+                return cls(HEALTHY_MEAN * check.promote, faults, variation=1.0)
             case Kind.DRIFT:
                 return cls(0.0, tuple(times * check.rollback for times in DRIFT_FAULTS))
             case _:
@@ -71,6 +76,8 @@ class Assumption:
                 text += f" of the requests slower than {limits[0]}, faults are {faults} slower than {limits[1]}"
             case Kind.DRIFT:
                 text += f", faults are {faults}, over {self.bins} bins"
+            case Kind.MEAN_LATENCY if not check.compares:
+                text += f", faults are {faults}, of {self._baseline(check)}"
             case Kind.ERROR_RATE if not check.compares:
                 text += f" of the requests failed, faults are {faults}"
             case _:
@@ -81,7 +88,8 @@ class Assumption:
 
     def _baseline(self, check: Check) -> str:
         if self.variation is not None:
-            return f"values that vary by {math.sqrt(self.variation):.3g} times their mean"
+            values = "latencies" if check.kind is Kind.MEAN_LATENCY else "values"
+            return f"{values} that vary by {math.sqrt(self.variation):.3g} times their mean"
         if check.kind is Kind.LATENCY and check.edge is None:
             return f"log-normal latencies (sigma {SPREAD:g}) in buckets {FINE - 1:.0%} wide"
         what = {Kind.BUSINESS: "converted", Kind.LATENCY: f"slower than {format_seconds(check.edge or 0.0)}"}
@@ -149,6 +157,8 @@ def _pair(policy: Policy, option: str, text: str) -> tuple[str, float]:
     if name not in policy.checks:
         raise ValueError(f"policy {policy.name} has no check {name[:60]!r}; {nearest(name, policy.checks)}")
     check = policy.checks[name]
+    if option in ("level", "correlation") and check.kind is Kind.MEAN_LATENCY:
+        raise ValueError(f"{name} compares means of slices, for which a {option} changes nothing; leave it out")
     if option == "level" and not check.compares:
         raise ValueError(f"{name} has no limits that are changes against the baseline; use --healthy")
     try:
@@ -169,6 +179,8 @@ def _value(check: Check, option: str, text: str) -> float:
         if distance < 0:
             raise ValueError(f"a PSI is not negative, got {text[:40]!r}")
         return distance
+    if check.kind is Kind.MEAN_LATENCY and not check.compares:
+        return parse_seconds(text)
     if check.kind is Kind.LATENCY and not check.compares and text[-1:].isalpha():
         raise ValueError(
             f"{text[:40]!r} does not tell how many requests are slower than the limit: write their share, such as "

@@ -26,6 +26,7 @@ from analyzer.model import (
     Gap,
     Histogram,
     Kind,
+    MeanOnly,
     Outcome,
     Reading,
     Role,
@@ -333,7 +334,7 @@ def _unreachable(
 
 @dataclass(frozen=True)
 class _Own:
-    """A service's own share of bad requests; and where it is certainly beyond the promote limit, a text on that."""
+    """A service's own share of bad requests or mean; and a text where it is certainly beyond the promote limit."""
 
     share: float
     beyond: str
@@ -351,6 +352,13 @@ def _own_level(check: Check, counts: Counts) -> _Own | None:
             f"{format_ratio(check.promote)}"
         )
         return _Own(share, text if share >= check.promote else "")
+    if isinstance(counts, MeanOnly):
+        mean = float(counts.total.sum()) / total
+        text = (
+            f"the mean latency of the service's own requests is {format_seconds(mean)}, beyond the promote limit "
+            f"{format_seconds(check.promote)}"
+        )
+        return _Own(mean, text if mean >= check.promote else "")
     if isinstance(counts, Histogram) and check.kind is Kind.LATENCY:
         tail = Tail.of(counts, (check.promote,))
         below, above = tail.edge_below(check.promote), tail.edge_above(check.promote)

@@ -19,6 +19,7 @@ from analyzer.model import (
     Floats,
     Gap,
     Histogram,
+    Kind,
     MeanOnly,
     Reading,
     Values,
@@ -121,7 +122,7 @@ def read_past(source: Source, selection: Selection, begin: float, deadline_secon
         piece = _read_piece(source, replace(selection, start=start, at=end), deadline_seconds)
         for name, one in piece.items():
             parts[name].append((round((end - start) / MINUTE), one))
-    joined = {name: join(pieces) for name, pieces in parts.items()}
+    joined = {name: _judged(join(pieces), selection.checks[name]) for name, pieces in parts.items()}
     known = {name: counts for name, counts in joined.items() if not isinstance(counts, Gap)}
     traffic = sum((requests_by_slice(counts) for counts in known.values()), np.zeros(1))
     if not traffic.any():
@@ -134,6 +135,13 @@ def read_past(source: Source, selection: Selection, begin: float, deadline_secon
         minutes=minutes - first,
         by_check={**joined, **{name: cut(counts, first, minutes) for name, counts in known.items()}},
     )
+
+
+def _judged(counts: Counts | Gap, kind: Kind) -> Counts | Gap:
+    if isinstance(counts, MeanOnly) and kind is Kind.LATENCY:
+        text = "the source knows only the mean latency (sum and count): use a check of kind mean_latency"
+        return Gap(Code.METRIC_MISSING, text)
+    return counts
 
 
 def join(pieces: Sequence[tuple[int, Counts | Gap]]) -> Counts | Gap:
@@ -153,9 +161,6 @@ def join(pieces: Sequence[tuple[int, Counts | Gap]]) -> Counts | Gap:
     like = known[-1]
     same: list[Counts] = [counts for counts in known if type(counts) is type(like)]
     match like:
-        case MeanOnly():
-            text = "the source knows only the mean latency (sum and count): name a latency histogram in the profile"
-            return Gap(Code.METRIC_MISSING, text)
         case Histogram():
             histograms = [counts for counts in same if isinstance(counts, Histogram)]
             edges = np.unique(np.concatenate([counts.edges for counts in histograms]))
@@ -269,7 +274,8 @@ def thin(counts: Counts, share: float, rng: np.random.Generator) -> tuple[Counts
     Notes
     -----
     Of values only sum, sum of squares and number are known: the canary's sum is drawn from the normal law that a draw
-    without replacement from the slice has in the limit, with its mean and variance; the squares are split by number.
+    without replacement from the slice has in the limit, with its mean and variance; the squares are split by number. Of
+    latencies only sum and number are known: they are taken to vary as exponential ones do.
     A fraction of a count, as a server's extrapolation gives it, goes to one arm as a whole.
     """
     match counts:
@@ -289,8 +295,10 @@ def thin(counts: Counts, share: float, rng: np.random.Generator) -> tuple[Counts
             canary = _values(counts, share, rng)
             left = None if squares is None or canary.squares is None else squares - canary.squares
             return canary, Values(total - canary.total, left, count - canary.count)
-        case MeanOnly():
-            raise TypeError("of means nothing can be split")
+        case MeanOnly(total, count):
+            drawn = _drawn(count, share, rng)
+            mine = total * _part_of_the_sum(drawn, count - drawn, rng)
+            return MeanOnly(mine, drawn), MeanOnly(total - mine, count - drawn)
         case _:
             assert_never(counts)
 
@@ -309,6 +317,12 @@ def _of_two(events: Floats, trials: Floats, share: float, rng: np.random.Generat
     with_event = _drawn(both, share, rng)
     without = _drawn(trials - both, share, rng)
     return with_event + _drawn(events - both, share, rng), with_event + without
+
+
+def _part_of_the_sum(ours: Floats, theirs: Floats, rng: np.random.Generator) -> Floats:
+    """Draw which part of a sum so many of its values make up, were they exponential."""
+    drawn = rng.beta(np.maximum(ours, 1e-9), np.maximum(theirs, 1e-9))
+    return np.where(ours <= 0, 0.0, np.where(theirs <= 0, 1.0, drawn))
 
 
 def _values(arm: Values, share: float, rng: np.random.Generator) -> Values:

@@ -21,6 +21,7 @@ from analyzer.model import (
     Floats,
     Histogram,
     Kind,
+    MeanOnly,
     Outcome,
     Reading,
     Role,
@@ -30,7 +31,9 @@ from analyzer.model import (
 from analyzer.planning.assumptions import FINE, SPREAD, Assumption, allowed
 from analyzer.policy import Check, Policy
 from analyzer.quantity import format_seconds
-from analyzer.stats import dispersion, psi
+from analyzer.sources.prometheus import MOST_SLICES
+from analyzer.sources.promql import timeline_of
+from analyzer.stats import dispersion, psi, slice_means
 from analyzer.stats.dispersion import Dispersion
 
 DAY = 86400.0
@@ -122,7 +125,10 @@ def _proof(
     bare = check.model_copy(update={"decide_by": None, "min_requests": 1.0})
 
     def decides(requests: float) -> bool:
-        reading = _expected(check, assumption, value, requests, requests * ratio)
+        if check.kind is Kind.MEAN_LATENCY:
+            reading = _expected_means(check, assumption, value, requests / traffic.canary, traffic)
+        else:
+            reading = _expected(check, assumption, value, requests, requests * ratio)
         return checks.judge(bare, reading, policy).outcome is wanted
 
     promote, rollback = _limits(check)
@@ -169,7 +175,7 @@ def _fewest(decides: Callable[[float], bool]) -> float | None:
 
 def _factor(check: Check, traffic: Traffic, correlation: float) -> float:
     """Tell by what counts are divided for overdispersion, as the checks do."""
-    if not correlation:
+    if not correlation or check.kind is Kind.MEAN_LATENCY:
         return 1.0
     found = Dispersion(correlation)
     ours, theirs = (float(found.factor(rate * dispersion.BATCH_SECONDS)) for rate in (traffic.canary, traffic.baseline))
@@ -224,8 +230,38 @@ def _expected(check: Check, assumption: Assumption, value: float, ours: float, t
                 Conversions(_one(rate * ours), _one(ours)),
                 Conversions(_one(base * theirs), _one(theirs)),
             )
+        case Kind.MEAN_LATENCY:
+            raise TypeError("one sum does not tell how much it varies")
     # With the length of the slice known, the begin has its part of the level, as in a rollout.
     return Reading(canary=canary, baseline=baseline, slice_seconds=dispersion.BATCH_SECONDS)
+
+
+def _expected_means(
+    check: Check, assumption: Assumption, value: float, seconds: float, traffic: Traffic
+) -> Reading[Counts]:
+    """Build slices of the length that a source gives, or that have enough requests, a standard deviation off the mean.
+
+    Parameters
+    ----------
+    value : of the canary; the baseline is healthy
+    seconds : how long the rollout lasts so far
+    """
+    enough = slice_means.FEWEST / min(traffic.canary, traffic.baseline if check.compares else math.inf)
+    least = 0.0 if check.compares else dispersion.BATCH_SECONDS
+    length = max(timeline_of(0.0, seconds, MOST_SLICES).step, enough * (1 + 1e-9), least)
+    place = np.arange(max(1, math.floor(seconds / length)))
+    base = 1.0 if check.compares else assumption.healthy
+    mean = 1 + value if check.compares else value
+    # Patterns that neither keep step with each other nor add up.
+    above = np.where(place % 2, 1.0, -1.0), np.where(place // 2 % 2, 1.0, -1.0)
+    variation = math.sqrt(assumption.variation or 0.0)
+    canary, baseline = (
+        MeanOnly(np.maximum(level * (1 + sign * variation / math.sqrt(count)), 0.0) * count, np.full(len(place), count))
+        for level, sign, count in (
+            (mean, above[0], traffic.canary * length), (base, above[1], traffic.baseline * length)
+        )
+    )  # fmt: skip
+    return Reading(canary=canary, baseline=baseline, slice_seconds=length)
 
 
 def _one(count: float) -> Floats:

@@ -22,8 +22,9 @@ MEANING = (
 LIMITS = (
     "What this cannot show: every request is dealt to an arm by itself, and anew for each check. A burst of one "
     "client, a user with many requests or a bad pod then meets both arms alike, where in reality it may meet one; cold "
-    "starts are missing; sums of values are drawn from the normal law. The pretend rollouts overlap, so the interval "
-    "speaks of this stretch of time and of no other."
+    "starts are missing; sums of values are drawn from the normal law, and latencies of which only the sum is known as "
+    "if they were exponential. The pretend rollouts overlap, so the interval speaks of this stretch of time and of no "
+    "other."
 )
 
 

@@ -1,7 +1,7 @@
 """From the growth of single series to the counts that a check is judged on; shared by all that read counters."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from analyzer.model import (
     Reading,
     Values,
     Window,
+    by_slice,
 )
 from analyzer.profile import (
     ClassCounter,
@@ -97,6 +98,15 @@ class InconsistentError(ValueError):
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def together(counts: Counts, slices: int) -> Counts:
+    """Put so many neighbouring slices together; the last may hold fewer."""
+    parts = {
+        name: np.add.reduceat(value, np.arange(0, len(value), slices), axis=0)
+        for name, value in by_slice(counts).items()
+    }
+    return replace(counts, **parts)  # type: ignore[arg-type]
 
 
 def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Reading[Counts] | Gap:

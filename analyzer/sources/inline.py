@@ -17,6 +17,7 @@ from analyzer.model import (
     Gap,
     Histogram,
     Kind,
+    MeanOnly,
     Reading,
     Readings,
     Values,
@@ -33,6 +34,7 @@ FIELDS = ("canary", "baseline", "slice_seconds", "baseline_history")
 FORMS: dict[Kind, tuple[frozenset[str], ...]] = {
     Kind.ERROR_RATE: (frozenset({"errors", "requests"}),),
     Kind.LATENCY: (frozenset({"buckets"}), frozenset({"samples"})),
+    Kind.MEAN_LATENCY: (frozenset({"sum", "count"}),),
     Kind.DRIFT: (frozenset({"buckets"}), frozenset({"classes"}), frozenset({"samples"})),
     Kind.BUSINESS: (
         frozenset({"successes", "trials"}),
@@ -150,6 +152,14 @@ def _sums(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
     return Values(total=totals, squares=_column(parts, "sum_of_squares"), count=_column(parts, "count"))
 
 
+def _totals(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
+    total, count = _column(parts, "sum"), _column(parts, "count")
+    for (path, _), seconds, requests in zip(parts, total, count, strict=True):
+        if seconds > 0 and requests == 0:
+            raise _wrong(f"{path}.sum", f"must be 0 where count is, got {seconds:g}")
+    return MeanOnly(total=total, count=count)
+
+
 def _buckets(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
     rows = [_cumulative(one["buckets"], f"{path}.buckets") for path, one in parts]
     if any(edges != rows[0][0] for edges, _ in rows):
@@ -207,6 +217,7 @@ _READERS: dict[frozenset[str], Callable[[Parts, Kind], Counts]] = {
     frozenset({"errors", "requests"}): _errors,
     frozenset({"successes", "trials"}): _conversions,
     frozenset({"sum", "sum_of_squares", "count"}): _sums,
+    frozenset({"sum", "count"}): _totals,
     frozenset({"buckets"}): _buckets,
     frozenset({"classes"}): _classes,
     frozenset({"samples"}): _samples,

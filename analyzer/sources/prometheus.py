@@ -27,7 +27,7 @@ from analyzer.profile import (
     main_selector,
     selectors,
 )
-from analyzer.sources.assembly import Grown, Selection, absent, assemble, native_histograms, window_of
+from analyzer.sources.assembly import Grown, Selection, absent, assemble, native_histograms, together, window_of
 from analyzer.sources.native import growth
 from analyzer.sources.prometheus_api import PrometheusApi, Series
 from analyzer.sources.promql import FINEST, Answer, Queries, duration, in_arms, tagged, timeline_of
@@ -457,15 +457,28 @@ def _placed(series: Series, timeline: Timeline) -> Floats:
 def _with(
     reading: Reading[Counts] | Gap, timeline: Timeline, notes: tuple[str, ...], scrape_seconds: float | None = None
 ) -> Reading[Counts] | Gap:
-    """Add what is known of the slices; scrapes that nobody has looked at are supposed to be a slice apart."""
+    """Add what is known of the slices; scrapes that nobody has looked at are supposed to be a slice apart.
+
+    Slices shorter than that are put together: of two pods that are scraped in turn each would have requests in slices
+    of its own, as if the arms had never had traffic at the same time.
+    """
     if isinstance(reading, Gap):
         return reading
+    apart = scrape_seconds or timeline.step
+    count = max(1, math.ceil(apart / timeline.step - 1e-6))
+    step = count * timeline.step
+    last = (timeline.slices - 1) % count * timeline.step + (timeline.tail or timeline.step)
+    canary, baseline = (
+        arm if arm is None or count == 1 else together(arm, count) for arm in (reading.canary, reading.baseline)
+    )
     return replace(
         reading,
-        slice_seconds=timeline.step,
+        canary=canary,
+        baseline=baseline,
+        slice_seconds=step,
         begin=timeline.start,
-        last_seconds=timeline.tail or None,
-        scrape_seconds=scrape_seconds or timeline.step,
+        last_seconds=last if last < step else None,
+        scrape_seconds=apart,
         notes=(*reading.notes, *notes),
     )
 

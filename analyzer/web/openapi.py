@@ -108,7 +108,12 @@ def _arms_schema() -> dict[str, Any]:
     return {
         "type": "object",
         "required": ["canary"],
-        "properties": {"canary": side, "baseline": side, "slice_seconds": {"type": ["number", "string"]}},
+        "properties": {
+            "canary": side,
+            "baseline": side,
+            "slice_seconds": {"type": ["number", "string"]},
+            "baseline_history": side,
+        },
         "additionalProperties": False,
     }
 

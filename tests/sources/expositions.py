@@ -314,7 +314,7 @@ def mlserver(page: Page, arm: str, traffic: Traffic) -> None:
     page.count("model_infer_request_success_total", traffic.ok, model="fraud", version="None")
     page.count("model_infer_request_failure_total", traffic.failed, model="fraud", version="None")
     page.summary("model_infer_request_duration", traffic.seconds, model="fraud", version="None")
-    own(page, traffic, "scores values", score_edges=PYTHON_CLIENT, model_name="fraud")
+    own(page, traffic, score_edges=PYTHON_CLIENT, model_name="fraud")
 
 
 def triton(page: Page, arm: str, traffic: Traffic) -> None:
@@ -392,7 +392,7 @@ def bentoml(page: Page, arm: str, traffic: Traffic) -> None:
 
 
 def ray_serve(page: Page, arm: str, traffic: Traffic) -> None:
-    """The proxy's metrics, with and without _total; milliseconds."""
+    """The proxy's metrics, with and without _total; milliseconds. What an application counts has no prefix."""
     for route, code, observed in (
         ("/", "200", traffic.ok_seconds),
         ("/", "500", traffic.failed_seconds),
@@ -403,7 +403,8 @@ def ray_serve(page: Page, arm: str, traffic: Traffic) -> None:
         page.count("ray_serve_num_http_requests", total(observed), **labels)
         milliseconds = scaled(observed, 1e3)
         page.histogram("ray_serve_http_request_latency_ms", milliseconds, RAY, str, **labels)
-    own(page, traffic, prefix="ray_")
+    own(page, traffic, "scores classes events", prefix="ray_")
+    own(page, traffic, "events values")
 
 
 def kserve_python(page: Page, arm: str, traffic: Traffic) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from pods import (
     OTHER_WAYS,
@@ -20,7 +21,7 @@ from pods import (
 )
 from prometheus_server import PrometheusServer, StartPrometheus
 
-from analyzer.model import Code, Gap, Reading
+from analyzer.model import Code, Gap, Reading, requests_by_slice
 from analyzer.profile import Profile
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
@@ -53,6 +54,7 @@ class Plan:
     error_ratio: float = 0.01
     pace: int = 30
     errors_from: float = 0.0
+    every: float = INTERVAL
 
 
 def played(name: str, arm: str, plan: Plan, draw: random.Random) -> Pod:
@@ -68,7 +70,7 @@ def played(name: str, arm: str, plan: Plan, draw: random.Random) -> Pod:
         process.serve(draw, draw.randint(0, plan.pace), plan.error_ratio if moment >= plan.errors_from else 0.0)
         if not any(begin <= moment < end for begin, end in plan.unscraped):
             pod.scrapes.append(Scrape(round(moment, 3), process.start, dict(process.counters)))
-        moment += INTERVAL
+        moment += plan.every
     return pod
 
 
@@ -119,7 +121,15 @@ def experiment() -> list[Pod]:
     return [played(f"{arm}-0", arm, plan, draw) for arm, plan in plans.items()]
 
 
+def in_turn() -> list[Pod]:
+    """Play a pod of each version, scraped every half minute, one a quarter of a minute after the other."""
+    draw = random.Random(3)
+    begins = {"stable-slow": NOON - 1800, "canary-slow": NOON - 1785}
+    return [played(f"{arm}-0", arm, Plan(begin, NOON, every=30), draw) for arm, begin in begins.items()]
+
+
 ROLLOUT = rollout()
+IN_TURN = in_turn()
 EXPERIMENT = experiment()
 RANDOM = [scenario(number) for number in range(SCENARIOS)]
 
@@ -127,7 +137,9 @@ RANDOM = [scenario(number) for number in range(SCENARIOS)]
 @pytest.fixture(scope="module")
 def prometheus(start_prometheus: StartPrometheus) -> PrometheusServer:
     """A Prometheus with the history of all rollouts."""
-    return start_prometheus(point for pods in (ROLLOUT, EXPERIMENT, *RANDOM) for pod in pods for point in pod.points())
+    return start_prometheus(
+        point for pods in (ROLLOUT, EXPERIMENT, IN_TURN, *RANDOM) for pod in pods for point in pod.points()
+    )
 
 
 @pytest.fixture
@@ -185,6 +197,21 @@ def test_it_is_told_how_far_apart_scrapes_are(source: PrometheusSource, arms: tu
     found = [one for one in readings.by_check.values() if isinstance(one, Reading)]
 
     assert {one.scrape_seconds for one in found} == {one.slice_seconds for one in found}
+
+
+def test_slices_are_no_shorter_than_the_time_between_scrapes(source: PrometheusSource) -> None:
+    """Pods that are scraped in turn have requests in the same slices, and all of them are counted."""
+    check(source, IN_TURN, NOON, suffix="-slow")
+    readings = source.read(selection("canary-slow", "stable-slow", NOON), time.monotonic() + 30)
+    for found in readings.by_check.values():
+        assert isinstance(found, Reading)
+        assert found.slice_seconds == found.scrape_seconds == 30
+        assert found.canary is not None
+        assert found.baseline is not None
+        assert found.seconds is not None
+        assert abs(found.seconds - 1785) <= 30
+        both = (requests_by_slice(arm) > 0 for arm in (found.canary, found.baseline))
+        assert np.mean(np.logical_and(*both)) > 0.9
 
 
 @pytest.mark.parametrize("start", [NOON - 7200, NOON - 5400, NOON - 2001, NOON - 1450, NOON - 100, NOON - 9])

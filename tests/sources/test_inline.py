@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from analyzer.errors import RequestError
-from analyzer.model import Classes, Code, Conversions, Errors, Gap, Histogram, Reading, Values, Window
+from analyzer.model import Classes, Code, Conversions, Errors, Gap, Histogram, MeanOnly, Reading, Values, Window
 from analyzer.policy import Check
 from analyzer.sources import inline
 
 CHECKS = {
     "error_rate": Check.model_validate({"kind": "error_rate", "promote": "0.5%", "rollback": "1%"}),
     "latency": Check.model_validate({"kind": "latency", "promote": "200ms", "rollback": "500ms"}),
+    "mean": Check.model_validate({"kind": "mean_latency", "promote": "100ms", "rollback": "150ms"}),
     "drift": Check.model_validate({"kind": "drift", "promote": 0.1, "rollback": 0.2}),
     "business": Check.model_validate({"kind": "business", "promote": "-1%", "rollback": "-3%"}),
 }
@@ -98,6 +99,17 @@ def test_values(form: dict[str, Any]) -> None:
     assert isinstance(found, Values)
     assert found.squares is not None
     assert (found.total.tolist(), found.squares.tolist(), found.count.tolist()) == ([2], [10], [2])
+
+
+def test_sums_of_latencies() -> None:
+    """Sum in seconds and count, one a time slice."""
+    found = read("mean", [{"sum": "12.5", "count": 100}, {"sum": 0, "count": 0}], slice_seconds=15).canary
+
+    assert isinstance(found, MeanOnly)
+    assert (found.total.tolist(), found.count.tolist()) == ([12.5, 0], [100, 0])
+    refused({"mean": {"canary": {"sum": 1.5, "count": 0}}}, "data.mean.canary.sum", "must be 0 where count is, got 1.5")
+    refused({"mean": {"canary": {"sum": -1, "count": 2}}}, "data.mean.canary.sum", "must not be negative")
+    refused({"mean": {"canary": {"buckets": {"+Inf": 2}}}}, "data.mean.canary", "{count, sum} for mean_latency")
 
 
 def test_a_check_without_data_is_a_gap() -> None:

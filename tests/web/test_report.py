@@ -19,6 +19,21 @@ def test_a_browser_sees_the_verdict() -> None:
     assert [text for text in shown if text not in page.text] == []
 
 
+def test_a_mean_has_its_unit() -> None:
+    """Milliseconds against limits, a change against the baseline."""
+    slices = {"canary": [{"sum": 8, "count": 100}] * 12, "baseline": [{"sum": 160, "count": 2000}] * 12}
+    data = json.dumps({"latency_mean": slices | {"slice_seconds": 60}})
+    limits = {"rule": "zone", "promote": "100ms", "rollback": "150ms"}
+    shown = {
+        "ml-model-mean": ("pass", "mean latency of 1,200 canary requests is 80 ms", "+10% / +30%"),
+        json.dumps({"base": "ml-model-mean", "checks": {"latency_mean": limits}}): ("pass", "80 ms", "100 ms / 150 ms"),
+    }
+    for policy, texts in shown.items():
+        asked = {"policy": policy, "checks": "latency_mean", "data": data}
+        page = client_of().get("/report", query_string=asked, headers=BROWSER)
+        assert [text for text in texts if text not in page.text] == []
+
+
 def test_it_names_what_was_asked_about(pages: Pages) -> None:
     """The link of an alert leads to the arms that it was about, with every check of the policy."""
     pages.texts |= {"/v1": str(Counted()), "/v2": str(Counted(errors=2_000))}
