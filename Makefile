@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
-.PHONY: demo test check e2e e2e-figures bench image image-test lock clean
+.PHONY: demo test check test-stacks e2e e2e-figures bench image image-test lock clean
 .DEFAULT_GOAL := test
 PYTHON ?= python3
 BASE ?= python:3.11-slim-bookworm
@@ -15,6 +15,9 @@ check: .venv/ready  ## what CI runs: lint, types, import layers, tests
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/codespell
 	.venv/bin/mypy && .venv/bin/lint-imports --no-logo
 	.venv/bin/pytest -q
+
+test-stacks: .venv/ready  ## real model servers, each in an environment of its own; the first time installs them
+	.venv/bin/pytest -q -n 2 --dist loadgroup $(ONLY) tests/stacks
 
 e2e: .venv/ready  ## Argo Rollouts on a real API server with pretend nodes; says what is missing
 	.venv/bin/pytest -q -n $(AT_ONCE) $(ONLY) tests/e2e

@@ -50,7 +50,7 @@ class Cluster:
 
     def get(self, kind: Kind, name: str, *, everywhere: bool = False) -> Object:
         """Read an object of the namespace, or a cluster-wide one."""
-        with _told(f"{kind} {name}"):
+        with _told(f"{kind} {name}" + ("" if everywhere else f" in namespace {self.namespace}")):
             return _plain(self._client.get(_global(kind) if everywhere else _namespaced(kind), name))
 
     def find(self, kind: Kind, labels: dict[str, str]) -> list[Object]:
@@ -58,11 +58,12 @@ class Cluster:
         with _told(str(kind)):
             return [_plain(one) for one in self._client.list(_namespaced(kind), labels=dict(labels))]
 
-    def create(self, kind: Kind, content: Object) -> Object:
-        """Create an object; `Changed` where there is one of that name."""
+    def create(self, kind: Kind, content: Object, *, dry_run: bool = False) -> Object:
+        """Create an object, or only see whether one may; `Changed` where there is one of that name."""
         with _told(f"{kind} {content['metadata'].get('name', '')}"):
             resource = _namespaced(kind)
-            return _plain(self._client.create(resource.from_dict(content), namespace=self.namespace))
+            made = self._client.create(resource.from_dict(content), namespace=self.namespace, dry_run=dry_run)
+            return _plain(made)
 
     def patch(self, kind: Kind, name: str, operations: Patch) -> Object:
         """Change an object; `Changed` where a test among the operations is not met."""

@@ -11,7 +11,7 @@ import click
 from analyzer.quantity import parse_seconds
 
 if TYPE_CHECKING:
-    from analyzer.rollout.resource import Stack
+    from analyzer.rollout.resource import Kind, Object, Stack
 
 IN_CLUSTER = "http://rollout-analyzer.rollout-analyzer.svc.cluster.local:8080"
 LAST = 100
@@ -47,6 +47,21 @@ class _Seconds(click.ParamType[float]):
         return seconds
 
 
+class _Limits(click.ParamType[str]):
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Make sure that it is an object; what may stand in it the analyzer knows."""
+        try:
+            found = json.loads(value)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            example = '{"latency_p99": {"promote": "250ms"}}'
+            self.fail(f"{value!r} is no JSON object by check: write such as {example}", param, ctx)
+        return str(value)
+
+
 OPTIONS = (
     click.option("--namespace", "-n", help="Of the resource; default that of the kubeconfig's context, or of the pod."),
     click.option("--context", help="Of the kubeconfig; default the current one."),
@@ -56,7 +71,7 @@ OPTIONS = (
     click.option("--service", help="What the metrics call it, where that is another name."),
     click.option("--profile", help="Which metrics are read; default that of the stack."),
     click.option("--policy", default="ml-model", show_default=True, help="Which checks there are, and their limits."),
-    click.option("--limits", default="{}", help="What differs from the policy, as JSON by check."),
+    click.option("--limits", type=_Limits(), default="{}", help="What differs from the policy, as JSON by check."),
     click.option("--template", default="ml-model-verdict", show_default=True, help="Of each step's run."),
     click.option("--direct", is_flag=True, help="Ask the analyzer from here, without Argo's AnalysisRuns."),
     click.option("--analyzer-url", default=IN_CLUSTER, help="Where the analyzer listens; default its Service."),
@@ -65,7 +80,7 @@ OPTIONS = (
     click.option("--looks", type=click.IntRange(1), default=60, show_default=True, help="Before a step is held."),
     click.option("--ready-timeout", type=_Seconds(), default="10m", show_default=True, help="For pods to be ready."),
     click.option("--poll", type=_Seconds(), default="2s", show_default=True, help="Between two reads of it."),
-    click.option("--webhook", envvar="ANALYZER_WEBHOOK", help="Told of rollbacks and holds. [env: ANALYZER_WEBHOOK]"),
+    click.option("--webhook", envvar="ROLLOUT_WEBHOOK", help="Told of rollbacks and holds. [env: ROLLOUT_WEBHOOK]"),
     click.option("--webhook-form", type=click.Choice(["slack", "alertmanager"]), default="slack", show_default=True,
                  help="What the webhook expects."),
     click.option("--again", is_flag=True, help="Begin anew with a canary that was rolled back, or moved by others."),
@@ -106,7 +121,7 @@ def kserve(name: str, **given: Any) -> None:
     from analyzer.rollout.kserve import KIND, Knative, Standard, is_standard
 
     cluster = _cluster(given)
-    stack = Standard() if is_standard(cluster.get(KIND, name)) else Knative()
+    stack = Standard() if is_standard(_read(cluster, KIND, name)) else Knative()
     _walk(stack, name, cluster, given)
 
 
@@ -146,6 +161,18 @@ def _cluster(given: dict[str, Any]) -> Any:
     return Cluster(given["namespace"], given["context"])
 
 
+def _read(cluster: Any, kind: "Kind", name: str) -> "Object":
+    from analyzer.rollout.cluster import Unreachable
+    from analyzer.rollout.walk import Ending
+
+    try:
+        found: Object = cluster.get(kind, name)
+    except Unreachable as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(Ending.UNAVAILABLE)
+    return found
+
+
 def _walk(stack: "Stack", name: str, cluster: Any, given: dict[str, Any]) -> None:
     from analyzer.rollout.notices import Form, Notices
     from analyzer.rollout.verdicts import ByAnalysisRun, ByAnalyzer, Question
@@ -155,7 +182,7 @@ def _walk(stack: "Stack", name: str, cluster: Any, given: dict[str, Any]) -> Non
         given["steps"], given["model"], given["again"],
         ready_seconds=given["ready_timeout"], poll_seconds=given["poll"],
     )  # fmt: skip
-    resource = cluster.get(stack.kind, name)
+    resource = _read(cluster, stack.kind, name)
     question = Question(
         service=given["service"] or stack.service(resource),
         namespace=cluster.namespace,

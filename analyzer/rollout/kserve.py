@@ -53,8 +53,15 @@ class Knative:
                 "no revision was rolled out yet, so there is nothing to compare a canary with: wait until the "
                 "InferenceService is ready"
             )
+        ready, percent = status.get("latestReadyRevision"), resource["spec"]["predictor"].get("canaryTrafficPercent")
+        if model is not None and percent == 0 and ready != status["latestRolledoutRevision"]:
+            raise Refused(
+                f"revision {ready} gets no requests now, and would get the new model's until that is ready: Knative "
+                "sends them to the latest ready revision. Put the model that serves back first: set its storageUri, "
+                "with canaryTrafficPercent 0, and when that revision is ready set canaryTrafficPercent to 100"
+            )
         if model is None:
-            if resource["spec"]["predictor"].get("canaryTrafficPercent") is None:
+            if percent is None:
                 raise Refused(
                     "canaryTrafficPercent is not set, so KServe gives a new model all requests at once: apply it "
                     "together with canaryTrafficPercent: 0, or let --model do both"
@@ -79,7 +86,7 @@ class Knative:
     def after_rollback(self, resource: Object) -> str:  # noqa: ARG002
         """Put the old model back before the weight is let go."""
         return (
-            "the bad model is still in the specification, without requests: set its storageUri back to the old one "
+            "The bad model is still in the specification, without requests: set its storageUri back to the old one "
             "with canaryTrafficPercent 0, and only when that revision is ready set canaryTrafficPercent to 100; "
             "removing the field now would promote the bad model"
         )
@@ -177,7 +184,7 @@ class Standard:
 
     def after_rollback(self, resource: Object) -> str:  # noqa: ARG002
         """Take the entry away."""
-        return "the canary gets no requests: remove spec.canary when you have seen enough of it"
+        return "The canary gets no requests: remove spec.canary when you have seen enough of it"
 
 
 def _model(predictor: Object) -> tuple[str, str]:

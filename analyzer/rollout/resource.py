@@ -1,5 +1,6 @@
 """What the driver knows of a resource that splits traffic, and how it is changed without overwriting anybody."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,10 @@ MANAGER = "rollout-analyzer"
 
 BEGUN = "rollout-analyzer/begun"
 """Annotation with the moment at which a canary got its first weight."""
+
+
+WEIGHTS = ("f:canaryTrafficPercent", "f:canary", "f:predictors", "f:candidates")
+"""The fields with the weights as ``managedFields`` names them; lists are noted down as a whole."""
 
 
 class Refused(AnalyzerError):
@@ -103,22 +108,32 @@ def guarded(resource: Object, patch: Patch) -> Patch:
     ]
 
 
-def last_changed(resource: Object) -> tuple[bool, float | None]:
-    """Tell whether the driver was the last to change the specification, and when that was, in Unix seconds.
+def last_changed(resource: Object, *, surely: bool = False) -> tuple[bool, float | None]:
+    """Tell whether the driver was the last to change the specification, and when it was changed, in Unix seconds.
 
-    Within one second it counts as the last, for a rollout often begins right after the resource was applied.
+    Times are whole seconds. Within one it counts as the last unless the weight is somebody else's, for a rollout often
+    begins right after the resource was applied; and never where it has to be sure.
     """
-    ours: float | None = None
-    others: float | None = None
+    ours = others = -math.inf
+    theirs = False
     for entry in resource["metadata"].get("managedFields") or ():
         if entry.get("subresource") or "f:spec" not in entry.get("fieldsV1", {}) or "time" not in entry:
             continue
         moment = datetime.fromisoformat(entry["time"]).timestamp()
         if entry["manager"] == MANAGER:
-            ours = max(ours or 0.0, moment)
-        else:
-            others = max(others or 0.0, moment)
-    return (ours is not None and (others is None or ours >= others)), ours
+            ours = max(ours, moment)
+        elif moment >= others:
+            theirs = _holds_weight(entry["fieldsV1"]) or (theirs and moment == others)
+            others = moment
+    last = max(ours, others)
+    if last == -math.inf:
+        return False, None
+    return ours > others or (ours == others and not theirs and not surely), last
+
+
+def _holds_weight(fields: Mapping[str, Any]) -> bool:
+    """Whether a weight is among the fields that somebody has set last."""
+    return any(name in WEIGHTS or _holds_weight(below) for name, below in fields.items())
 
 
 def last_changed_by(resource: Object) -> str:

@@ -66,7 +66,10 @@ class Deployment:
     def after_rollback(self, resource: Object) -> str:
         """Put the next model in the place of the bad one."""
         name = resource["spec"]["predictors"][self._places(resource)[0]]["name"]
-        return f"predictor {name} gets no requests: put the next model there, or remove it with the other's traffic"
+        return (
+            f"Predictor {name} gets no requests: put the next model there with --model, or remove it and its "
+            "traffic in one change"
+        )
 
     def _places(self, resource: Object) -> tuple[int, int]:
         """Find canary and baseline."""
@@ -155,7 +158,7 @@ class Experiment:
 
     def after_rollback(self, resource: Object) -> str:  # noqa: ARG002
         """Delete the experiment."""
-        return "the canary gets no requests: delete the Experiment, and its Model when nobody needs it"
+        return "The canary gets no requests: delete the Experiment, and its Model when nobody needs it"
 
     def _places(self, resource: Object) -> tuple[int, int]:
         """Find canary and baseline."""

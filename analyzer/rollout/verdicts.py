@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 import requests
 
-from analyzer.errors import AnalyzerError
-from analyzer.rollout.cluster import Changed, Cluster, Missing
+from analyzer.rollout.cluster import Changed, Cluster, Missing, Unreachable
 from analyzer.rollout.resource import Kind, Object, Refused, Split
 
 RUN = Kind("argoproj.io", "v1alpha1", "AnalysisRun", "analysisruns")
@@ -24,6 +23,7 @@ OF, STEP = "rollout-analyzer/rollout-of", "rollout-analyzer/step"
 KEPT_SECONDS = 7 * 86400  # a run that has ended, for people to look at
 ERRORS_AT_MOST = 30  # in a row, as in the templates
 TIMEOUT_SECONDS = 10.0
+NOBODY = Split(1, "nobody", "nobody-else")  # what a question is tried with
 
 
 class Says(StrEnum):
@@ -110,7 +110,10 @@ class Question:
 
 
 class Judge(Protocol):
-    """Tells what is known of a step of a resource; raises `Unreachable` and `Denied`."""
+    """Tells what is known of a step of a resource; raises `Unreachable`, `Denied` and `Refused`."""
+
+    def prepare(self, resource: Object, role: str) -> None:
+        """Make sure, before a canary gets its first request, that it could be judged."""
 
     def ask(self, resource: Object, split: Split, role: str, since: float) -> Opinion:
         """Tell whether the canary is good at this weight, which it has had since a moment in Unix seconds."""
@@ -132,6 +135,11 @@ class ByAnalysisRun:
     question: Question
     _mine: set[str] = field(default_factory=set)
 
+    def prepare(self, resource: Object, role: str) -> None:
+        """Try everything that a step needs; nothing is created."""
+        self.cluster.find(RUN, _labels(resource, NOBODY))
+        self.cluster.create(RUN, self._run(resource, NOBODY, role, 0), dry_run=True)
+
     def ask(self, resource: Object, split: Split, role: str, since: float) -> Opinion:  # noqa: ARG002
         """Find the step's run, or create it."""
         labels = _labels(resource, split)
@@ -150,13 +158,20 @@ class ByAnalysisRun:
         return _opinion(max(failed, key=lambda run: run["metadata"]["creationTimestamp"])) if failed else None
 
     def _create(self, resource: Object, split: Split, role: str, number: int) -> None:
+        content = self._run(resource, split, role, number)
+        self._mine.add(content["metadata"]["name"])
+        try:
+            self.cluster.create(RUN, content)
+        except Changed:  # there already: another driver was quicker, or an answer was lost
+            return
+
+    def _run(self, resource: Object, split: Split, role: str, number: int) -> Object:
         metadata, labels = resource["metadata"], _labels(resource, split)
-        name = f"{metadata['name'][:200]}-{labels[STEP]}-{number}"
-        content = {
+        return {
             "apiVersion": f"{RUN.group}/{RUN.version}",
             "kind": RUN.name,
             "metadata": {
-                "name": name,
+                "name": f"{metadata['name'][:200]}-{labels[STEP]}-{number}",
                 "labels": labels,
                 "ownerReferences": [
                     {
@@ -169,11 +184,6 @@ class ByAnalysisRun:
             },
             "spec": self._spec(self.question.arguments(split, role)),
         }
-        self._mine.add(name)
-        try:
-            self.cluster.create(RUN, content)
-        except Changed:  # there already: another driver was quicker, or an answer was lost
-            return
 
     def _spec(self, given: Mapping[str, str]) -> Object:
         """Put arguments into the template, of the namespace or of the cluster."""
@@ -211,6 +221,13 @@ class ByAnalyzer:
     _errors: int = 0
     _last: Opinion | None = None
 
+    def prepare(self, resource: Object, role: str) -> None:  # noqa: ARG002
+        """Ask about arms that there are not."""
+        try:
+            self._post(self.question.body(NOBODY, role))
+        except requests.RequestException as error:
+            raise Unreachable(f"the analyzer does not answer: {error}") from error
+
     def ask(self, resource: Object, split: Split, role: str, since: float) -> Opinion:
         """Look, if it is time to."""
         step, now = _labels(resource, split)[STEP], self.clock()
@@ -245,10 +262,18 @@ class ByAnalyzer:
     def _post(self, body: Mapping[str, Any]) -> Object:
         response = requests.post(f"{self.question.analyzer_url}/v1/verdict", json=body, timeout=TIMEOUT_SECONDS)
         if 400 <= response.status_code < 500 and response.status_code != 429:
-            raise AnalyzerError(f"the analyzer refuses the request: {response.text[:500]}")
+            raise Refused(f"the analyzer refuses the request: {_error(response)}")
         response.raise_for_status()
         found: Object = response.json()
         return found
+
+
+def _error(response: requests.Response) -> str:
+    """Give the text of an answer that is an error."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):  # a proxy's
+        return f"HTTP {response.status_code} {response.text[:200]}"
 
 
 def _labels(resource: Object, split: Split) -> dict[str, str]:
@@ -284,7 +309,8 @@ def _opinion(run: Object) -> Opinion:
     ]
     told = [one for one in answers if says is not Says.BAD or one.get("verdict") == "fail"]
     if not told:
-        return Opinion(says, str(status.get("message", "")) or f"AnalysisRun {name}")
+        text = status.get("message") or ("no look yet" if says is Says.PENDING else status["phase"])
+        return Opinion(says, f"{text} (AnalysisRun {name})")
     return Opinion(says, f"{told[-1].get('reason', '')} (AnalysisRun {name})", told[-1].get("summary") or {})
 
 

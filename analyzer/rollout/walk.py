@@ -144,20 +144,25 @@ class Walk:
 
     def _act(self, resource: Object) -> Ending | None:
         split = self.stack.read(resource)
-        ours, since = last_changed(resource)
+        generation = resource["metadata"]["generation"]
+        # Another one is another driver's work, or our own whose answer was lost; or else somebody's.
+        moved = self._expected not in (None, generation)
+        ours, since = last_changed(resource, surely=moved)
         if not self._begun:
             if begin := self._beginning(resource, split, ours=ours):
                 weight = self.plan.steps[0]
+                self.judge.prepare(resource, self.plan.role(weight))
                 self._patch(resource, begin, f"weight {weight}%" + (f", {self.plan.model}" if self.plan.model else ""))
                 self._begun = True
                 return None
             self._begun = True
-        moved = self._expected is not None and resource["metadata"]["generation"] != self._expected
-        if moved or not ours or since is None:
+        if since is None or not (ours or self._expected == generation):
             raise Refused(
                 f"{last_changed_by(resource)} has changed the specification while its canary was walked: look at it, "
                 "and call again with --again to begin anew from the first step"
             )
+        if moved:
+            self._expected = generation
         if split.promoted:
             return self._promoted(resource, split, since)
         if split.weight is None:
@@ -170,7 +175,7 @@ class Walk:
         """Give the patch that begins; None: the driver is on its way already."""
         model, first = self.plan.model, self.plan.steps[0]
         if model is not None and not self.stack.has(resource, model):
-            if ours and split.weight not in (None, 0) and not split.promoted and not self.plan.again:
+            if split.weight not in (None, 0) and not split.promoted and not self.plan.again:
                 raise Refused("another canary is on its way: end that one first, or call with --again")
             return self.stack.begin(resource, model, first)
         if ours and not self.plan.again:
@@ -236,8 +241,9 @@ class Walk:
         return Ending.ROLLED_BACK
 
     def _hold(self, resource: Object, text: str, opinion: Opinion | None) -> Ending:
+        text += ". Call again to go on from here"
         self._tell(text)
-        self._notify(resource, Notice("Held", f"{text}. Call again to go on from here", alert=True), opinion)
+        self._notify(resource, Notice("Held", text, alert=True), opinion)
         return Ending.HELD
 
     def _refuse(self, resource: Object | None, text: str) -> Ending:
