@@ -1,4 +1,4 @@
-"""The driver of `analyzer rollout`, killed and called again: 40 canaries, or `ANALYZER_KILLS` of them.
+"""The driver of `analyzer rollout`, killed and called again: 40 canaries, or `DRIVER_KILLS` of them.
 
 For each of the four stacks half of the canaries are good, and half are bad from one of the steps on. The first
 twelve of each kind are killed at every single patch that a rollout makes, after it took effect and before, or have its
@@ -32,7 +32,7 @@ from analyzer.rollout.seldon import Deployment, Experiment
 from analyzer.rollout.verdicts import ByAnalyzer, Opinion, Question, Says
 from analyzer.rollout.walk import Ending, Plan, Walk
 
-RUNS = int(os.environ.get("ANALYZER_KILLS", "40"))
+RUNS = int(os.environ.get("DRIVER_KILLS", "40"))
 AT_ONCE = 8
 LIVES_AT_MOST = 6
 BEFORE, AFTER, LOST = "before", "after", "lost"
