@@ -20,7 +20,7 @@ test-stacks: .venv/ready  ## real model servers, each in an environment of its o
 	.venv/bin/pytest -q -n 2 --dist loadgroup $(ONLY) tests/stacks
 
 e2e: .venv/ready  ## Argo Rollouts on a real API server with pretend nodes; says what is missing
-	.venv/bin/pytest -q -n $(AT_ONCE) $(ONLY) tests/e2e
+	.venv/bin/pytest -q -n $(AT_ONCE) --dist worksteal $(ONLY) tests/e2e
 
 e2e-figures: .venv/ready  ## time to recovery and to promotion, for rollouts/README.md; under half an hour
 	.venv/bin/python tests/e2e/recovery $(FORM)
