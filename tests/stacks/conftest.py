@@ -12,18 +12,18 @@ from prometheus_server import require_prometheus
 from servers import STACKS, Stack
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark of this folder."""
-    config.addinivalue_line("markers", "stacks: starts the real serving stacks, each from an environment of its own")
-
-
 def chosen() -> list[Stack]:
-    """Name the stacks to be run: all, or those that ANALYZER_STACKS names."""
-    names = os.environ.get("ANALYZER_STACKS", "").replace(",", " ").split()
+    """Name the stacks to be run: all, or those that STACKS names."""
+    names = os.environ.get("STACKS", "").replace(",", " ").split()
     known = [stack.profile for stack in STACKS]
     if unknown := sorted(set(names) - set(known)):
-        raise pytest.UsageError(f"ANALYZER_STACKS: there is no {', '.join(unknown)}; there are {', '.join(known)}")
+        raise pytest.UsageError(f"STACKS: there is no {', '.join(unknown)}; there are {', '.join(known)}")
     return [stack for stack in STACKS if not names or stack.profile in names]
+
+
+def pytest_configure() -> None:
+    """Refuse names that are not known."""
+    chosen()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -22,7 +22,12 @@ from analyzer.profile import Profile
 from analyzer.request import parse_request
 from analyzer.settings import Settings, SourceName, build_analyzer
 
-pytestmark = [pytest.mark.stacks, pytest.mark.prometheus, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.stacks,
+    pytest.mark.prometheus,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("stacks"),  # all are played at once, and by one process
+]
 
 NUMBERS = itertools.count()
 ACTS = [HEALTHY, FAULTY]
