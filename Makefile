@@ -17,7 +17,7 @@ check: .venv/ready  ## what CI runs: lint, types, import layers, tests
 	.venv/bin/pytest -q
 
 test-stacks: .venv/ready  ## real model servers, each in an environment of its own; the first time installs them
-	.venv/bin/pytest -q -n 2 --dist loadgroup $(ONLY) tests/stacks
+	.venv/bin/pytest -q $(ONLY) tests/stacks
 
 e2e: .venv/ready  ## Argo Rollouts on a real API server with pretend nodes; says what is missing
 	.venv/bin/pytest -q -n $(AT_ONCE) --dist worksteal $(ONLY) tests/e2e
