@@ -292,7 +292,7 @@ def demo(scenarios: tuple[str, ...], use_prometheus: bool) -> None:  # noqa: FBT
 
 
 def main() -> None:
-    """Run the command; code 1 means a failed canary, or false alarms, and nothing else: no error may end with it."""
+    """Run the command; code 1 is an answer (a failed canary, false alarms, something missing), never an error."""
     try:
         sys.exit(cli.main(standalone_mode=False))
     except AnalyzerError as error:

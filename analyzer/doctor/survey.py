@@ -15,6 +15,7 @@ from analyzer.doctor.question import Question
 from analyzer.errors import BadResponse, PartialData, SourceError
 from analyzer.model import Kind
 from analyzer.profile import ErrorCounters, Profile, Selector, Way, main_selectors, selectors, traffic_selectors
+from analyzer.sources.assembly import choose_way
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Tasks
@@ -73,14 +74,13 @@ def _choose(
     question: Question, kind: Kind, seen: Mapping[Selector, Mapping[str, Seen]]
 ) -> tuple[Way | None, frozenset[str]]:
     """Choose the way as a verdict does: the first that the canary has, or else any arm."""
-    ways, first = question.profile.ways(kind), next(iter(question.arms.values()), "")
-    chosen: tuple[Way | None, frozenset[str]] = (next(iter(ways), None), frozenset())
-    for way in ways:
+
+    def arms(way: Way) -> frozenset[str]:
         main = any(seen.get(one) for one in main_selectors(way))
-        arms = frozenset(arm for one in traffic_selectors(way) for arm in seen.get(one, {}) if main)
-        if (first in arms and first not in chosen[1]) or (arms and not chosen[1]):
-            chosen = way, arms
-    return chosen
+        return frozenset(arm for one in traffic_selectors(way) for arm in seen.get(one, {}) if main)
+
+    first = next(iter(question.arms.values()), "")
+    return choose_way(((way, arms(way)) for way in question.profile.ways(kind)), first)
 
 
 def _look_around(

@@ -219,7 +219,7 @@ class ByAnalyzer:
     _looks: int = 0
     _passes: int = 0
     _errors: int = 0
-    _last: Opinion | None = None
+    _reason: str = ""
 
     def prepare(self, resource: Object, role: str) -> None:  # noqa: ARG002
         """Ask about arms that there are not."""
@@ -233,15 +233,16 @@ class ByAnalyzer:
         step, now = _labels(resource, split)[STEP], self.clock()
         if step != self._step:
             self._step, self._looked, self._looks, self._passes, self._errors = step, -math.inf, 0, 0, 0
+            self._reason = ""
         if now < since + self.question.delay or now < self._looked + self.question.interval:
-            return Opinion(Says.PENDING)
+            return Opinion(Says.PENDING, self._reason)
         self._looked = now
         try:
             answer = self._post(self.question.body(split, role))
         except requests.RequestException as error:
             self._errors += 1
-            text = f"the analyzer does not answer: {error}"
-            return Opinion(Says.UNAVAILABLE if self._errors > ERRORS_AT_MOST else Says.PENDING, text)
+            self._reason = f"the analyzer does not answer: {error}"
+            return Opinion(Says.UNAVAILABLE if self._errors > ERRORS_AT_MOST else Says.PENDING, self._reason)
         self._errors = 0
         self._looks += 1
         self._passes = self._passes + 1 if answer["verdict"] == "pass" else 0
@@ -252,19 +253,21 @@ class ByAnalyzer:
             says = Says.GOOD
         elif self._looks >= self.question.looks and not self._passes:
             says = Says.HOLD
-        self._last = Opinion(says, str(answer.get("reason", "")), answer.get("summary") or {})
-        return self._last
+        self._reason = str(answer.get("reason", ""))
+        return Opinion(says, self._reason, answer.get("summary") or {})
 
     def verdict_on(self, resource: Object) -> Opinion | None:  # noqa: ARG002
-        """Tell what was said last."""
-        return self._last if self._last is not None and self._last.says is Says.BAD else None
+        """Know nothing: an answer is kept nowhere."""
+        return None
 
     def _post(self, body: Mapping[str, Any]) -> Object:
         response = requests.post(f"{self.question.analyzer_url}/v1/verdict", json=body, timeout=TIMEOUT_SECONDS)
         if 400 <= response.status_code < 500 and response.status_code != 429:
             raise Refused(f"the analyzer refuses the request: {_error(response)}")
         response.raise_for_status()
-        found: Object = response.json()
+        found = response.json()
+        if not isinstance(found, dict) or "verdict" not in found:
+            raise requests.RequestException(f"{response.url} gave no verdict: is it the analyzer's address?")
         return found
 
 

@@ -42,7 +42,7 @@ class Plan:
     model : address of the new model; None: it is in the resource already
     again : begin anew with a canary that was rolled back or moved by somebody else
     ready_seconds : how long the resource may take to do what it was asked
-    away_seconds : how long the API server may be away
+    away_seconds : how long the API server, or the analyzer at the begin, may be away
     poll_seconds : between two turns
     """
 
@@ -118,12 +118,12 @@ class Walk:
         yield "weight 0%, whenever it is proved bad", back
 
     def _stuck(self, text: str) -> Ending | None:
-        """Give up when the API server has not done what it was asked for too long."""
+        """Give up when the API server, or the analyzer, has not done what it was asked for too long."""
         self._stuck_since = self._stuck_since or self.clock()
         if self.clock() - self._stuck_since <= self.plan.away_seconds:
             return None
         if self._last is not None:
-            self._hold(self._last, f"the API server has not answered or agreed: {text}", self._opinion)
+            self._hold(self._last, f"given up after {self.plan.away_seconds:g} s: {text}", self._opinion)
         return Ending.UNAVAILABLE
 
     def turn(self) -> Ending | None:

@@ -100,6 +100,24 @@ class InconsistentError(ValueError):
         self.code = code
 
 
+def choose_way(ways: Iterable[tuple[Way, frozenset[str]]], canary: str) -> tuple[Way | None, frozenset[str]]:
+    """Choose how a kind is read: the first way that the canary has, or else any arm, or else the first.
+
+    Parameters
+    ----------
+    ways : in the order of the profile, each with the arms that have it
+
+    Returns
+    -------
+    The way, None where there is none, and the arms that have it.
+    """
+    chosen: tuple[Way | None, frozenset[str]] = (None, frozenset())
+    for way, arms in ways:
+        if chosen[0] is None or (canary in arms and canary not in chosen[1]) or (arms and not chosen[1]):
+            chosen = way, arms
+    return chosen
+
+
 def together(counts: Counts, slices: int) -> Counts:
     """Put so many neighbouring slices together; the last may hold fewer."""
     parts = {
@@ -163,7 +181,7 @@ def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> 
     return tuple(notes)
 
 
-def absent(way: Way | None, kind: Kind, selection: Selection, present: set[str]) -> Gap | None:
+def absent(way: Way | None, kind: Kind, selection: Selection, present: frozenset[str]) -> Gap | None:
     """Say why a kind cannot be read, given the arms for which its main metric exists; None: it can."""
     if way is None:
         return Gap(Code.METRIC_MISSING, f"profile {selection.profile.name} names no metric for {kind}")

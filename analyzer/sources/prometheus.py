@@ -155,7 +155,7 @@ class _VerdictReader:
         added_up: dict[Kind, Way] = {}
         native: dict[Kind, LatencyHistogram] = {}
         for kind, (way, present) in self._scouted.ways.items():
-            gap = absent(way, kind, self._selection, set(present))
+            gap = absent(way, kind, self._selection, present)
             if gap is not None or way is None:
                 found[kind] = gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}")
             elif isinstance(way, LatencyHistogram) and way.native_histogram:

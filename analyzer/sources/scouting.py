@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.model import Kind
 from analyzer.profile import Selector, Way, main_selectors, traffic_selectors
-from analyzer.sources.assembly import Selection, window_of
+from analyzer.sources.assembly import Selection, choose_way, window_of
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.promql import Queries, duration, either, in_arms
 
@@ -107,27 +107,24 @@ class Scout:
         """Ask for every way of the profile which arms have its main metric, in how many series."""
         profile, length = selection.profile, duration(max(selection.at - start, 1.0))
         kinds = sorted(set(selection.checks.values()))
-        ways = {f"{kind}/{place}": way for kind in kinds for place, way in enumerate(profile.ways(kind))}
+        ways = [way for kind in kinds for way in profile.ways(kind)]
 
         def task(selector: Selector) -> Callable[[], list[Series]]:
             series = in_arms(selector, selection, selection.arms)
             query = f"count by ({profile.arm_label}) (last_over_time({series}[{length}]))"
             return lambda: self._queries.api.instant(query, selection.at, deadline)
 
-        wanted = {one for way in ways.values() for one in (*main_selectors(way), *traffic_selectors(way))}
+        wanted = {one for way in ways for one in (*main_selectors(way), *traffic_selectors(way))}
         answers = self._queries.all({str(one): task(one) for one in wanted}, deadline)
         series: dict[Way, int] = {}
-        chosen: dict[Kind, tuple[Way | None, frozenset[str]]] = {}
-        for kind in kinds:
-            chosen[kind] = (next(iter(profile.ways(kind)), None), frozenset())
-        for key, way in ways.items():
+        arms: dict[Way, frozenset[str]] = {}
+        for way in ways:
             main = [one for selector in main_selectors(way) for one in answers[str(selector)]]
             traffic = [one for selector in traffic_selectors(way) for one in answers[str(selector)]]
-            arms = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
+            arms[way] = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
             series[way] = int(sum(one.values[0] for one in main if len(one.values)))
-            kind = Kind(key.split("/")[0])
-            better = selection.canary in arms and selection.canary not in chosen[kind][1]
-            if better or (arms and not chosen[kind][1]):
-                chosen[kind] = (way, arms)
+        chosen = {
+            kind: choose_way(((way, arms[way]) for way in profile.ways(kind)), selection.canary) for kind in kinds
+        }
         until = selection.at + (LONGEST_GAP - PRESENCE_STEP)
         return Scouted(start=start, ways=chosen, series=series, until=until)

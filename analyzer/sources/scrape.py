@@ -29,7 +29,7 @@ from analyzer.profile import (
     traffic_selectors,
 )
 from analyzer.quantity import nearest
-from analyzer.sources.assembly import Grown, Selection, absent, assemble, window_of
+from analyzer.sources.assembly import Grown, Selection, absent, assemble, choose_way, window_of
 from analyzer.sources.http import Observer, brief, gather, ignore, read_body, timed_out
 
 TIMEOUT = 5.0  # seconds for one page
@@ -163,13 +163,12 @@ def _parse(arm: str, address: str, text: str) -> list[Sample]:
 
 def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Reading[Counts] | Gap:
     """Read one kind by the first way of the profile whose metric the canary has, or else the baseline."""
-    best: tuple[Way | None, set[str]] = (next(iter(selection.profile.ways(kind)), None), set())
-    for way in selection.profile.ways(kind):
+
+    def arms(way: Way) -> frozenset[str]:
         there = _arms_with(main_selectors(way), selection, samples)
-        arms = _arms_with(traffic_selectors(way), selection, samples) if there else set()
-        if (selection.canary in arms and selection.canary not in best[1]) or (arms and not best[1]):
-            best = (way, arms)
-    chosen, present = best
+        return _arms_with(traffic_selectors(way), selection, samples) if there else there
+
+    chosen, present = choose_way(((way, arms(way)) for way in selection.profile.ways(kind)), selection.canary)
     gap = absent(chosen, kind, selection, present)
     if gap is not None or chosen is None:
         return gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}")
@@ -185,9 +184,9 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     return assemble(chosen, table, selection, slices=1)
 
 
-def _arms_with(metrics: Sequence[Selector], selection: Selection, samples: Sequence[Sample]) -> set[str]:
+def _arms_with(metrics: Sequence[Selector], selection: Selection, samples: Sequence[Sample]) -> frozenset[str]:
     filled = [_filled(one, selection) for one in metrics]
-    return {one.arm for one in samples if any(_selects(metric, one) for metric in filled)}
+    return frozenset(one.arm for one in samples if any(_selects(metric, one) for metric in filled))
 
 
 def _grown(sample: Sample) -> Grown:

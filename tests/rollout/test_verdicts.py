@@ -105,7 +105,7 @@ def test_it_looks_no_earlier_and_no_more_often_than_asked(serve: Serve, now: lis
     now[0] = 1030.0
     assert judge.ask(resource(), SPLIT, "gate", 1000.0).reason == "inconclusive"
     now[0] = 1039.9
-    assert judge.ask(resource(), SPLIT, "gate", 1000.0) == Opinion(Says.PENDING)
+    assert judge.ask(resource(), SPLIT, "gate", 1000.0) == Opinion(Says.PENDING, "inconclusive")
     now[0] = 1040.0
     assert judge.ask(resource(), SPLIT, "gate", 1000.0) == Opinion(Says.GOOD, "pass", {"n": 1})
 
@@ -182,3 +182,29 @@ def test_what_a_run_says(found: Object, expected: Opinion) -> None:
     opinion = _opinion(found)
     assert opinion.reason.removesuffix(" (AnalysisRun fraud-4-abc-1)") == expected.reason
     assert (opinion.says, opinion.numbers) == (expected.says, expected.numbers)
+
+
+def test_an_answer_without_a_verdict_is_none(now: list[float]) -> None:
+    """Some other service at the address, which says 200 to anything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"status": "ok"}')
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        said = ByAnalyzer(replace(QUESTION, analyzer_url=url), clock=lambda: now[0]).ask(
+            resource(), SPLIT, "gate", 900.0
+        )
+        server.shutdown()
+        thread.join(10)
+    assert said.says is Says.PENDING
+    assert "gave no verdict: is it the analyzer's address?" in said.reason
