@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from analyzer import checks
+from analyzer.case import Case
 from analyzer.errors import Problem, RequestError
-from analyzer.judge import Verdict, combine
-from analyzer.model import Gap, Readings, Window
+from analyzer.judge import Verdict
+from analyzer.model import Readings, Window
 from analyzer.policy import Check, Policy, choose_policy
 from analyzer.profile import Profile, choose_profile
 from analyzer.quantity import nearest
@@ -51,7 +51,11 @@ class Analyzer:
     clock: Callable[[], float] = time.time
 
     def verdict(self, request: VerdictRequest) -> Verdict:
-        """Judge the canary of a request.
+        """Judge the canary of a request; raises as `read` does."""
+        return self.read(request).verdict()
+
+    def read(self, request: VerdictRequest) -> Case:
+        """Read what a request asks about.
 
         Raises
         ------
@@ -61,16 +65,7 @@ class Analyzer:
         policy = choose_policy(dict(self.policies), request.policy or self.default_policy, self.default_policy)
         asked = _asked(request, policy)
         readings = self._read(request, asked, policy, deadline)
-        elapsed = {name: _elapsed(readings, name) for name in asked}
-        trimmed = {name: checks.trim(readings.by_check[name], check, elapsed[name]) for name, check in asked.items()}
-        readings = replace(readings, by_check=trimmed)
-        step, share = request.window == "step", request.share
-        findings = {
-            name: checks.judge(check, trimmed[name], policy, checks.Moment(elapsed[name], step, share))
-            for name, check in asked.items()
-        }
-        outcome, reason = combine(findings, policy)
-        return Verdict(outcome, reason, findings, policy, readings)
+        return Case(asked, policy, readings, at_this_weight=request.window == "step", share=request.share)
 
     def _read(self, request: VerdictRequest, asked: Mapping[str, Check], policy: Policy, deadline: float) -> Readings:
         at = self.clock() if request.at is None else request.at
@@ -92,14 +87,6 @@ class Analyzer:
         if request.start is not None and request.start >= at:
             raise RequestError([Problem("start", "must be in the past")])
         return self.source.read(selection, deadline)
-
-
-def _elapsed(readings: Readings, name: str) -> float | None:
-    """Tell how long the window is, or else how long the slices of a check last together."""
-    reading = readings.by_check[name]
-    if readings.window.seconds is not None or isinstance(reading, Gap):
-        return readings.window.seconds
-    return reading.seconds
 
 
 def _asked(request: VerdictRequest, policy: Policy) -> dict[str, Check]:

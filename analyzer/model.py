@@ -3,7 +3,7 @@
 Knows no HTTP, no file and no clock.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -151,6 +151,22 @@ def requests_by_slice(counts: Counts) -> Floats:
 
 
 C_co = TypeVar("C_co", bound=Counts, covariant=True)
+C = TypeVar("C", bound=Counts)
+
+
+def cut(counts: C, first: int, last: int) -> C:
+    """Cut out the slices from `first` up to and without `last`."""
+    parts = {name: value[first:last] for name, value in by_slice(counts).items()}
+    return replace(counts, **parts)  # type: ignore[arg-type]  # a union of dataclasses, each with its own fields
+
+
+def together(counts: C, slices: int) -> C:
+    """Put so many neighbouring slices together; the last may hold fewer."""
+    parts = {
+        name: np.add.reduceat(value, np.arange(0, len(value), slices), axis=0)
+        for name, value in by_slice(counts).items()
+    }
+    return replace(counts, **parts)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -191,6 +207,22 @@ class Reading(Generic[C_co]):
     def seconds(self) -> float | None:
         """How long the slices last together, where it is said how long each does."""
         return self.slice_seconds * self.slices if self.slice_seconds and self.slices else None
+
+    def ends(self) -> Floats:
+        """Give the seconds from the begin of the first slice to the end of each; empty where they are not known."""
+        if self.slice_seconds is None:
+            return np.zeros(0)
+        ends = self.slice_seconds * np.arange(1.0, self.slices + 1)
+        if self.last_seconds is not None and self.slices:
+            ends[-1] += self.last_seconds - self.slice_seconds
+        return ends
+
+    def first(self, slices: int) -> "Reading[C_co]":
+        """Keep so many slices from the begin."""
+        canary = None if self.canary is None else cut(self.canary, 0, slices)
+        baseline = None if self.baseline is None else cut(self.baseline, 0, slices)
+        last = self.last_seconds if slices >= self.slices else None
+        return replace(self, canary=canary, baseline=baseline, last_seconds=last)
 
 
 @dataclass(frozen=True)

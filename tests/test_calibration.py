@@ -29,10 +29,12 @@ from analyzer.model import (
     Values,
     Window,
     by_slice,
+    cut,
     requests_by_slice,
+    together,
 )
 from analyzer.planning.calibration import WHOLE, Calibration, calibrate, exact_interval, pretend
-from analyzer.planning.past import Past, in_steps, join, read_past, thin
+from analyzer.planning.past import Past, join, read_past, thin
 from analyzer.planning.tables import calibration_as_json
 from analyzer.policy import Policy, load_policies
 from analyzer.profile import load_profiles
@@ -413,7 +415,7 @@ def test_buckets_of_native_histograms_are_joined_and_others_not() -> None:
 
 def test_slices_can_be_taken_together() -> None:
     """The last sum may be of fewer slices, as in a verdict."""
-    errors = in_steps(Errors(np.arange(8.0), np.arange(8.0) * 10), 7, 3)
+    errors = together(cut(Errors(np.arange(8.0), np.arange(8.0) * 10), 0, 7), 3)
 
     assert isinstance(errors, Errors)
     assert (errors.errors.tolist(), errors.requests.tolist()) == ([3, 12, 6], [30, 120, 60])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analyzer.model import Code, Counts, Gap, Reading, by_slice
+from analyzer.model import Code, Counts, Gap, Reading, cut
 from analyzer.policy import Check
 from analyzer.quantity import format_seconds
 
@@ -41,9 +41,8 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
     last = int(np.searchsorted(ends, total - check.lag + 1e-6, side="right"))
     if first >= last:
         return _too_early(check)
-    kept = slice(first, last)
-    canary = None if reading.canary is None else _cut(reading.canary, kept)
-    baseline = None if reading.baseline is None else _cut(reading.baseline, kept)
+    canary = None if reading.canary is None else cut(reading.canary, first, last)
+    baseline = None if reading.baseline is None else cut(reading.baseline, first, last)
     begin = None if reading.begin is None else reading.begin + first * step
     ending = reading.last_seconds if last == slices else None
     return replace(reading, canary=canary, baseline=baseline, begin=begin, last_seconds=ending, left_out=first)
@@ -56,8 +55,3 @@ def _too_early(check: Check) -> Gap:
         if seconds
     ]
     return Gap(Code.WARMING_UP, f"{' and '.join(left_out)} of the window are left out, and nothing else is there yet")
-
-
-def _cut(counts: Counts, kept: slice) -> Counts:
-    parts = {name: value[kept] for name, value in by_slice(counts).items()}
-    return replace(counts, **parts)  # type: ignore[arg-type]  # a union of dataclasses, each with its own fields

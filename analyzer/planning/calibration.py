@@ -31,10 +31,12 @@ from analyzer.model import (
     Reading,
     Role,
     Values,
+    cut,
     requests_by_slice,
+    together,
 )
 from analyzer.planning.assumptions import Assumption, allowed
-from analyzer.planning.past import MINUTE, Past, Watch, cut, in_steps, thin
+from analyzer.planning.past import MINUTE, Past, Watch, thin
 from analyzer.planning.plan import Traffic, plan_check, show_need, too_long
 from analyzer.policy import Check, Policy
 from analyzer.quantity import format_ratio, format_seconds
@@ -226,8 +228,8 @@ def pretend(policy: Policy, past: Past, length: int, share: float, rng: np.rando
         while minutes / step > MOST_SLICES:
             step *= 2
         return Reading(
-            canary=in_steps(arms[name][0], minutes, step),
-            baseline=in_steps(arms[name][1], minutes, step),
+            canary=together(cut(arms[name][0], 0, minutes), step),
+            baseline=together(cut(arms[name][1], 0, minutes), step),
             slice_seconds=step * MINUTE,
             begin=past.begin + begin * MINUTE,
             history=history.get(name),

@@ -24,6 +24,7 @@ from analyzer.model import (
     Reading,
     Values,
     by_slice,
+    cut,
     requests_by_slice,
 )
 from analyzer.policy import Policy
@@ -183,19 +184,6 @@ def join(pieces: Sequence[tuple[int, Counts | Gap]]) -> Counts | Gap:
             columns[name].append(rows.get(name, np.zeros((slices, *value.shape[1:]))))
     joined = {name: np.concatenate(values) for name, values in columns.items()}
     return replace(same[-1], **joined)  # type: ignore[arg-type]  # a union of dataclasses, each with its own fields
-
-
-def cut(counts: Counts, first: int, last: int) -> Counts:
-    """Cut out some slices."""
-    parts = {name: value[first:last] for name, value in by_slice(counts).items()}
-    return replace(counts, **parts)  # type: ignore[arg-type]
-
-
-def in_steps(counts: Counts, slices: int, step: int) -> Counts:
-    """Add up the first slices, so many at a time; the last of the sums may be of fewer."""
-    first = np.arange(0, slices, step)
-    parts = {name: np.add.reduceat(value[:slices], first, axis=0) for name, value in by_slice(counts).items()}
-    return replace(counts, **parts)  # type: ignore[arg-type]
 
 
 def _fits(counts: Histogram, edges: Floats) -> bool:

@@ -1,7 +1,7 @@
 """From the growth of single series to the counts that a check is judged on; shared by all that read counters."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from analyzer.model import (
     Reading,
     Values,
     Window,
-    by_slice,
 )
 from analyzer.profile import (
     ClassCounter,
@@ -116,15 +115,6 @@ def choose_way(ways: Iterable[tuple[Way, frozenset[str]]], canary: str) -> tuple
         if chosen[0] is None or (canary in arms and canary not in chosen[1]) or (arms and not chosen[1]):
             chosen = way, arms
     return chosen
-
-
-def together(counts: Counts, slices: int) -> Counts:
-    """Put so many neighbouring slices together; the last may hold fewer."""
-    parts = {
-        name: np.add.reduceat(value, np.arange(0, len(value), slices), axis=0)
-        for name, value in by_slice(counts).items()
-    }
-    return replace(counts, **parts)  # type: ignore[arg-type]
 
 
 def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Reading[Counts] | Gap:

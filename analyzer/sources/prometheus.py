@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import BadResponse, PartialData, SourceError
-from analyzer.model import Code, Counts, Floats, Gap, Kind, Reading, Readings
+from analyzer.model import Code, Counts, Floats, Gap, Kind, Reading, Readings, together
 from analyzer.profile import (
     ClassCounter,
     ErrorCounters,
@@ -27,7 +27,7 @@ from analyzer.profile import (
     main_selector,
     selectors,
 )
-from analyzer.sources.assembly import Grown, Selection, absent, assemble, native_histograms, together, window_of
+from analyzer.sources.assembly import Grown, Selection, absent, assemble, native_histograms, window_of
 from analyzer.sources.native import growth
 from analyzer.sources.prometheus_api import PrometheusApi, Series
 from analyzer.sources.promql import FINEST, Answer, Queries, duration, in_arms, tagged, timeline_of
