@@ -1,6 +1,6 @@
 """What was asked together with what was read for it: judged as of now, or as of any moment before."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,10 +109,12 @@ def looks(case: Case, most: int) -> Iterator[Look]:
         yield Look(seconds, (case if last else case.until(seconds)).verdict())
 
 
-def standing(outcomes: list[Outcome]) -> int | None:
-    """Tell the place from which on the last outcome has stood; None where it decides nothing."""
+def decided_at(outcomes: Sequence[Outcome]) -> int | None:
+    """Tell which look decided: the first that failed, or since which all have passed; None where none has."""
     if not outcomes or outcomes[-1] is Outcome.INCONCLUSIVE:
         return None
+    if outcomes[-1] is Outcome.FAIL:
+        return outcomes.index(Outcome.FAIL)
     place = len(outcomes) - 1
     while place and outcomes[place - 1] is outcomes[-1]:
         place -= 1

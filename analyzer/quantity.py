@@ -112,6 +112,11 @@ def format_ratio(ratio: float) -> str:
     return f"{ratio * 100:.3g}%"
 
 
+def format_psi(value: float) -> str:
+    """Write a PSI with three digits; below a thousandth it says nothing more."""
+    return "below 0.001" if 0 < value < 0.001 else f"{value:.3g}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name the nearest of the known words, then all of them: the tail of a message about an unknown one."""
     words = sorted(known) or ["none"]

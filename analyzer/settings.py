@@ -103,6 +103,9 @@ class Settings(BaseSettings):
         default={}, description="source scrape: arm=http://host:port/metrics, comma-separated; a name may repeat"
     )
     prometheus_url: Address = Field("http://localhost:9090", description="up to and without /api/v1")
+    prometheus_ui_url: Address | None = Field(
+        None, description="for links to its page in reports; left out: prometheus_url"
+    )
     prometheus_method: Method = Field(Method.POST, description="POST, or GET for engines that refuse POST")
     prometheus_timeout: Seconds = Field(5.0, gt=0, description="for one query")
     prometheus_token_file: Path | None = Field(None, description="bearer token, read anew for every query")

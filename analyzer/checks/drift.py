@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from analyzer.checks.stretches import Stretches
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
 from analyzer.model import Classes, Code, Estimate, Finding, Floats, Histogram, Reading
 from analyzer.policy import Check
+from analyzer.quantity import format_psi
 from analyzer.stats import psi, share
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
@@ -88,17 +90,9 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
         return no_traffic(check, "canary", "predictions")
     if baseline is None or baseline.counts.sum() <= 0:
         return no_traffic(check, "baseline", "predictions")
-    if isinstance(canary, Histogram) and isinstance(baseline, Histogram):
-        if differing := buckets_differ(check, canary, baseline):
-            return differing
-        cuts = cuts_of(check, reading.history if isinstance(reading.history, Histogram) else baseline)
-        ours, theirs = binned(canary, cuts), binned(baseline, cuts)
-    elif isinstance(canary, Classes) and isinstance(baseline, Classes):
-        cuts = None
-        names = tuple(sorted({*canary.names, *baseline.names}))
-        ours, theirs = _by_class(canary, names), _by_class(baseline, names)
-    else:
-        raise TypeError("one arm has scores and the other classes")
+    if differing := _buckets_differ(check, canary, baseline):
+        return differing
+    ours, theirs, _ = _in_bins(check, canary, baseline, reading.history)
     stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
 
     known, source = correlation_of(check, reading)
@@ -115,9 +109,9 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     start = decision.start
     low, high = psi.interval(found.one(start), alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
     ending = conclusion(check, decision, question, lambda limit: f"{limit:g}")
+    seen_then = format_count(float(measure.requests[start]))
     reason = (
-        f"PSI {max(decision.value, 0.0):.3g} of {format_count(float(measure.requests[start]))} canary predictions"
-        f"{stretches.when(start)}, {ending}"
+        f"PSI {format_psi(max(decision.value, 0.0))} of {seen_then} canary predictions{stretches.when(start)}, {ending}"
     )
     estimate = Estimate(value=max(decision.value, 0.0), low=low, high=high, n=float(measure.requests[start]))
     theirs_n = float(others[start])
@@ -128,13 +122,75 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     )  # fmt: skip
 
 
-def _distances(ours: Floats, theirs: Floats, stretches: Stretches, correlation: Dispersion) -> psi.Distance:
-    """Measure the PSI since each start, the baseline weighted to the canary's profile over time."""
+@dataclass(frozen=True)
+class Bins:
+    """Both arms' predictions by bin.
+
+    Attributes
+    ----------
+    labels : of the bins
+    canary, baseline : shares of the arm's predictions, the baseline's weighted to the canary's profile over time;
+        shape (bins,)
+    psi : what each bin adds to the PSI, before its bias is taken off; shape (bins,)
+    """
+
+    labels: tuple[str, ...]
+    canary: Floats
+    baseline: Floats
+    psi: Floats
+
+
+def bins_of(check: Check, reading: Reading[Histogram | Classes], first: int = 0) -> Bins | None:
+    """Compare the arms bin by bin from a slice on; None where they cannot be compared."""
+    canary, baseline = reading.canary, reading.baseline
+    if canary is None or baseline is None or canary.counts.sum() <= 0 or baseline.counts.sum() <= 0:
+        return None
+    if _buckets_differ(check, canary, baseline):
+        return None
+    ours, theirs, labels = _in_bins(check, canary, baseline, reading.history)
+    ours, theirs = _weighted(ours[first:], theirs[first:])[:2]
+    totals = ours.sum(), theirs.sum()
+    if min(totals) <= 0:
+        return None
+    found = psi.distance(ours.sum(axis=0), theirs.sum(axis=0))
+    return Bins(labels, ours.sum(axis=0) / totals[0], theirs.sum(axis=0) / totals[1], found.per_bin)
+
+
+def _buckets_differ(check: Check, canary: Histogram | Classes, baseline: Histogram | Classes) -> Finding | None:
+    if isinstance(canary, Histogram) and isinstance(baseline, Histogram):
+        return buckets_differ(check, canary, baseline)
+    return None
+
+
+def _in_bins(
+    check: Check, canary: Histogram | Classes, baseline: Histogram | Classes, history: Histogram | Classes | None
+) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """Count both arms in the same bins, a row a slice, and name the bins."""
+    if isinstance(canary, Histogram) and isinstance(baseline, Histogram):
+        cuts = cuts_of(check, history if isinstance(history, Histogram) else baseline)
+        edges = canary.edges[:-1] if cuts is None else cuts
+        lower = [f"{edge:.3g}" for edge in edges]
+        labels = [f"≤ {lower[0]}", *(f"{a} to {b}" for a, b in pairwise(lower)), f"> {lower[-1]}"] if lower else ["all"]
+        return binned(canary, cuts), binned(baseline, cuts), tuple(labels)
+    if isinstance(canary, Classes) and isinstance(baseline, Classes):
+        names = tuple(sorted({*canary.names, *baseline.names}))
+        return _by_class(canary, names), _by_class(baseline, names), names
+    raise TypeError("one arm has scores and the other classes")
+
+
+def _weighted(ours: Floats, theirs: Floats) -> tuple[Floats, Floats, Floats]:
+    """Keep the slices that both arms share, and weight the baseline to the canary's profile over time."""
     both = share.paired(ours.sum(axis=1), theirs.sum(axis=1))[:, np.newaxis]
     ours, theirs = ours * both, theirs * both
-    requests = ours.sum(axis=1), theirs.sum(axis=1)
-    odds = share.odds_of(*requests)
-    weighted, squares = psi.standardised(theirs, odds)
+    weighted, squares = psi.standardised(theirs, share.odds_of(ours.sum(axis=1), theirs.sum(axis=1)))
+    return ours, weighted, squares
+
+
+def _distances(ours: Floats, theirs: Floats, stretches: Stretches, correlation: Dispersion) -> psi.Distance:
+    """Measure the PSI since each start, the baseline weighted to the canary's profile over time."""
+    kept = share.paired(ours.sum(axis=1), theirs.sum(axis=1))
+    requests = ours.sum(axis=1) * kept, theirs.sum(axis=1) * kept
+    ours, weighted, squares = _weighted(ours, theirs)
     canary, baseline, squared = stretches.since(ours), stretches.since(weighted), stretches.since(squares)
     worth = baseline.sum(axis=1) ** 2 / np.maximum(squared, 1e-300)
     scale = worth / np.maximum(baseline.sum(axis=1), 1e-300)  # back to counts, so that half an observation is one

@@ -8,27 +8,29 @@ import hmac
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from analyzer.analysis import Analyzer
 from analyzer.answer import render
+from analyzer.case import Case
 from analyzer.errors import Problem, RequestError, SourceError
 from analyzer.judge import Verdict
 from analyzer.model import Code, Outcome
+from analyzer.report import html
 from analyzer.request import Detail, VerdictRequest, parse_request
-from analyzer.settings import OnSourceError, Settings
+from analyzer.settings import OnSourceError, Settings, SourceName
 from analyzer.telemetry import Telemetry
 from analyzer.version import __version__
+from analyzer.web import pages
 from analyzer.web.openapi import document
-from analyzer.web.report import page
 
 log = logging.getLogger("analyzer")
 
@@ -37,6 +39,7 @@ ERROR_CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "
 SOURCE_UNAVAILABLE = Code.SOURCE_UNAVAILABLE.value
 READY_SECONDS = 3.0  # time for the source to answer a readiness probe
 READY_KEPT_SECONDS = 2.0
+FOR_PROGRAMS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/report.png")
 RESERVED_THREADS = 2  # for probes and /metrics while all others wait for the source
 
 
@@ -66,16 +69,7 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
         with _admitted(gate):
             return _verdict(asked, analyzer, settings, telemetry)
 
-    @app.get("/report")
-    def report() -> Response:
-        _authorize(settings.token_file)
-        asked = parse_request(_body())
-        with _admitted(gate):  # often a look into the past, which is no news: the exported metrics stay as they are
-            verdict = analyzer.verdict(asked)
-        if not _wants_page():
-            return _json(render(verdict, Detail.FULL))
-        return Response(page(asked, verdict), content_type="text/html; charset=utf-8")
-
+    _add_reports(app, analyzer, settings, gate)
     _add_service_routes(app, analyzer, telemetry)
 
     @app.after_request
@@ -84,8 +78,65 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
-    _handle_errors(app)
+    _handle_errors(app, analyzer)
     return app
+
+
+def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threading.BoundedSemaphore) -> None:
+    """Add what explains a verdict to people; often a look into the past, so no exported metric moves."""
+    links = settings.prometheus_ui_url or settings.prometheus_url
+    prometheus_url = links if settings.source is SourceName.PROMETHEUS else None
+
+    def read() -> tuple[VerdictRequest, Case]:
+        _authorize(settings.token_file)
+        asked = parse_request(_filled(_body()) if _wants_page() else _body())
+        case = analyzer.read(asked)
+        if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(case.verdict())):
+            raise _Refused(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
+        return asked, case
+
+    @app.get("/report")
+    @app.post("/report")
+    def report() -> Response:
+        from analyzer.report.page import page  # noqa: PLC0415 - with the plots, which take half a second to load
+
+        with _admitted(gate):
+            asked, case = read()
+            if not _wants_page():
+                return _news(_json(render(case.verdict(), Detail.FULL)))
+            return _news(_page(page(asked, case, prometheus_url=prometheus_url, address=_address())))
+
+    @app.get("/report.png")
+    @app.post("/report.png")
+    def picture() -> Response:
+        from analyzer.report.picture import picture  # noqa: PLC0415
+
+        with _admitted(gate):
+            return _news(Response(picture(*read()), content_type="image/png"))
+
+
+def _news(response: Response) -> Response:
+    """Keep a browser from showing what it has seen before."""
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _filled(body: object) -> object:
+    """Leave out what a form sends empty; anywhere else an empty field is an argument that was not set."""
+    return {name: value for name, value in body.items() if value != ""} if isinstance(body, dict) else body
+
+
+def _address() -> str:
+    return request.host_url.rstrip("/")
+
+
+def _page(text: str, status: int = 200) -> Response:
+    response = Response(text, status, content_type=html.CONTENT_TYPE)
+    response.headers["Content-Security-Policy"] = html.CONTENT_SECURITY_POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 @contextmanager
@@ -122,25 +173,18 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, telemetry: Telemetry) ->
 
     @app.get("/")
     def index() -> Response:
-        links = {
-            "verdict": "/v1/verdict",
-            "report": "/report",
-            "openapi": "/openapi.json",
-            "metrics": "/metrics",
-            "ready": "/readyz",
-        }
         if not _wants_page():
-            return _json({"name": "rollout-analyzer", "version": __version__, "links": links})
-        text = render_template(
-            "index.html",
-            version=__version__,
-            links=links,
-            policies=sorted(analyzer.policies.values(), key=lambda one: one.name),
-            profiles=sorted(analyzer.profiles),
-            source=analyzer.source.name,
-            address=request.host_url.rstrip("/"),
-        )
-        return Response(text, content_type="text/html; charset=utf-8")
+            return _json({"name": "rollout-analyzer", "version": __version__, "links": pages.LINKS})
+        return _page(pages.index(analyzer, _address(), _in_form()))
+
+    @app.get("/docs")
+    def docs() -> Response:
+        return _page(pages.api(analyzer)) if _wants_page() else _json(document(analyzer))
+
+
+def _in_form() -> dict[str, str]:
+    """Give the fields of the form that were filled in."""
+    return {name: value for name, value in request.args.to_dict().items() if name in pages.FIELDS and value}
 
 
 def _wants_page() -> bool:
@@ -226,15 +270,39 @@ class _Readiness:
             self._lock.release()
 
 
-def _handle_errors(app: Flask) -> None:
+def _for_people() -> bool:
+    """Whether an error is shown as a page: to a browser, where it did not ask for what programs read."""
+    return _wants_page() and not request.path.startswith(FOR_PROGRAMS)
+
+
+def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
+    def said(
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        problems: Sequence[Problem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Say what is wrong, to people as a page, to programs as JSON."""
+        if _for_people():
+            given = _in_form() if request.path == "/report" and request.method == "GET" and problems else None
+            response = _page(pages.error(analyzer, status, message, problems, given), status)
+            response.headers.update(headers or {})
+            return response
+        more = {"problems": [{"field": one.field or None, "message": one.message} for one in problems]}
+        return _error(
+            status, message, problems[0].field or None if problems else None, code=code, headers=headers,
+            **more if problems else {},
+        )  # fmt: skip
+
     @app.errorhandler(_Refused)
     def refused(error: _Refused) -> Response:
-        return _error(error.status, str(error), code=error.code, headers=error.headers)
+        return said(error.status, str(error), code=error.code, headers=error.headers)
 
     @app.errorhandler(RequestError)
     def bad_request(error: RequestError) -> Response:
-        problems = [{"field": one.field or None, "message": one.message} for one in error.problems]
-        return _error(400, str(error), error.problems[0].field or None, problems=problems)
+        return said(400, str(error), problems=error.problems)
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
@@ -243,18 +311,24 @@ def _handle_errors(app: Flask) -> None:
         message = error.description or error.name
         if status == 413:
             message = f"the request is larger than {app.config['MAX_CONTENT_LENGTH']:,} bytes"
-        return _error(status, message, headers=headers)
+        return said(status, message, headers=headers)
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
         log.error("unexpected error", exc_info=error)
-        return _error(500, "unexpected error: see the log of the service")
+        return said(500, "unexpected error: see the log of the service")
 
 
 def _error(
-    status: int, message: str, field: str | None = None, *, headers: Mapping[str, str] | None = None, **more: Any
+    status: int,
+    message: str,
+    field: str | None,
+    *,
+    code: str | None,
+    headers: Mapping[str, str] | None,
+    **more: Any,
 ) -> Response:
-    body = {"code": ERROR_CODES.get(status, "internal"), "message": message, "field": field, **more}
+    body = {"code": code or ERROR_CODES.get(status, "internal"), "message": message, "field": field, **more}
     return _json({"error": body}, status, headers)
 
 

@@ -25,6 +25,9 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
         for name, field in flat.items()
     ]
     answers = _answers()
+    examples = {name: {"value": example} for name, example in EXAMPLES.items()}
+    content = {"schema": {"$ref": "#/components/schemas/Request"}, "examples": examples}
+    body = {"required": True, "content": {"application/json": content}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -37,15 +40,7 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
                 "post": {
                     "summary": "Judge a canary",
                     "operationId": "verdict",
-                    "requestBody": {
-                        "required": True,
-                        "content": {
-                            "application/json": {
-                                "schema": {"$ref": "#/components/schemas/Request"},
-                                "examples": {name: {"value": body} for name, body in EXAMPLES.items()},
-                            }
-                        },
-                    },
+                    "requestBody": body,
                     "responses": answers,
                 },
                 "get": {
@@ -56,12 +51,32 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
                 },
             },
             "/report": {
+                "post": {
+                    "summary": "The same for people",
+                    "operationId": "report_on",
+                    "requestBody": body,
+                    "responses": _with(answers, "text/html"),
+                },
                 "get": {
                     "summary": "The same as a page for people; in full, as JSON, to a client that is no browser",
                     "operationId": "report",
                     "parameters": parameters,
-                    "responses": _with_page(answers),
-                }
+                    "responses": _with(answers, "text/html"),
+                },
+            },
+            "/report.png": {
+                "post": {
+                    "summary": "Its summary as a picture of 1200 x 630 dots",
+                    "operationId": "picture_of",
+                    "requestBody": body,
+                    "responses": _with(answers, "image/png", only=True),
+                },
+                "get": {
+                    "summary": "Its summary as a picture of 1200 x 630 dots, for chats",
+                    "operationId": "picture",
+                    "parameters": parameters,
+                    "responses": _with(answers, "image/png", only=True),
+                },
             },
             "/healthz": {"get": _plain("The process is alive")},
             "/readyz": {"get": _plain("Configuration valid and source reachable", "503")},
@@ -74,6 +89,7 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
                 }
             },
             "/openapi.json": {"get": _plain("This document")},
+            "/docs": {"get": _plain("This document, as a page for people")},
         },
         "components": {
             "schemas": {
@@ -134,10 +150,11 @@ def _answers() -> dict[str, Any]:
     }
 
 
-def _with_page(answers: dict[str, Any]) -> dict[str, Any]:
+def _with(answers: dict[str, Any], content_type: str, *, only: bool = False) -> dict[str, Any]:
+    """Describe answers of another type beside the JSON of a verdict, or instead of it."""
     verdict = answers["200"]
-    page = {"text/html": {"schema": {"type": "string"}}}
-    return answers | {"200": verdict | {"content": verdict["content"] | page}}
+    content = {content_type: {"schema": {"type": "string"}}}
+    return answers | {"200": verdict | {"content": content if only else verdict["content"] | content}}
 
 
 def _plain(summary: str, *other: str) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_the_page_is_well_formed(client: FlaskClient) -> None:
             self.open: list[str] = []
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
-            if tag != "meta":
+            if tag not in ("meta", "link", "input", "br"):
                 self.open.append(tag)
 
         def handle_endtag(self, tag: str) -> None:

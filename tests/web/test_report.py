@@ -1,8 +1,12 @@
 """Tests of /report: a verdict for people, and never a page for Argo."""
 
+import base64
+import hashlib
 import json
+import re
 
 import pytest
+from markupsafe import escape
 from serving import ARMS, FAILING, Counted, Pages, client_of, json_of
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -15,7 +19,16 @@ def test_a_browser_sees_the_verdict() -> None:
 
     assert page.status_code == 200
     assert page.content_type == "text/html; charset=utf-8"
-    shown = ("fail", "1.62% of 865 canary requests failed", "0.572% to 3.18%", "0.5% / 1%", "865 / 16,435", "fail 100%")
+    shown = (
+        "fail",
+        "1.62% of 865 canary requests failed",
+        "0.572% to 3.18%",
+        "0.5% / 1%",
+        "865 / 16,435",
+        "fail 100%",
+        "proved_bad",
+        "What to do next",
+    )
     assert [text for text in shown if text not in page.text] == []
 
 
@@ -41,15 +54,81 @@ def test_it_names_what_was_asked_about(pages: Pages) -> None:
 
     page = client.get("/report", query_string=ARMS | {"namespace": "ml"}, headers=BROWSER)
 
-    shown = ("fraud", "namespace ml", "canary v2", "baseline v1", "error_rate", "latency_p99", "prediction_drift")
+    shown = (
+        "fraud",
+        "<strong>ml</strong>",
+        "<strong>v2</strong>",
+        "<strong>v1</strong>",
+        "error_rate",
+        "latency_p99",
+        "prediction_drift",
+    )
     assert [text for text in shown if text not in page.text] == []
 
 
-def test_a_wrong_request_is_told_as_everywhere() -> None:
-    """With the status and the field, and nothing of the request becomes part of a page."""
-    refused = client_of().get("/report?service=<script>&canary=v2", headers=BROWSER)
+def test_a_wrong_request_is_told_with_the_form_to_correct_it() -> None:
+    """To people as a page with what they had filled in, to programs as everywhere."""
+    query = "/report?service=<script>&canary=v2&baseline=v2"
+    page, refused = client_of().get(query, headers=BROWSER), client_of().get(query)
 
     assert (refused.status_code, json_of(refused)["error"]["field"]) == (400, "service")
+    assert (page.status_code, page.content_type) == (400, "text/html; charset=utf-8")
+    assert "<script" not in page.text
+    assert 'value="&lt;script&gt;"' in page.text
+    assert "is no name: use letters" in page.text
+    assert page.text.count('aria-invalid="true"') == 1
+
+
+def test_a_form_sends_empty_fields_that_mean_nothing(pages: Pages) -> None:
+    """To a program an empty field stays an argument that was not set."""
+    pages.texts |= {"/v1": str(Counted()), "/v2": str(Counted())}
+    client = client_of(scrape_targets=pages.targets(v1="/v1", v2="/v2"))
+    query = ARMS | {"namespace": "", "weight": "", "at": ""}
+
+    assert client.get("/report", query_string=query, headers=BROWSER).status_code == 200
+    assert json_of(client.get("/report", query_string=query))["error"]["field"] == "namespace"
+
+
+def test_data_can_be_posted() -> None:
+    """What does not fit into an address."""
+    page = client_of().post("/report", json=FAILING, headers=BROWSER)
+
+    assert (page.status_code, "1.62% of 865 canary requests failed" in page.text) == (200, True)
+
+
+def test_its_picture() -> None:
+    """A PNG of the size that chats show; errors stay JSON, whoever asks."""
+    client = client_of()
+    picture, posted = client.get(QUERY.replace("/report", "/report.png")), client.post("/report.png", json=FAILING)
+
+    assert picture.content_type == posted.content_type == "image/png"
+    assert picture.data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (int.from_bytes(picture.data[16:20]), int.from_bytes(picture.data[20:24])) == (1200, 630)
+    assert json_of(client.get("/report.png?service=a", headers=BROWSER))["error"]["field"] == "canary"
+
+
+PATHS = [QUERY, "/", "/?service=a&canary=b", "/docs", "/report?service=<b>", "/nothing", "/<script>alert(1)</script>"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_is_strict(path: str) -> None:
+    """No script, no style but the sheet whose hash is named, nothing loaded; said in the header and in the page."""
+    page = client_of().get(path, headers=BROWSER)
+    sheet = re.search(r"<style>(.*?)</style>", page.text, re.DOTALL)
+    assert sheet is not None
+    digest = base64.b64encode(hashlib.sha256(sheet[1].encode()).digest()).decode()
+    policy = page.headers["Content-Security-Policy"]
+
+    assert page.content_type == "text/html; charset=utf-8"
+    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'")
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert f'http-equiv="Content-Security-Policy" content="{escape(policy.split("; frame")[0])}"' in page.text
+    assert re.findall(r"<script|\sstyle=|\son\w+=|javascript:|<iframe|<object|@import|url\(http", page.text) == []
+    assert re.findall(r'(?:src|<link[^>]* href)="(?!data:)', page.text) == []
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["Vary"] == "Accept"
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json"])

@@ -1,0 +1,240 @@
+"""The report: a verdict that explains itself, on one page, to whoever is on call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
+
+import orjson
+
+from analyzer.answer import render
+from analyzer.case import Case, Look, decided_at, looks
+from analyzer.checks.decision import format_count
+from analyzer.judge import Verdict
+from analyzer.model import Estimate, Finding, Gap, Outcome, Role
+from analyzer.policy import Check
+from analyzer.quantity import format_instant, format_seconds
+from analyzer.reasons import OUTCOMES, REASONS, Reason
+from analyzer.report import html, numbers
+from analyzer.report.figures import Drawn, draw_check, draw_traffic, draw_verdicts
+from analyzer.report.plots import Clock, shown
+from analyzer.request import Detail, VerdictRequest
+from analyzer.version import __version__
+
+MOST_DRAWN = 12  # checks; of more, those that tell most
+MOST_FINDINGS = 480  # that are computed for the curves: looks times checks
+MOST_JSON = 120_000  # bytes; above, the counts of single time slices are left out
+ORDER = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One check as the page shows it.
+
+    Attributes
+    ----------
+    value, baseline, interval, promote, rollback : in the check's unit
+    towards_pass, towards_fail : evidence in percent of what is needed, at most 100
+    requests : canary / baseline
+    remaining : how many more requests, in words
+    plots : empty where the check is not drawn
+    counted : what was counted: name, canary, baseline
+    """
+
+    name: str
+    check: Check
+    finding: Finding
+    reason: Reason
+    value: str
+    baseline: str
+    interval: str
+    promote: str
+    rollback: str
+    towards_pass: int
+    towards_fail: int
+    requests: str
+    remaining: str
+    plots: tuple[Drawn, ...]
+    counted: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Query:
+    """What the source was asked, with a link to its page where there is one."""
+
+    text: str
+    link: str | None
+
+
+def page(asked: VerdictRequest, case: Case, *, prometheus_url: str | None = None, address: str | None = None) -> str:
+    """Write the page of a verdict.
+
+    Parameters
+    ----------
+    asked : the request
+    case : what was read for it
+    prometheus_url : address of Prometheus' page, for links; None: there is none
+    address : of the analyzer, for links to its answer; None: the page is a file
+    """
+    verdict = case.verdict()
+    drawn = _drawn(verdict)
+    part = case if len(drawn) == len(case.checks) else replace(case, checks={name: case.checks[name] for name in drawn})
+    found = list(looks(part, max(2, MOST_FINDINGS // max(1, len(drawn)))))
+    clock = _clock(verdict, found)
+    window = verdict.window
+    return html.write(
+        "report.html",
+        asked=asked,
+        verdict=verdict,
+        subject=asked.service or "counts in the request",
+        meaning=OUTCOMES[verdict.outcome],
+        advice=_advice(verdict),
+        sections=[
+            _section(name, verdict, found if name in drawn else None, clock, number)
+            for number, name in enumerate(verdict.findings)
+        ],
+        undrawn=len(verdict.findings) - len(drawn),
+        overview=_overview(verdict, found, clock, whole=part is case),
+        begin=None if window.start is None else format_instant(window.start),
+        end=None if window.end is None else format_instant(window.end),
+        length=None if window.seconds is None else format_seconds(window.seconds),
+        decided=_decided(found, clock) if part is case else None,
+        queries=[Query(text, _link(prometheus_url, text, verdict)) for text in verdict.readings.queries],
+        assumptions=list(dict.fromkeys(text for one in verdict.findings.values() for text in one.assumptions)),
+        answer=_answer(verdict),
+        address=address,
+        question=None if asked.data is not None else urlencode(_question(asked, verdict)),
+        version=__version__,
+    )
+
+
+def _drawn(verdict: Verdict) -> list[str]:
+    """Choose the checks that are drawn, in the policy's order: all, or those that tell most."""
+    names = list(verdict.findings)
+    if len(names) <= MOST_DRAWN:
+        return names
+    telling = sorted(names, key=lambda name: ORDER.index(verdict.findings[name].outcome))[:MOST_DRAWN]
+    return [name for name in names if name in telling]
+
+
+def _clock(verdict: Verdict, found: Sequence[Look]) -> Clock | None:
+    """Tell the time axis; None where nothing can be drawn over time."""
+    if len(found) < 2:
+        return None
+    return Clock(verdict.window.start, found[-1].seconds)
+
+
+def _decided(found: Sequence[Look], clock: Clock | None) -> str | None:
+    """Say since when the verdict stands."""
+    place = decided_at([look.verdict.outcome for look in found])
+    if clock is None or place is None:
+        return None
+    word = "first failed" if found[-1].verdict.outcome is Outcome.FAIL else "has passed since"
+    seconds = found[place].seconds
+    moment = "" if clock.begin is None else f"{format_instant(clock.begin + seconds)}, "
+    return f"It {word} {moment}{format_seconds(seconds)} after the begin."
+
+
+def _overview(verdict: Verdict, found: Sequence[Look], clock: Clock | None, *, whole: bool) -> tuple[Drawn, ...]:
+    if clock is None:
+        return ()
+    drawn = [draw_verdicts(found, clock, whole=whole)]
+    if (split := draw_traffic(verdict.readings, clock)) is not None:
+        drawn.append(split)
+    return tuple(drawn)
+
+
+def _section(name: str, verdict: Verdict, found: Sequence[Look] | None, clock: Clock | None, number: int) -> Section:
+    check, finding = verdict.policy.checks[name], verdict.findings[name]
+    judged, reading = finding.delta or finding.canary, verdict.readings.by_check[name]
+    return Section(
+        name=name,
+        check=check,
+        finding=finding,
+        reason=REASONS[finding.code],
+        value="none" if judged.value is None else shown(check, judged.value),
+        baseline="" if finding.delta is not None or finding.baseline.value is None
+        else shown(check, finding.baseline.value),
+        interval=_interval(check, judged),
+        promote=shown(check, check.promote),
+        rollback=shown(check, check.rollback),
+        towards_pass=_percent(finding.evidence.towards_pass),
+        towards_fail=_percent(finding.evidence.towards_fail),
+        requests=f"{format_count(finding.canary.n)} / {format_count(finding.baseline.n)}",
+        remaining=_remaining(finding),
+        plots=() if found is None else draw_check(f"c{number}", name, check, finding, reading, found, clock),
+        counted=() if isinstance(reading, Gap) else numbers.table(reading),
+    )  # fmt: skip
+
+
+def _interval(check: Check, estimate: Estimate) -> str:
+    if estimate.low is None and estimate.high is None:
+        return ""
+    low, high = ("…" if limit is None else shown(check, limit) for limit in (estimate.low, estimate.high))
+    return f"{low} to {high}"
+
+
+def _percent(evidence: float) -> int:
+    return int(100 * min(1.0, max(0.0, evidence)))
+
+
+def _remaining(finding: Finding) -> str:
+    """Say how many more canary requests the check needs, and how long that takes at the rate so far."""
+    if finding.outcome is not Outcome.INCONCLUSIVE:
+        return "decided"
+    if finding.remaining_requests is None:
+        return "not foreseeable"
+    requests = float(f"{finding.remaining_requests:.2g}")
+    rate = finding.canary.n / finding.seconds if finding.seconds else 0.0
+    time = f", {format_seconds(requests / rate)}" if rate and requests else ""
+    return f"about {format_count(requests)} requests{time}"
+
+
+def _advice(verdict: Verdict) -> list[tuple[str, Finding, Reason]]:
+    """Choose what to act on: the checks that led to the verdict, each reason once."""
+    if verdict.outcome is Outcome.PASS:
+        return []
+    deciding = {
+        name: finding
+        for name, finding in verdict.findings.items()
+        if verdict.policy.checks[name].role is not Role.ADVISORY and finding.outcome is not Outcome.PASS
+    }
+    if verdict.outcome is Outcome.FAIL:
+        deciding = {name: one for name, one in deciding.items() if one.outcome is Outcome.FAIL}
+    told: dict[Reason, tuple[str, Finding, Reason]] = {}
+    for name, finding in deciding.items():
+        reason = REASONS[finding.code]
+        told.setdefault(reason, (name, finding, reason))
+    return list(told.values())
+
+
+def _link(prometheus_url: str | None, query: str, verdict: Verdict) -> str | None:
+    if prometheus_url is None:
+        return None
+    fields = {"g0.expr": query, "g0.tab": "1"}
+    if verdict.window.end is not None:
+        fields["g0.moment_input"] = format_instant(verdict.window.end).rstrip("Z").replace("T", " ")
+    return f"{prometheus_url}/graph?{urlencode(fields)}"
+
+
+def _answer(verdict: Verdict) -> str:
+    """Give the JSON answer in full, or without the counts of single slices where these are many."""
+    full = render(verdict, Detail.FULL)
+    text = orjson.dumps(full, option=orjson.OPT_INDENT_2)
+    if len(text) > MOST_JSON:
+        for check in full["checks"].values():
+            check["counts"] = "left out here for their size: ask for /v1/verdict with detail=full"
+        text = orjson.dumps(full, option=orjson.OPT_INDENT_2)
+    if len(text) > MOST_JSON:
+        text = orjson.dumps(render(verdict, Detail.SUMMARY), option=orjson.OPT_INDENT_2)
+    return text[:MOST_JSON].decode(errors="replace")
+
+
+def _question(asked: VerdictRequest, verdict: Verdict) -> dict[str, str]:
+    """Write the request as query parameters that ask the same again, of the same moment."""
+    fields = asked.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"detail", "data"})
+    if verdict.window.end is not None:
+        fields["at"] = format_instant(verdict.window.end)
+    return {
+        name: value if isinstance(value, str) else ",".join(value) if name == "checks" else orjson.dumps(value).decode()
+        for name, value in fields.items()
+    }
