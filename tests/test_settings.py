@@ -52,6 +52,7 @@ READ = {
     "prometheus_headers": ('{"X-Scope-OrgID": "team-a"}', {"X-Scope-OrgID": "team-a"}),
     "prometheus_parameters": ('{"partial_response": "false"}', {"partial_response": "false"}),
     "prometheus_lookback": ("14d", 14 * 86400.0),
+    "prometheus_ui_url": ("https://prometheus.example.com", "https://prometheus.example.com"),
     "prometheus_max_samples": ("5000", 5000),
     "profile": ("istio", "istio"),
     "policy": ("strict", "strict"),

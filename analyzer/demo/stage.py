@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from analyzer.demo.processes import (
     start_prometheus,
     wait_for,
 )
+from analyzer.demo.recording import Recording
 from analyzer.demo.rollout import Outcome, Rollout, roll_out
 from analyzer.demo.scenarios import SCENARIOS, Scenario
 from analyzer.demo.traffic import Address, Load, Traffic
@@ -58,15 +59,17 @@ class Stage:
     processes : everything that is started
     command : returns the command that starts a service on a given port
     use_prometheus : whether the service reads a Prometheus server
+    reports : folder for the report of each scenario; None: none is written
     """
 
     console: Console
     processes: Processes
     command: ServeCommand
     use_prometheus: bool
+    reports: Path | None = None
 
 
-def run(scenarios: tuple[str, ...], *, use_prometheus: bool, console: Console) -> int:
+def run(scenarios: tuple[str, ...], *, use_prometheus: bool, console: Console, reports: Path | None = None) -> int:
     """Play the scenarios and say what happened.
 
     Parameters
@@ -74,13 +77,14 @@ def run(scenarios: tuple[str, ...], *, use_prometheus: bool, console: Console) -
     scenarios : keys of `SCENARIOS`, in the order to play
     use_prometheus : the analyzer reads a Prometheus server instead of the model servers themselves
     console : where to show it; plain lines when it is not a terminal
+    reports : folder for the report of each scenario; None: none is written
 
     Returns
     -------
     int : exit code: 0 when every scenario ended as it must, 1 when not or when the time was up,
         2 when Prometheus is wanted but not installed, 130 after Ctrl-C
     """
-    return play(scenarios, use_prometheus=use_prometheus, console=console, command=serve_command)
+    return play(scenarios, use_prometheus=use_prometheus, console=console, command=serve_command, reports=reports)
 
 
 def play(
@@ -90,6 +94,7 @@ def play(
     console: Console,
     command: ServeCommand,
     limit_seconds: float | None = None,
+    reports: Path | None = None,
 ) -> int:
     """Do the same as `run` with any service that `command` starts, within a time limit."""
     if use_prometheus and not find_prometheus():
@@ -100,7 +105,7 @@ def play(
     _say(console, _INTRODUCTION.format(source=" (through Prometheus)" if use_prometheus else ""))
     try:
         with _processes(limit_seconds) as processes:
-            stage = Stage(console, processes, command, use_prometheus)
+            stage = Stage(console, processes, command, use_prometheus, reports)
             as_expected = [_play_one(stage, scenarios, number) for number in range(len(scenarios))]
     except DemoError as error:
         _say(console, f"[bold red]stopped[/bold red]: {escape(str(error))}")
@@ -123,16 +128,28 @@ def _play_one(stage: Stage, scenarios: tuple[str, ...], number: int) -> bool:
         service_url = _start_service(stage, servers)
         with local_session() as session, Traffic(servers["v2"], servers["v1"], Load()) as traffic:
             ask(session, service_url)  # the analyzer sees the counters at zero before there is traffic
-            with display.show_progress(stage.console) as show:
+            recording = Recording(service_url)
+            with display.show_progress(stage.console) as show, recording if stage.reports else nullcontext():
                 rollout = Rollout(traffic, lambda: ask(session, service_url), show, processes.deadline)
                 outcome = roll_out(rollout)
+            report = _write_report(stage.reports, name, recording) if stage.reports else ""
     finally:
         processes.stop()
     as_expected = _is_expected(scenario, outcome)
     for line in display.conclude(scenario, outcome, as_expected=as_expected):
         _say(stage.console, line)
-    _say(stage.console, "")
+    _say(stage.console, f"{report}\n" if report else "")
     return as_expected
+
+
+def _write_report(folder: Path, scenario: str, recording: Recording) -> str:
+    """Write the report of a scenario into the folder for them, and say where."""
+    path = folder / f"report-{scenario}.html"
+    try:
+        recording.write(path)
+    except OSError as error:  # as those of requests are
+        return f"  [bold red]no report[/bold red]: {escape(str(error))}"
+    return f"  the report: {escape(str(path))}"
 
 
 def _is_expected(scenario: Scenario, outcome: Outcome) -> bool:

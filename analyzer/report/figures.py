@@ -179,7 +179,7 @@ def draw_traffic(readings: Readings, clock: Clock) -> Drawn | None:
     with svg.drawing():
         return _drawn(
             plots.traffic(found, clock), "traffic", "The canary's share of the traffic",
-            "As counted in each time slice; dotted lines where it changed, which is where Argo moved the weight.",
+            "As counted in each time slice; dotted lines where it changed: the steps of the rollout.",
             f"the canary got {format_ratio(share)} of the requests in all", wide=True,
         )  # fmt: skip
 

@@ -24,9 +24,14 @@ CONTENT_TYPE = "text/html; charset=utf-8"
 def _environment(folder: Path) -> Environment:
     loader = ChoiceLoader([FileSystemLoader(folder), FileSystemLoader(TEMPLATES)])
     found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters["marked"] = marked
+    found.filters |= {"marked": marked, "plain": plain}
     found.globals |= {"style": Markup(STYLE), "policy_of_the_page": IN_PAGE}  # noqa: S704 - our own file
     return found
+
+
+def plain(text: str) -> Markup:
+    """Escape what needs it between tags, and nothing more: JSON is half quotes."""
+    return Markup(text.replace("&", "&amp;").replace("<", "&lt;"))  # noqa: S704
 
 
 def marked(text: str) -> Markup:

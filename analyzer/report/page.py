@@ -1,5 +1,6 @@
 """The report: a verdict that explains itself, on one page, to whoever is on call."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
@@ -20,7 +21,7 @@ from analyzer.report.plots import Clock, shown
 from analyzer.request import Detail, VerdictRequest
 from analyzer.version import __version__
 
-MOST_DRAWN = 12  # checks; of more, those that tell most
+MOST_DRAWN = 8  # checks; of more, those that tell most
 MOST_FINDINGS = 480  # that are computed for the curves: looks times checks
 MOST_JSON = 120_000  # bytes; above, the counts of single time slices are left out
 ORDER = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
@@ -32,14 +33,17 @@ class Section:
 
     Attributes
     ----------
+    number, drawn : of the check, and whether it has a section of its own
     value, baseline, interval, promote, rollback : in the check's unit
     towards_pass, towards_fail : evidence in percent of what is needed, at most 100
-    requests : canary / baseline
+    requests : of the canary and of the baseline
     remaining : how many more requests, in words
     plots : empty where the check is not drawn
     counted : what was counted: name, canary, baseline
     """
 
+    number: int
+    drawn: bool
     name: str
     check: Check
     finding: Finding
@@ -51,7 +55,7 @@ class Section:
     rollback: str
     towards_pass: int
     towards_fail: int
-    requests: str
+    requests: tuple[str, str]
     remaining: str
     plots: tuple[Drawn, ...]
     counted: tuple[tuple[str, str, str], ...]
@@ -90,7 +94,7 @@ def page(asked: VerdictRequest, case: Case, *, prometheus_url: str | None = None
         advice=_advice(verdict),
         sections=[
             _section(name, verdict, found if name in drawn else None, clock, number)
-            for number, name in enumerate(verdict.findings)
+            for number, name in enumerate(verdict.findings, 1)
         ],
         undrawn=len(verdict.findings) - len(drawn),
         overview=_overview(verdict, found, clock, whole=part is case),
@@ -147,6 +151,8 @@ def _section(name: str, verdict: Verdict, found: Sequence[Look] | None, clock: C
     check, finding = verdict.policy.checks[name], verdict.findings[name]
     judged, reading = finding.delta or finding.canary, verdict.readings.by_check[name]
     return Section(
+        number=number,
+        drawn=found is not None,
         name=name,
         check=check,
         finding=finding,
@@ -159,7 +165,7 @@ def _section(name: str, verdict: Verdict, found: Sequence[Look] | None, clock: C
         rollback=shown(check, check.rollback),
         towards_pass=_percent(finding.evidence.towards_pass),
         towards_fail=_percent(finding.evidence.towards_fail),
-        requests=f"{format_count(finding.canary.n)} / {format_count(finding.baseline.n)}",
+        requests=(format_count(finding.canary.n), format_count(finding.baseline.n)),
         remaining=_remaining(finding),
         plots=() if found is None else draw_check(f"c{number}", name, check, finding, reading, found, clock),
         counted=() if isinstance(reading, Gap) else numbers.table(reading),
@@ -169,8 +175,12 @@ def _section(name: str, verdict: Verdict, found: Sequence[Look] | None, clock: C
 def _interval(check: Check, estimate: Estimate) -> str:
     if estimate.low is None and estimate.high is None:
         return ""
-    low, high = ("…" if limit is None else shown(check, limit) for limit in (estimate.low, estimate.high))
-    return f"{low} to {high}"
+    low, high = (
+        None if limit is None or math.isinf(limit) else shown(check, limit) for limit in (estimate.low, estimate.high)
+    )
+    if low is None:
+        return "any" if high is None else f"below {high}"
+    return f"above {low}" if high is None else f"{low} to {high}"
 
 
 def _percent(evidence: float) -> int:

@@ -4,7 +4,6 @@ import io
 import textwrap
 from functools import partial
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from analyzer.case import Case
@@ -36,7 +35,7 @@ def picture(asked: VerdictRequest, case: Case) -> bytes:
     names = list(verdict.findings)
     if len(names) > MOST:
         names.sort(key=lambda name: ORDER.index(verdict.findings[name].outcome))
-    with svg.drawing(), rc_context({"text.parse_math": False}):
+    with svg.drawing():
         figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS, facecolor=Colour.SURFACE)
         write = partial(figure.text, va="center", color=Colour.INK)
         box = {"facecolor": COLOURS[verdict.outcome], "edgecolor": "none", "boxstyle": "round,pad=0.35"}

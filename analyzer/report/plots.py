@@ -19,14 +19,39 @@ from analyzer.checks.drift import Bins
 from analyzer.model import Estimate, Finding, Floats, Histogram, Kind, Outcome
 from analyzer.policy import Check
 from analyzer.quantity import format_psi, format_ratio, format_seconds
-from analyzer.report.svg import Colour
+from analyzer.report.svg import Colour, printable
 from analyzer.report.track import Track
 
 HALF, WHOLE = 4.9, 10.0  # inches
-_STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
+_STEPS = (
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    10800,
+    21600,
+    43200,
+    86400,
+    172800,
+    604800,
+)
 _MOST_EVIDENCE = 1.6  # where the axis ends: beyond 1 it is decided, and how far beyond says little
 _SHADES = {Outcome.PASS: (Colour.PASS, 0.75), Outcome.FAIL: (Colour.FAIL, 0.8), Outcome.INCONCLUSIVE: (Colour.LINE, 1)}
 _SMALL = 8.0
+_ROOM_FOR_TICKS = 0.98  # of an axis: beyond, a label would be cut
 _ROOM_FOR_TEXT = 0.93  # of an axis: beyond, a value has no room to its right
 _MOST_LABELS = 12  # of bins
 
@@ -50,15 +75,17 @@ class Clock:
         step *= max(1, math.ceil(self.seconds / step / most))
         begin = self.begin or 0.0
         first = math.ceil(begin / step - 1e-9) * step - begin
-        places = np.arange(first, self.seconds + 1e-6, step).tolist()
+        places = np.arange(first, self.seconds * _ROOM_FOR_TICKS, step).tolist()
         return places, [self.text(place, step) for place in places]
 
     def text(self, seconds: float, step: float = 1.0) -> str:
         """Write a moment of the window as finely as steps of that many seconds need."""
         if self.begin is None:
             return format_seconds(seconds) if seconds else "0"
-        form = "%d %b" if step >= 86400 else "%H:%M" if step >= 60 else "%H:%M:%S"
-        return datetime.fromtimestamp(self.begin + seconds, UTC).strftime(form)
+        moment = datetime.fromtimestamp(round(self.begin + seconds, 3), UTC)
+        if step < 1:
+            return f"{moment:%H:%M:%S}.{moment.microsecond // 100_000}"
+        return moment.strftime("%d %b" if step >= 86400 else "%H:%M" if step >= 60 else "%H:%M:%S")
 
     @property
     def name(self) -> str:
@@ -216,13 +243,12 @@ def _interval(
                 axes.plot([end], [row], marker=sign, color=colour, ms=6, clip_on=False)
     axes.plot([value], [row], marker=marker if value == arm.value else ">", color=colour, ms=7, clip_on=False,
               markeredgecolor=Colour.SURFACE, markeredgewidth=1)  # fmt: skip
-    ends = scale.inside(low), scale.inside(high)
-    after = scale.place(ends[1]) < _ROOM_FOR_TEXT
-    above = not after and scale.place(ends[0]) < 1 - _ROOM_FOR_TEXT
+    ends = scale.inside(low), max(scale.inside(high), value)
+    beside = scale.place(ends[1]) < _ROOM_FOR_TEXT
     axes.annotate(
-        show(arm.value), (value if above else ends[1] if after else ends[0], row), textcoords="offset points",
-        xytext=(0, 5) if above else (9 if after else -9, 0), ha="center" if above else "left" if after else "right",
-        va="bottom" if above else "center_baseline", color=colour, fontsize=_SMALL + 1, fontweight="bold",
+        show(arm.value), (ends[1] if beside else value, row), textcoords="offset points",
+        xytext=(9, 0) if beside else (0, 5), ha="left" if beside else "center",
+        va="center_baseline" if beside else "bottom", color=colour, fontsize=_SMALL + 1, fontweight="bold",
     )  # fmt: skip
 
 
@@ -252,8 +278,10 @@ def evidence(track: Track, clock: Clock) -> Figure:
         axes.plot(track.seconds, np.minimum(numbers, top), color=colour, lw=2, ls=form, drawstyle="steps-post",
                   label=f"towards {name}")  # fmt: skip
     axes.axhline(1.0, color=Colour.INK, lw=1)
-    axes.annotate("decides", (1.0, 1.0), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
-                  ha="right", color=Colour.INK, fontsize=_SMALL)  # fmt: skip
+    crowded = any(0.8 < numbers[-1] < 1.3 for numbers in (track.towards_pass, track.towards_fail))
+    axes.annotate("decides", (0.0 if crowded else 1.0, 1.0), xycoords=("axes fraction", "data"),
+                  xytext=(3 if crowded else 0, 2), textcoords="offset points", ha="left" if crowded else "right",
+                  color=Colour.INK, fontsize=_SMALL)  # fmt: skip
     if (place := decided_at(track.outcomes)) is not None:
         _mark(axes, track, place, clock)
     _over_time(axes, clock, 6)
@@ -391,7 +419,7 @@ def bins(check: Check, found: Bins) -> Figure:
                    color=Colour.MUTED, fontsize=_SMALL)  # fmt: skip
     each = math.ceil(len(places) / _MOST_LABELS)
     lower.xaxis.set_major_locator(FixedLocator(places[::each].tolist()))
-    lower.set_xticklabels([text if len(text) <= 14 else f"{text[:13]}…" for text in found.labels[::each]])
+    lower.set_xticklabels([printable(text if len(text) <= 14 else f"{text[:13]}…") for text in found.labels[::each]])
     _legend(upper)
     return figure
 

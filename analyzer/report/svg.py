@@ -7,7 +7,10 @@ follow light and dark. Here each colour of `Colour` becomes a class that the sty
 import io
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+from warnings import catch_warnings, simplefilter
 from xml.etree import ElementTree as ET
 
 from matplotlib import rc_context
@@ -20,7 +23,7 @@ _SETTINGS = {
     "svg.fonttype": "none",  # text stays text: for search, screen readers, and a tenth of the bytes
     "svg.hashsalt": "analyzer",  # the same figure, the same bytes
     "font.size": 9.0,
-    "path.simplify": True,
+    "text.parse_math": False,
 }
 _KEPT = {"stroke-width", "stroke-dasharray", "stroke-linejoin", "stroke-linecap", "stroke-opacity", "fill-opacity",
          "opacity", "text-anchor", "font-weight", "font-size"}  # fmt: skip
@@ -46,13 +49,21 @@ class Colour(StrEnum):
 _CLASS = {colour.value: colour.name.lower() for colour in Colour}
 
 
-def drawing() -> threading.Lock:
-    """Give the lock to hold while figures are made and written."""
-    return _DRAWING
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Hold the library while figures are made and written, with settings under which text stays as it is."""
+    with _DRAWING, rc_context(_SETTINGS), catch_warnings():  # type: ignore[arg-type]  # the stubs want literal keys
+        simplefilter("ignore", UserWarning)  # glyphs that its own font lacks: the page has another
+        yield
+
+
+def printable(text: str) -> str:
+    """Replace what XML cannot hold."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def write(figure: Figure, name: str, title: str) -> str:
-    """Write a figure as an ``<svg>`` element.
+    """Write a figure as an ``<svg>`` element, while `drawing`.
 
     Parameters
     ----------
@@ -61,9 +72,8 @@ def write(figure: Figure, name: str, title: str) -> str:
     title : what it shows, for screen readers
     """
     buffer = io.BytesIO()
-    with rc_context(_SETTINGS):  # type: ignore[arg-type]  # the stubs want literal keys
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None,
-                                                                        "Type": None})  # fmt: skip
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     root = ET.fromstring(buffer.getvalue())  # noqa: S314 - written just above
     for parent in root.iter():
         for child in list(parent):
@@ -73,7 +83,7 @@ def write(figure: Figure, name: str, title: str) -> str:
     viewbox = root.get("viewBox", "")
     root.attrib.clear()
     label = ET.Element(f"{SVG}title", {"id": f"{name}-title"})
-    label.text = title
+    label.text = printable(title)
     root.insert(0, label)
     root.attrib |= {"class": "plot", "viewBox": viewbox, "role": "img", "aria-labelledby": f"{name}-title"}
     text = ET.tostring(root, encoding="unicode")
