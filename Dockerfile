@@ -52,8 +52,10 @@ ENV PATH=/opt/analyzer/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
     PYTHONUNBUFFERED=1
 # Import every module once: it proves the image whole, and compiles what is used of the standard library, which the
 # official Python images leave uncompiled. So PYTHONDONTWRITEBYTECODE comes after it.
-RUN ["python", "-c", "import importlib, pkgutil, analyzer, gunicorn.workers.gthread\nfor module in pkgutil.walk_packages(analyzer.__path__, 'analyzer.'):\n    if module.name != 'analyzer.__main__': importlib.import_module(module.name)"]
-ENV PYTHONDONTWRITEBYTECODE=1
+RUN ["python", "-c", "import importlib, os, pkgutil, tempfile, analyzer, gunicorn.workers.gthread\nwith tempfile.TemporaryDirectory() as os.environ['MPLCONFIGDIR']:\n    for module in pkgutil.walk_packages(analyzer.__path__, 'analyzer.'):\n        if module.name != 'analyzer.__main__': importlib.import_module(module.name)"]
+# The list of fonts for the plots of reports goes where the pod may write.
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    MPLCONFIGDIR=/tmp/matplotlib
 
 # A number, for Kubernetes' runAsNonRoot cannot look up names; the one that distroless images call nonroot. Nothing
 # in the image belongs to it.

@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
-.PHONY: demo test check test-stacks e2e e2e-figures bench image image-test lock clean
+.PHONY: demo test check test-stacks e2e e2e-figures bench pictures image image-test lock clean
 .DEFAULT_GOAL := test
 PYTHON ?= python3
 BASE ?= python:3.11-slim-bookworm
@@ -27,6 +27,9 @@ e2e-figures: .venv/ready  ## time to recovery and to promotion, for rollouts/REA
 
 bench: .venv/ready  ## the figures of the READMEs; FORM=--short leaves the long simulations out
 	.venv/bin/python tests/bench $(FORM)
+
+pictures: .venv/ready  ## the pictures of the READMEs, by prometheus and chromium
+	.venv/bin/python tests/report/pictures.py
 
 image: Dockerfile requirements.lock  ## the container image, by docker, podman or buildah
 	$(shell command -v docker || command -v podman || command -v buildah) build --build-arg BASE=$(BASE) -t rollout-analyzer:0.1.0 .

@@ -37,7 +37,7 @@ class Section:
     value, baseline, interval, promote, rollback : in the check's unit
     towards_pass, towards_fail : evidence in percent of what is needed, at most 100
     requests : of the canary and of the baseline
-    remaining : how many more requests, in words
+    remaining : how many more requests, and the time they take, in words
     plots : empty where the check is not drawn
     counted : what was counted: name, canary, baseline
     """
@@ -56,7 +56,7 @@ class Section:
     towards_pass: int
     towards_fail: int
     requests: tuple[str, str]
-    remaining: str
+    remaining: tuple[str, str]
     plots: tuple[Drawn, ...]
     counted: tuple[tuple[str, str, str], ...]
 
@@ -187,16 +187,15 @@ def _percent(evidence: float) -> int:
     return int(100 * min(1.0, max(0.0, evidence)))
 
 
-def _remaining(finding: Finding) -> str:
+def _remaining(finding: Finding) -> tuple[str, str]:
     """Say how many more canary requests the check needs, and how long that takes at the rate so far."""
     if finding.outcome is not Outcome.INCONCLUSIVE:
-        return "decided"
+        return "decided", ""
     if finding.remaining_requests is None:
-        return "not foreseeable"
+        return "not foreseeable", ""
     requests = float(f"{finding.remaining_requests:.2g}")
     rate = finding.canary.n / finding.seconds if finding.seconds else 0.0
-    time = f", {format_seconds(requests / rate)}" if rate and requests else ""
-    return f"about {format_count(requests)} requests{time}"
+    return f"about {format_count(requests)}", format_seconds(requests / rate) if rate and requests else ""
 
 
 def _advice(verdict: Verdict) -> list[tuple[str, Finding, Reason]]:

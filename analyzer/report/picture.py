@@ -19,7 +19,7 @@ WIDTH, HEIGHT, DOTS = 12.0, 6.3, 100  # inches, and dots an inch: 1200 x 630, wh
 MOST = 4  # checks that have room
 COLOURS = {Outcome.PASS: Colour.PASS, Outcome.FAIL: Colour.FAIL, Outcome.INCONCLUSIVE: Colour.INCONCLUSIVE}
 BESIDE = {Outcome.PASS: 0.15, Outcome.FAIL: 0.14, Outcome.INCONCLUSIVE: 0.29}  # where the box of the verdict ends
-LINE = 115  # characters
+LINE = 125  # characters
 ORDER = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
 
 

@@ -1,7 +1,7 @@
 """All measured figures, one after the other: `python tests/bench`. Ends with 1 when one is not met.
 
 With `--short` the verdicts are simulated in a minute instead of a quarter of an hour, nothing is written, and the
-time to judge may be longer by half, for machines that others use too.
+times to judge and to report may be longer by half, for machines that others use too.
 """
 
 import subprocess
@@ -13,6 +13,7 @@ FIGURES = {
     "Judging": "judging_time.py",
     "The service": "service_figures.py",
     "A verdict over a real Prometheus": "verdict_latency.py",
+    "A report": "report_figures.py",
     "Verdicts, simulated": "simulation",
 }
 
@@ -23,7 +24,7 @@ def main() -> None:
     short = ["--short"] if "--short" in sys.argv[1:] else []
     for title, name in FIGURES.items():
         print(f"\n{title} (tests/bench/{name})", flush=True)
-        options = short if name in ("simulation", "judging_time.py") else []
+        options = short if name in ("simulation", "judging_time.py", "report_figures.py") else []
         if subprocess.run([sys.executable, HERE / name, *options], check=False).returncode != 0:
             failed.append(name)
     print(f"\nnot met: {', '.join(failed)}" if failed else "\nall met")

@@ -21,11 +21,12 @@ class Story:
 
     Attributes
     ----------
-    service : its name, and its namespace
+    service : its name, and its namespace where none is given
     fault : errors, slow, drift, business or none
     since : seconds after the begin at which the fault begins
     rate : requests a second of the whole service
     seconds : how long the rollout lasts
+    namespace : of its pods
     """
 
     service: str
@@ -33,6 +34,7 @@ class Story:
     since: float = 180.0
     rate: float = 120.0
     seconds: int = SECONDS
+    namespace: str = ""
 
 
 STORIES = {
@@ -53,7 +55,7 @@ def history(story: Story, seed: int = 7) -> Iterator[Point]:
     rng = np.random.default_rng(seed)
     for arm, pod, share in ((STABLE, "a", 0.5), (STABLE, "b", 0.5), (CANARY, "c", 1.0)):
         target = {"rollouts_pod_template_hash": arm, "job": story.service, "service": story.service,
-                  "instance": f"{pod}:8080", "pod": pod, "namespace": story.service}  # fmt: skip
+                  "instance": f"{pod}:8080", "pod": pod, "namespace": story.namespace or story.service}  # fmt: skip
         first = 0 if arm == CANARY else -BEFORE
         counted = dict.fromkeys(_counters(rng, 0, story, faulty=False), 0)
         started = BEGIN + first - 2

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +23,8 @@ from analyzer.errors import SourceUnavailable
 from analyzer.model import Classes, Code, Gap, Histogram, Kind, Outcome, Reading, Readings, Window
 from analyzer.policy import Check, Policy, load_policies
 from analyzer.profile import load_profiles
-from analyzer.report import page, picture
+from analyzer.report.page import page
+from analyzer.report.picture import picture
 from analyzer.report.plots import Clock, scale_of
 from analyzer.report.svg import Colour
 from analyzer.request import parse_request
@@ -318,3 +321,11 @@ def test_a_picture_has_its_size(count: int) -> None:
 
     assert drawn[:8] == b"\x89PNG\r\n\x1a\n"
     assert (int.from_bytes(drawn[16:20]), int.from_bytes(drawn[20:24])) == (1200, 630)
+
+
+def test_the_service_starts_without_it() -> None:
+    """What draws is loaded by the first report only."""
+    code = "import sys, analyzer.web.app, analyzer.web.server; print({'matplotlib', 'PIL'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout == "set()\n"

@@ -1,0 +1,51 @@
+"""How long a report takes to make and how large it is: `python tests/bench/report_figures.py`."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from analyzer.request import parse_request
+from analyzer.settings import Settings, build_analyzer
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "report")]
+
+from prometheus_server import PrometheusServer  # noqa: E402
+
+from rollouts import BEGIN, CANARY, SECONDS, STABLE, STORIES, history  # noqa: E402
+
+ROUNDS = 7
+MOST_SECONDS, MOST_BYTES = 1.0, 500_000
+
+
+def main() -> None:
+    """Make the report of a rollout of twenty minutes, read from a real Prometheus; the best round counts."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = PrometheusServer(Path(folder) / "prometheus")
+        server.write_history(history(STORIES["errors"]))
+        server.start()
+        try:
+            analyzer = build_analyzer(Settings(source="prometheus", prometheus_url=server.url))
+            began = time.perf_counter()
+            from analyzer.report.page import page
+
+            loading = time.perf_counter() - began
+            seconds = []
+            for _ in range(ROUNDS):
+                began = time.perf_counter()
+                fields = {"service": "errors", "namespace": "errors", "canary": CANARY, "baseline": STABLE}
+                asked = parse_request({**fields, "at": BEGIN + SECONDS})
+                text = page(asked, analyzer.read(asked))
+                seconds.append(time.perf_counter() - began)
+        finally:
+            server.stop()
+    print(f"a report on four checks in 80 time slices: {min(seconds):.2f} s (asked: {MOST_SECONDS:g} s)")
+    print(f"its size: {len(text.encode()) / 1000:.0f} kB (asked: {MOST_BYTES / 1000:.0f} kB)")
+    print(f"the first one loads the plots: {loading:.2f} s more")
+    # The short form is that of CI, on machines that others use too: a change for the worse is one by half.
+    times = 1.5 if "--short" in sys.argv[1:] else 1.0
+    sys.exit(min(seconds) > MOST_SECONDS * times or len(text.encode()) > MOST_BYTES)
+
+
+if __name__ == "__main__":
+    main()
