@@ -1,20 +1,24 @@
 # Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
-.PHONY: demo test check test-stacks e2e e2e-figures bench pictures image image-test lock clean
+.PHONY: demo test check test-browser test-stacks e2e e2e-figures bench pictures image image-test lock clean
 .DEFAULT_GOAL := test
 PYTHON ?= python3
 BASE ?= python:3.11-slim-bookworm
 AT_ONCE ?= 8
+WORKERS ?= 2
 
 demo: .venv/ready  ## a good model version is promoted, a bad one caught; under a minute
 	.venv/bin/analyzer demo
 
 test: .venv/ready  ## the tests; what needs Prometheus or Go is skipped, with the reason, where they are missing
-	.venv/bin/pytest -q
+	.venv/bin/pytest -q -n $(WORKERS) --dist worksteal
 
-check: .venv/ready  ## what CI runs: lint, types, import layers, tests
+check: .venv/ready  ## what CI runs: lint, types, import layers, tests, pages in a real Chromium
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/codespell
 	.venv/bin/mypy && .venv/bin/lint-imports --no-logo
-	.venv/bin/pytest -q
+	.venv/bin/pytest -q -n $(WORKERS) --dist worksteal tests tests/browser
+
+test-browser: .venv/ready  ## the pages as people see them, in a real Chromium
+	.venv/bin/pytest -q tests/browser
 
 test-stacks: .venv/ready  ## real model servers, each in an environment of its own; the first time installs them
 	.venv/bin/pytest -q $(ONLY) tests/stacks
@@ -29,7 +33,7 @@ bench: .venv/ready  ## the figures of the READMEs; FORM=--short leaves the long 
 	.venv/bin/python tests/bench $(FORM)
 
 pictures: .venv/ready  ## the pictures of the READMEs, by prometheus and chromium
-	.venv/bin/python tests/report/pictures.py
+	.venv/bin/python tests/browser/pictures.py
 
 image: Dockerfile requirements.lock  ## the container image, by docker, podman or buildah
 	$(shell command -v docker || command -v podman || command -v buildah) build --build-arg BASE=$(BASE) -t rollout-analyzer:0.1.0 .

@@ -14,9 +14,11 @@ from analyzer.model import (
     Classes,
     Counts,
     Finding,
+    Floats,
     Gap,
     Histogram,
     Kind,
+    Outcome,
     Reading,
     Readings,
     requests_by_slice,
@@ -25,7 +27,7 @@ from analyzer.policy import Check
 from analyzer.quantity import format_ratio
 from analyzer.report import plots, svg
 from analyzer.report.plots import Clock
-from analyzer.report.track import track_of
+from analyzer.report.track import Track, track_of
 from analyzer.stats import split
 
 _MOST_CHANGES = 8
@@ -86,20 +88,7 @@ def draw_check(
             )
         ]  # fmt: skip
         if clock is not None:
-            track = track_of(looks, title)
-            found += [
-                _drawn(
-                    plots.evidence(track, clock), f"{name}-evidence", "Evidence over time",
-                    "1 decides. Recomputed at the end of each time slice, from what had been counted by then.",
-                    f"{title}: evidence towards pass {finding.evidence.towards_pass:.2f}, towards fail "
-                    f"{finding.evidence.towards_fail:.2f}; 1 decides",
-                ),
-                _drawn(
-                    plots.course(check, track, clock), f"{name}-course", "Value over time",
-                    "The canary's value since the begin, or since when it is worst, with its interval.",
-                    said,
-                ),
-            ]  # fmt: skip
+            found += _over_time(name, title, check, track_of(looks, title), clock)
         if (distributions := _distributions(name, title, check, finding, reading)) is not None:
             found.append(distributions)
     return tuple(found)
@@ -146,19 +135,46 @@ def _first_slice(finding: Finding, reading: Reading[Counts]) -> int:
     return min(max(0, round((finding.since - reading.begin) / reading.slice_seconds)), max(0, reading.slices - 1))
 
 
+def draw_track(name: str, title: str, check: Check, track: Track, clock: Clock, label: str) -> tuple[Drawn, ...]:
+    """Draw the evidence and the value of one check over time; the label says by what they were judged."""
+    with svg.drawing():
+        return tuple(_over_time(name, title, check, track, clock, label))
+
+
+def _over_time(name: str, title: str, check: Check, track: Track, clock: Clock, label: str = "") -> tuple[Drawn, Drawn]:
+    value = float(track.value[-1])
+    return (
+        _drawn(
+            plots.evidence(track, clock), f"{name}-evidence", f"Evidence over time{label}",
+            "1 decides. Computed anew at each look, from what had been counted by then.",
+            f"{title}{label}: evidence towards pass {track.towards_pass[-1]:.2f}, towards fail "
+            f"{track.towards_fail[-1]:.2f} at the end; 1 decides",
+        ),
+        _drawn(
+            plots.course(check, track, clock), f"{name}-course", f"Value over time{label}",
+            "The canary's value since the begin, or since when it is worst, with its interval.",
+            f"{title}{label}: {'no value' if np.isnan(value) else plots.shown(check, value)} at the end, promote "
+            f"{check.shown(check.promote)}, roll back {check.shown(check.rollback)}",
+        ),
+    )  # fmt: skip
+
+
 def draw_verdicts(looks: Sequence[Look], clock: Clock, *, whole: bool) -> Drawn:
     """Draw what each check would have said at every moment, and the whole if all its checks are there."""
     names = list(looks[-1].verdict.findings)
     rows = [("verdict", [look.verdict.outcome for look in looks])] if whole else []
     rows += [(name, [look.verdict.findings[name].outcome for look in looks]) for name in names]
-    seconds = np.array([look.seconds for look in looks])
-    said = "; ".join(f"{name}: {outcomes[-1].value} at the end" for name, outcomes in rows)
+    return draw_strip("verdicts", "Verdicts over time", rows, np.array([look.seconds for look in looks]), clock)
+
+
+def draw_strip(
+    name: str, heading: str, rows: Sequence[tuple[str, Sequence[Outcome]]], seconds: Floats, clock: Clock
+) -> Drawn:
+    """Draw outcomes over time, a row each."""
+    said = "; ".join(f"{row}: {outcomes[-1].value} at the end" for row, outcomes in rows)
+    caption = "What would have been answered at each moment: green pass, red fail, grey inconclusive."
     with svg.drawing():
-        return _drawn(
-            plots.verdicts(rows, seconds, clock), "verdicts", "Verdicts over time",
-            "What would have been answered at the end of each time slice: green pass, red fail, grey inconclusive.",
-            said, wide=True,
-        )  # fmt: skip
+        return _drawn(plots.verdicts(rows, seconds, clock), name, heading, caption, said, wide=True)
 
 
 def draw_traffic(readings: Readings, clock: Clock) -> Drawn | None:
@@ -174,7 +190,9 @@ def draw_traffic(readings: Readings, clock: Clock) -> Drawn | None:
     end = len(canary)
     while len(changes) < _MOST_CHANGES and (end := split.last_change(canary[:end], baseline[:end])) > 0:
         changes.append(end)
-    found = plots.Traffic(np.append(0.0, reading.ends()) + left_out, canary, baseline, tuple(sorted(changes)))
+    # A single slice at either end holds a scrape of one arm and none of the other: that is no step.
+    steps = tuple(sorted(one for one in changes if 2 <= one <= len(canary) - 2))
+    found = plots.Traffic(np.append(0.0, reading.ends()) + left_out, canary, baseline, steps)
     share = canary.sum() / (canary + baseline).sum()
     with svg.drawing():
         return _drawn(

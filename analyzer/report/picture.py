@@ -10,7 +10,7 @@ from analyzer.case import Case
 from analyzer.model import Outcome
 from analyzer.quantity import format_instant
 from analyzer.report import svg
-from analyzer.report.plots import draw_limits, plain
+from analyzer.report.plots import draw_limits
 from analyzer.report.svg import Colour
 from analyzer.request import VerdictRequest
 from analyzer.version import __version__
@@ -54,7 +54,6 @@ def picture(asked: VerdictRequest, case: Case) -> bytes:
             outcome = finding.outcome
             write(0.035, top - 0.03, outcome.value, fontsize=12, fontweight="bold", color=COLOURS[outcome])
             axes = figure.add_axes((0.28, top - 0.05, 0.685, 0.085))
-            plain(axes)
             draw_limits(axes, verdict.policy.checks[name], finding)
         end = verdict.window.end
         more = f" · and {len(names) - MOST} more checks" if len(names) > MOST else ""

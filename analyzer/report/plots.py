@@ -19,7 +19,7 @@ from analyzer.checks.drift import Bins
 from analyzer.model import Estimate, Finding, Floats, Histogram, Kind, Outcome
 from analyzer.policy import Check
 from analyzer.quantity import format_psi, format_ratio, format_seconds
-from analyzer.report.svg import Colour, printable
+from analyzer.report.svg import SMALL, Colour, printable
 from analyzer.report.track import Track
 
 HALF, WHOLE = 4.9, 10.0  # inches
@@ -50,7 +50,6 @@ _STEPS = (
 )
 _MOST_EVIDENCE = 1.6  # where the axis ends: beyond 1 it is decided, and how far beyond says little
 _SHADES = {Outcome.PASS: (Colour.PASS, 0.75), Outcome.FAIL: (Colour.FAIL, 0.8), Outcome.INCONCLUSIVE: (Colour.LINE, 1)}
-_SMALL = 8.0
 _ROOM_FOR_TICKS = 0.98  # of an axis: beyond, a label would be cut
 _ROOM_FOR_TEXT = 0.93  # of an axis: beyond, a value has no room to its right
 _MOST_LABELS = 12  # of bins
@@ -100,18 +99,7 @@ def _axes(width: float, height: float, *, left: float = 0.62, right: float = 0.1
     axes = figure.add_axes(
         (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
     )
-    plain(axes)
     return figure, axes
-
-
-def plain(axes: Axes) -> None:
-    """Take away what carries nothing: half the frame, and the background."""
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(Colour.MUTED)
-    axes.tick_params(colors=Colour.MUTED, labelcolor=Colour.MUTED, labelsize=_SMALL, length=3)
-    axes.set_facecolor("none")
 
 
 def _over_time(axes: Axes, clock: Clock, most: int) -> None:
@@ -206,7 +194,7 @@ def draw_limits(axes: Axes, check: Check, finding: Finding) -> None:
         axes.annotate(
             f"{text} " if not outwards else f" {text}", (limit, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3),
             textcoords="offset points", ha="left" if outwards else "right", va="bottom", color=colour,
-            fontsize=_SMALL + 1,
+            fontsize=SMALL + 1,
         )  # fmt: skip
         if same:
             break
@@ -218,7 +206,7 @@ def draw_limits(axes: Axes, check: Check, finding: Finding) -> None:
     axes.set_yticklabels([name for name, *_ in arms])
     for label, (_, _, colour, _) in zip(axes.get_yticklabels(), arms, strict=True):
         label.set_color(colour)
-        label.set_fontsize(_SMALL + 1)
+        label.set_fontsize(SMALL + 1)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
@@ -229,7 +217,7 @@ def _interval(
     """Draw one arm: a bar from low to high, open where it leaves the axis, and the value beside it."""
     if arm.value is None:
         axes.text(0.5, row, "no value yet", transform=axes.get_yaxis_transform(), ha="center", va="center",
-                  color=Colour.MUTED, fontsize=_SMALL + 1)  # fmt: skip
+                  color=Colour.MUTED, fontsize=SMALL + 1)  # fmt: skip
         return
     value = scale.inside(arm.value)
     low, high = value, value
@@ -248,7 +236,7 @@ def _interval(
     axes.annotate(
         show(arm.value), (ends[1] if beside else value, row), textcoords="offset points",
         xytext=(9, 0) if beside else (0, 5), ha="left" if beside else "center",
-        va="center_baseline" if beside else "bottom", color=colour, fontsize=_SMALL + 1, fontweight="bold",
+        va="center_baseline" if beside else "bottom", color=colour, fontsize=SMALL + 1, fontweight="bold",
     )  # fmt: skip
 
 
@@ -278,11 +266,12 @@ def evidence(track: Track, clock: Clock) -> Figure:
         axes.plot(track.seconds, np.minimum(numbers, top), color=colour, lw=2, ls=form, drawstyle="steps-post",
                   label=f"towards {name}")  # fmt: skip
     axes.axhline(1.0, color=Colour.INK, lw=1)
-    crowded = any(0.8 < numbers[-1] < 1.3 for numbers in (track.towards_pass, track.towards_fail))
-    axes.annotate("decides", (0.0 if crowded else 1.0, 1.0), xycoords=("axes fraction", "data"),
-                  xytext=(3 if crowded else 0, 2), textcoords="offset points", ha="left" if crowded else "right",
-                  color=Colour.INK, fontsize=_SMALL)  # fmt: skip
-    if (place := decided_at(track.outcomes)) is not None:
+    place = decided_at(track.outcomes)
+    early = place is not None and track.seconds[place] < clock.seconds / 4  # else nothing is as high at the left
+    axes.annotate("decides", (1.0 if early else 0.0, 1.0), xycoords=("axes fraction", "data"),
+                  xytext=(0 if early else 3, 2), textcoords="offset points", ha="right" if early else "left",
+                  color=Colour.INK, fontsize=SMALL)  # fmt: skip
+    if place is not None:
         _mark(axes, track, place, clock)
     _over_time(axes, clock, 6)
     axes.set_ylim(0, top)
@@ -302,7 +291,7 @@ def _mark(axes: Axes, track: Track, place: int, clock: Clock) -> None:
     axes.annotate(
         f"{outcome.value} at {clock.text(at)}", (at, 0.06), xycoords=("data", "axes fraction"),
         xytext=(-4 if late else 4, 0), textcoords="offset points", ha="right" if late else "left", va="bottom",
-        color=colour, fontsize=_SMALL + 1, fontweight="bold",
+        color=colour, fontsize=SMALL + 1, fontweight="bold",
     )  # fmt: skip
 
 
@@ -310,7 +299,7 @@ def _legend(axes: Axes) -> None:
     """Name the lines above the plot, where none of them is."""
     axes.legend(
         loc="lower left", bbox_to_anchor=(0.0, 1.01), ncols=3, borderaxespad=0.0, borderpad=0.2, frameon=False,
-        fontsize=_SMALL, labelcolor=Colour.INK, handlelength=2.4, columnspacing=1.4,
+        fontsize=SMALL, labelcolor=Colour.INK, handlelength=2.4, columnspacing=1.4,
     )  # fmt: skip
 
 
@@ -340,7 +329,7 @@ def course(check: Check, track: Track, clock: Clock) -> Figure:
         over = worse_above == (text == "roll back")
         axes.annotate(text, (1.0, limit), xycoords=("axes fraction", "data"), xytext=(-2, 2 if over else -2),
                       textcoords="offset points", ha="right", va="bottom" if over else "top", color=colour,
-                      fontsize=_SMALL)  # fmt: skip
+                      fontsize=SMALL)  # fmt: skip
     _over_time(axes, clock, 6)
     _legend(axes)
     return figure
@@ -379,10 +368,10 @@ def slower_than(check: Check, canary: Histogram, baseline: Histogram | None) -> 
     axes.set_yticklabels([f"{100 * one:g}%" for one in places])
     axes.axhline(allowed, color=Colour.INK, lw=1)
     axes.annotate(f"{format_ratio(allowed)} may be slower", (0, allowed), xycoords=("axes fraction", "data"),
-                  xytext=(3, 2), textcoords="offset points", color=Colour.INK, fontsize=_SMALL)  # fmt: skip
+                  xytext=(3, 2), textcoords="offset points", color=Colour.INK, fontsize=SMALL)  # fmt: skip
     for limit, colour, form in ((check.promote, Colour.PASS, "-"), (check.rollback, Colour.FAIL, "--")):
         axes.axvline(limit, color=colour, lw=1.2, ls=form)
-    axes.set_xlabel("slower than", color=Colour.MUTED, fontsize=_SMALL, labelpad=2)
+    axes.set_xlabel("slower than", color=Colour.MUTED, fontsize=SMALL, labelpad=2)
     _legend(axes)
     return figure
 
@@ -404,7 +393,6 @@ def bins(check: Check, found: Bins) -> Figure:
         upper.bar(places + shift, arm, 0.4, color=colour, label=name, hatch=hatch)
     lower.bar(places, found.psi, 0.6, color=Colour.MUTED)
     for axes in (upper, lower):
-        plain(axes)
         axes.set_xlim(-0.7, len(places) - 0.3)
     highest = float(max(found.canary.max(), found.baseline.max(), 1e-9))
     ticks = _round_ticks(0.0, highest, 4)
@@ -416,7 +404,7 @@ def bins(check: Check, found: Bins) -> Figure:
     lower.yaxis.set_major_locator(FixedLocator([0.0, most]))
     lower.set_yticklabels(["0", f"{most:.2g}"])
     lower.annotate("adds to the PSI", (0, 1.0), xycoords="axes fraction", xytext=(4, 2), textcoords="offset points",
-                   color=Colour.MUTED, fontsize=_SMALL)  # fmt: skip
+                   color=Colour.MUTED, fontsize=SMALL)  # fmt: skip
     each = math.ceil(len(places) / _MOST_LABELS)
     lower.xaxis.set_major_locator(FixedLocator(places[::each].tolist()))
     lower.set_xticklabels([printable(text if len(text) <= 14 else f"{text[:13]}…") for text in found.labels[::each]])
@@ -443,7 +431,7 @@ def verdicts(rows: Sequence[tuple[str, Sequence[Outcome]]], seconds: Floats, clo
             axes.barh(-row, span, left=min(left, clock.seconds - span), height=0.72, color=shade, alpha=alpha)
             if span > clock.seconds * 0.09 and outcome is not Outcome.INCONCLUSIVE:
                 axes.text(min(left, clock.seconds - span) + span / 2, -row, outcome.value, ha="center", va="center",
-                          fontsize=_SMALL, color=Colour.SURFACE, fontweight="bold")  # fmt: skip
+                          fontsize=SMALL, color=Colour.SURFACE, fontweight="bold")  # fmt: skip
     axes.set_ylim(-len(rows) + 0.5, 0.5)
     axes.yaxis.set_major_locator(FixedLocator([-row for row in range(len(rows))]))
     axes.set_yticklabels([name for name, _ in rows], color=Colour.INK)
@@ -477,15 +465,18 @@ def traffic(found: Traffic, clock: Clock) -> Figure:
     share = np.where(total > 0, found.canary / np.maximum(total, 1e-300), np.nan)
     axes.stairs(np.nan_to_num(share), found.edges, fill=True, color=Colour.CANARY, alpha=0.3)
     axes.stairs(np.nan_to_num(share), found.edges, color=Colour.CANARY, lw=1.6)
-    top = min(1.0, max(float(np.nanmax(share, initial=0.0)) * 1.25, 0.05))
+    stretches = []
     for first, last in pairwise([0, *found.changes, len(total)]):
         ours, both = found.canary[first:last].sum(), total[first:last].sum()
         if both > 0:
-            axes.annotate(format_ratio(float(f"{ours / both:.2g}")), (float(found.edges[first]), float(ours / both)),
-                          xytext=(3, 3), textcoords="offset points", color=Colour.CANARY, fontsize=_SMALL + 1,
+            stretches.append(float(ours / both))
+            axes.annotate(format_ratio(float(f"{stretches[-1]:.2g}")), (float(found.edges[first]), stretches[-1]),
+                          xytext=(3, 3), textcoords="offset points", color=Colour.CANARY, fontsize=SMALL + 1,
                           fontweight="bold", annotation_clip=False)  # fmt: skip
         if first:
             axes.axvline(float(found.edges[first]), color=Colour.MUTED, lw=1, ls=":")
+    usual = float(np.nanquantile(share, 0.95)) if np.isfinite(share).any() else 0.0  # no single slice sets the scale
+    top = min(1.0, max([*(1.25 * one for one in stretches), 1.1 * usual, 0.05]))
     axes.set_ylim(0, top)
     ticks = _round_ticks(0.0, top, 4)
     axes.yaxis.set_major_locator(FixedLocator(list(ticks)))

@@ -18,13 +18,8 @@ from matplotlib.figure import Figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}href"
+SMALL = 8.0  # points, of most text
 _DRAWING = threading.Lock()  # matplotlib's fonts and settings are not for several threads at once
-_SETTINGS = {
-    "svg.fonttype": "none",  # text stays text: for search, screen readers, and a tenth of the bytes
-    "svg.hashsalt": "analyzer",  # the same figure, the same bytes
-    "font.size": 9.0,
-    "text.parse_math": False,
-}
 _KEPT = {"stroke-width", "stroke-dasharray", "stroke-linejoin", "stroke-linecap", "stroke-opacity", "fill-opacity",
          "opacity", "text-anchor", "font-weight", "font-size"}  # fmt: skip
 
@@ -46,6 +41,19 @@ class Colour(StrEnum):
     INCONCLUSIVE = "#7a5600"
 
 
+_SETTINGS = {
+    "svg.fonttype": "none",  # text stays text: for search, screen readers, and a tenth of the bytes
+    "svg.hashsalt": "analyzer",  # the same figure, the same bytes
+    "font.size": 9.0,
+    "text.parse_math": False,
+    # What carries nothing is left out: half the frame, and the background.
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), Colour.MUTED.value),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), SMALL),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 3.0),
+}
 _CLASS = {colour.value: colour.name.lower() for colour in Colour}
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from analyzer.request import parse_request
 from analyzer.settings import Settings, build_analyzer
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "report")]
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "browser")]
 
+from pace import pace  # noqa: E402
 from prometheus_server import PrometheusServer  # noqa: E402
-
-from rollouts import BEGIN, CANARY, SECONDS, STABLE, STORIES, history  # noqa: E402
+from stories import BEGIN, CANARY, SECONDS, STABLE, STORIES, history  # noqa: E402
 
 ROUNDS = 7
 MOST_SECONDS, MOST_BYTES = 1.0, 500_000
@@ -30,21 +30,24 @@ def main() -> None:
             from analyzer.report.page import page
 
             loading = time.perf_counter() - began
-            seconds = []
+            rounds = []
             for _ in range(ROUNDS):
+                slowness = pace()
                 began = time.perf_counter()
                 fields = {"service": "errors", "namespace": "errors", "canary": CANARY, "baseline": STABLE}
                 asked = parse_request({**fields, "at": BEGIN + SECONDS})
                 text = page(asked, analyzer.read(asked))
-                seconds.append(time.perf_counter() - began)
+                seconds = time.perf_counter() - began
+                rounds.append((seconds / slowness, seconds))
         finally:
             server.stop()
-    print(f"a report on four checks in 80 time slices: {min(seconds):.2f} s (asked: {MOST_SECONDS:g} s)")
+    at_ease, seconds = min(rounds)
+    print(f"a report on four checks in 80 time slices: {at_ease:.2f} s (asked: {MOST_SECONDS:g}), now {seconds:.2f}")
     print(f"its size: {len(text.encode()) / 1000:.0f} kB (asked: {MOST_BYTES / 1000:.0f} kB)")
     print(f"the first one loads the plots: {loading:.2f} s more")
-    # The short form is that of CI, on machines that others use too: a change for the worse is one by half.
+    # The short form is that of CI: a change for the worse is one by half.
     times = 1.5 if "--short" in sys.argv[1:] else 1.0
-    sys.exit(min(seconds) > MOST_SECONDS * times or len(text.encode()) > MOST_BYTES)
+    sys.exit(at_ease > MOST_SECONDS * times or len(text.encode()) > MOST_BYTES)
 
 
 if __name__ == "__main__":

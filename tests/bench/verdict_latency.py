@@ -18,6 +18,7 @@ import requests
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
+from pace import pace  # noqa: E402
 from prometheus_server import Point, PrometheusServer  # noqa: E402
 
 from analyzer.analysis import Analyzer  # noqa: E402
@@ -39,10 +40,11 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Latency:
-    """Medians in seconds: of the verdicts, and of each query of a verdict asked alone."""
+    """Medians in seconds: of the verdicts, and of each query of a verdict asked alone; and the machine's pace."""
 
     verdict: float
     queries: dict[str, float]
+    pace: float
 
     @property
     def slowest(self) -> float:
@@ -52,7 +54,7 @@ class Latency:
     @property
     def allowed(self) -> float:
         """How long a verdict may take."""
-        return MOST_TIMES * self.slowest + EXTRA_SECONDS
+        return MOST_TIMES * self.slowest + EXTRA_SECONDS * self.pace
 
 
 def measure(folder: Path, verdicts: int = 200) -> Latency:
@@ -96,15 +98,19 @@ def _measure(url: str, verdicts: int) -> Latency:
     api._ask = ask  # type: ignore[method-assign]
 
     times: list[float] = []
+    slow: list[float] = []
     alone: dict[str, list[float]] = {f"{endpoint} {form['query']}": [] for endpoint, form in asked}
     with requests.Session() as session:
         session.trust_env = False
-        for _ in range(verdicts):
+        for number in range(verdicts):
+            if number % 20 == 0:
+                slow.append(pace())
             times.append(_timed(lambda: analyzer.verdict(request)))
             for endpoint, form in asked:
                 key = f"{endpoint} {form['query']}"
                 alone[key].append(_timed(lambda e=endpoint, f=form: _ask(session, f"{url}/api/v1/{e}", f)))
-    return Latency(statistics.median(times), {key: statistics.median(found) for key, found in alone.items()})
+    slowness = statistics.median(slow)
+    return Latency(statistics.median(times), {key: statistics.median(found) for key, found in alone.items()}, slowness)
 
 
 def _ask(session: requests.Session, url: str, form: dict[str, str]) -> None:

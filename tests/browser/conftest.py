@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from prometheus_server import PrometheusServer, require_prometheus
+from stories import STORIES, history
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from analyzer.settings import Settings, build_analyzer
 from analyzer.telemetry import Telemetry
 from analyzer.web.app import create_app
-from rollouts import STORIES, history
 
 
 class Quiet(WSGIRequestHandler):
