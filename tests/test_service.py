@@ -190,7 +190,8 @@ def test_many_verdicts_take_no_memory(service: Service) -> None:
 # The end
 
 
-def test_sigterm_answers_what_is_in_flight(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_answers_what_is_in_flight(tmp_path: Path, number: signal.Signals) -> None:
     """A verdict that waits for its source is still given, then the process ends with 0 and nobody listens."""
     let_go, asked = threading.Event(), threading.Event()
     with held_page(let_go, asked) as address, ThreadPoolExecutor(1) as pool:
@@ -201,7 +202,7 @@ def test_sigterm_answers_what_is_in_flight(tmp_path: Path) -> None:
             waiting = pool.submit(raw, service.port, question)
             assert asked.wait(5)
             assert service.process is not None
-            service.process.send_signal(signal.SIGTERM)
+            service.process.send_signal(number)
             with pytest.raises(TimeoutError):
                 waiting.result(0.5)
             assert service.process.poll() is None

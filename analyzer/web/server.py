@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ def _threads() -> int:
     return int(text) if re.fullmatch(r"[1-9][0-9]{0,2}", text) else 16
 
 
+def _begin(worker: Any) -> None:
+    """Have every signal end the worker alike, and say where it listens."""
+    # gunicorn's own handler for these takes a lock of the thread pool, which the code that it interrupts may hold:
+    # then nothing would end before `graceful_timeout`.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, worker.handle_exit)
+    _announce(worker)
+
+
 def _announce(worker: Any) -> None:
     """Say once where the service listens and where its counts come from."""
     line = {
@@ -64,7 +74,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "control_socket_disable": True,  # it would need a writable folder
             "proc_name": "rollout-analyzer",
             "loglevel": "warning",
-            "post_worker_init": _announce,
+            "post_worker_init": _begin,
         }
         if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK):  # noqa: S108 - for the worker's heartbeat
             self._options["worker_tmp_dir"] = "/dev/shm"  # noqa: S108
