@@ -9,8 +9,9 @@ every sample is read.
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from analyzer.profile import (
     main_selector,
     selectors,
 )
-from analyzer.sources.assembly import Grown, Selection, absent, assemble, native_histograms, window_of
+from analyzer.sources.assembly import Grown, NativeGrowth, Selection, absent, assemble, native_histograms, window_of
 from analyzer.sources.native import growth
 from analyzer.sources.prometheus_api import PrometheusApi, Series
 from analyzer.sources.promql import FINEST, Answer, Queries, duration, in_arms, tagged, timeline_of
@@ -52,9 +53,41 @@ FEWEST_SLICES = 12  # rather than longer slices, many series are added up by the
 LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
 NATIVE_BUCKETS = 10  # of a native histogram, about: each counts as a sample
 MOST_HISTORIES = 200  # remembered
+MOST_POINTS = 1440  # of each series in one answer: servers have limits, and 6 h of slices are within them
 MOVES_BY = 300.0  # seconds by which the past of a moving window moves on
 LATER = (Code.SOURCE_UNAVAILABLE, Code.PARTIAL_DATA)  # what another look may find better
 OVERLAP = 120.0  # seconds before a slice in which the last scrape of a process that restarted is looked for
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How finely a window is read.
+
+    Attributes
+    ----------
+    values : how many samples may be asked for; above, slices are longer, then series are added up by the server
+    slices : how many there may be
+    fewest_slices : how many there must be if series are to be followed one by one
+    """
+
+    values: int
+    slices: int = MOST_SLICES
+    fewest_slices: int = FEWEST_SLICES
+
+    def fit(self, start: float, end: float, series: Mapping[Way, float]) -> tuple[Timeline, frozenset[Way]]:
+        """Choose slices so that the answer stays small; tell which ways of reading have too many series for that."""
+        left, added_up, most_slices = dict(series), set[Way](), self.slices
+        while True:
+            timeline = timeline_of(start, end, most_slices)
+            if sum(left.values()) * (timeline.count + 2) <= self.values or not left:
+                return timeline, frozenset(added_up)
+            if timeline.count > self.fewest_slices:
+                most_slices = timeline.count // 2
+                continue
+            largest = max(left, key=lambda way: left[way])
+            added_up.add(largest)
+            del left[largest]
+            most_slices = self.slices
 
 
 class PrometheusSource:
@@ -73,7 +106,7 @@ class PrometheusSource:
         self, api: PrometheusApi, *, lookback: float = 7 * 86400.0, most_values: int = 120_000, workers: int = 32
     ) -> None:
         self.queries = Queries(api, workers)
-        self.most_values = most_values
+        self.limits = Limits(most_values)
         self._scout = Scout(self.queries, lookback)
         self._histories: dict[tuple[Any, ...], Mapping[Kind, Reading[Counts] | Gap]] = {}
         self._lock = threading.Lock()
@@ -85,19 +118,23 @@ class PrometheusSource:
     def read(self, selection: Selection, deadline: float) -> Readings:
         """Read what a verdict asks for; what cannot be read is a gap with the reason."""
         try:
-            scouted = self._scout.look(selection, deadline)
+            scouted = self.scout(selection, deadline)
         except SourceError as error:
             return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap_of(error)))
         window = window_of(selection, scouted.start)
         if window.start is None:
-            return Readings(window, {name: _never_seen(selection) for name in selection.checks})
-        verdict = _VerdictReader(self, selection, scouted, window.start, deadline)
+            return Readings(window, {name: never_seen(selection) for name in selection.checks})
+        verdict = Reader(self, selection, scouted, window.start, deadline)
         by_kind = verdict.read()
-        history = self._history(selection, scouted, window.start, deadline)
-        found = {kind: _with_history(reading, history.get(kind)) for kind, reading in by_kind.items()}
+        history = self.history(selection, scouted, window.start, deadline)
+        found = {kind: with_history(reading, history.get(kind)) for kind, reading in by_kind.items()}
         return Readings(window, {name: found[kind] for name, kind in selection.checks.items()}, verdict.queries)
 
-    def _history(
+    def scout(self, selection: Selection, deadline: float) -> Scouted:
+        """Find when the canary began and which metrics there are; raises SourceError."""
+        return self._scout.look(selection, deadline)
+
+    def history(
         self, selection: Selection, scouted: Scouted, start: float, deadline: float
     ) -> Mapping[Kind, Reading[Counts] | Gap]:
         """Read the baseline before the canary, or remember it: it changes no more."""
@@ -107,15 +144,13 @@ class PrometheusSource:
         end = start if selection.window_seconds is None else math.floor(start / MOVES_BY) * MOVES_BY
         begin = end - selection.history_seconds
         before = replace(selection, canary=selection.baseline, baseline=None, start=begin, window_seconds=None, at=end)
-        key = (
-            before.profile.name, before.service, before.namespace, before.canary, begin, end,
-            frozenset(before.checks.values()),
-        )  # fmt: skip
+        ways = frozenset((kind, way) for kind, (way, _) in scouted.ways.items())  # a later one may be another
+        key = before.profile.name, before.service, before.namespace, before.canary, begin, end, ways
         with self._lock:
             if key in self._histories:
                 return self._histories[key]
-        slices = math.ceil(selection.history_seconds / BATCH_SECONDS)
-        found = _VerdictReader(self, before, scouted, begin, deadline, most_slices=slices).read()
+        limits = replace(self.limits, slices=math.ceil(selection.history_seconds / BATCH_SECONDS))
+        found = Reader(self, before, scouted, begin, deadline, limits).read()
         if not any(isinstance(one, Gap) and one.code in LATER for one in found.values()):
             with self._lock:
                 while len(self._histories) >= MOST_HISTORIES:
@@ -124,8 +159,41 @@ class PrometheusSource:
         return found
 
 
-class _VerdictReader:
-    """The queries of one verdict and what their answers amount to."""
+@dataclass(frozen=True)
+class Ways:
+    """How each kind is read.
+
+    Attributes
+    ----------
+    chosen : for each kind that can be read
+    gaps : why the others cannot
+    exact : ways that are followed series by series
+    added_up : those with too many series, of which the server makes sums
+    native : those of native histograms
+    timeline : the slices; of sums, those of `coarse`
+    """
+
+    chosen: Mapping[Kind, Way]
+    gaps: Mapping[Kind, Gap]
+    exact: tuple[Way, ...]
+    added_up: tuple[Way, ...]
+    native: tuple[LatencyHistogram, ...]
+    timeline: Timeline
+    coarse: Timeline
+
+
+class Reader:
+    """The queries about one window, and what their answers amount to.
+
+    Parameters
+    ----------
+    source : that is asked
+    selection : what for
+    scouted : what is known of the rollout
+    start : of the window
+    deadline : on the monotonic clock
+    limits : how finely; default as a verdict does
+    """
 
     def __init__(
         self,
@@ -134,14 +202,14 @@ class _VerdictReader:
         scouted: Scouted,
         start: float,
         deadline: float,
-        *,
-        most_slices: int = MOST_SLICES,
+        limits: Limits | None = None,
     ) -> None:
-        self._most_slices = most_slices
+        self._limits = limits or source.limits
         self._source, self._selection, self._scouted = source, selection, scouted
         self._start, self._deadline = start, deadline
         self._tasks: dict[str, Callable[[], list[Series]]] = {}
         self._asked: set[str] = set()
+        self._answered: dict[str, Answer] = {}
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -150,50 +218,52 @@ class _VerdictReader:
 
     def read(self) -> dict[Kind, Reading[Counts] | Gap]:
         """Read every kind of check that was asked for."""
-        found: dict[Kind, Reading[Counts] | Gap] = {}
-        exact: dict[Kind, Way] = {}
-        added_up: dict[Kind, Way] = {}
-        native: dict[Kind, LatencyHistogram] = {}
+        ways = self.choose()
+        self.ask(ways)
+        found = self._read_exact(ways) if ways.exact else {}
+        for way in ways.added_up:
+            found[way] = self._read_added_up(way, ways.coarse)
+        for native in ways.native:
+            found[native] = self._read_native(native, ways.timeline)
+        return {**ways.gaps, **{kind: found[way] for kind, way in ways.chosen.items()}}
+
+    def choose(self, also: Iterable[Way] = ()) -> Ways:
+        """Choose how each kind is read, in how many slices; other ways may be read as well."""
+        chosen: dict[Kind, Way] = {}
+        gaps: dict[Kind, Gap] = {}
         for kind, (way, present) in self._scouted.ways.items():
             gap = absent(way, kind, self._selection, present)
             if gap is not None or way is None:
-                found[kind] = gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}")
-            elif isinstance(way, LatencyHistogram) and way.native_histogram:
-                native[kind] = way
+                gaps[kind] = gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}")
             else:
-                exact[kind] = way
-        timeline = self._fit(exact, added_up)
-        coarse = timeline_of(self._start, self._selection.at, FEWEST_SLICES)
-        metrics = self._plan_exact(exact, timeline)
-        for way in added_up.values():
+                chosen[kind] = way
+        every = dict.fromkeys([*chosen.values(), *also])
+        native = tuple(one for one in every if isinstance(one, LatencyHistogram) and one.native_histogram)
+        sizes = {one: self._scouted.series[one] for one in every if one not in native}
+        timeline, added_up = self._limits.fit(self._start, self._selection.at, sizes)
+        return Ways(
+            chosen=chosen,
+            gaps=gaps,
+            exact=tuple(one for one in sizes if one not in added_up),
+            added_up=tuple(one for one in sizes if one in added_up),
+            native=native,
+            timeline=timeline,
+            coarse=timeline_of(self._start, self._selection.at, self._limits.fewest_slices),
+        )
+
+    def ask(self, ways: Ways) -> None:
+        """Ask for the values of every series on the grid of slices, and for sums of those that are too many."""
+        self._plan_exact(self.metrics(ways.exact), ways.timeline)
+        for way in ways.added_up:
             for selector in selectors(way):
-                self._plan_added_up(selector, way, coarse)
-        for native_way in native.values():
-            self._plan_native(native_way, timeline)
-        answers = self._source.queries.run(self._tasks, self._deadline)
+                self._plan_added_up(selector, way, ways.coarse)
+        for native in ways.native:
+            self._plan_native(native, ways.timeline)
+        self._run()
 
-        if exact:
-            found |= self._assemble_exact(exact, metrics, timeline, answers)
-        for kind, way in added_up.items():
-            found[kind] = self._assemble_added_up(way, coarse, answers)
-        for kind, native_way in native.items():
-            found[kind] = self._assemble_native(native_way, timeline, answers)
-        return found
-
-    def _fit(self, exact: dict[Kind, Way], added_up: dict[Kind, Way]) -> Timeline:
-        """Choose slices so that the answer stays small; move ways with too many series to `added_up`."""
-        most_slices = self._most_slices
-        while True:
-            timeline = timeline_of(self._start, self._selection.at, most_slices)
-            series = {kind: self._scouted.series[way] for kind, way in exact.items()}
-            if sum(series.values()) * (timeline.count + 2) <= self._source.most_values or not series:
-                return timeline
-            if timeline.count > FEWEST_SLICES:
-                most_slices = timeline.count // 2
-                continue
-            largest = max(series, key=lambda kind: series[kind])
-            added_up[largest] = exact.pop(largest)
-            most_slices = self._most_slices
+    def _run(self) -> None:
+        self._answered |= self._source.queries.run(self._tasks, self._deadline)
+        self._tasks.clear()
 
     def _plan(self, key: str, query: str, *, at: float) -> None:
         self._asked.add(query)
@@ -201,23 +271,29 @@ class _VerdictReader:
 
     def _plan_range(self, key: str, query: str, timeline: Timeline, *, first: int = 1) -> None:
         """Plan a query for the ends of the slices, from that of slice number `first` on; 0 is the start."""
-        begin, end = timeline.start + timeline.step * first, timeline.start + timeline.step * timeline.count
         self._asked.add(query)
-        self._tasks[key] = lambda: self._source.queries.api.range(query, begin, end, timeline.step, self._deadline)
+        for place in range(first, timeline.count + 1, MOST_POINTS + 1):
+            last = min(place + MOST_POINTS, timeline.count)
+            begin, end = timeline.start + timeline.step * place, timeline.start + timeline.step * last
+            self._tasks[f"{key} {place}"] = partial(
+                self._source.queries.api.range, query, begin, end, timeline.step, self._deadline
+            )
 
-    def _plan_exact(self, ways: Mapping[Kind, Way], timeline: Timeline) -> list[Selector]:
-        """Plan the queries that follow each series; tell the metrics that they read, each with its matchers."""
-        wanted = [one for way in ways.values() for one in selectors(way)]
+    def metrics(self, ways: Iterable[Way]) -> list[Selector]:
+        """List the metrics to follow, each with the matchers of all its uses."""
+        wanted = [one for way in ways for one in selectors(way)]
         gauge = self._selection.profile.process_start
-        if not wanted:
-            return []
-        metrics = one_a_metric([*wanted, *([gauge] if gauge else [])])
+        return one_a_metric([*wanted, *([gauge] if gauge else [])]) if wanted else []
+
+    def _plan_exact(self, metrics: list[Selector], timeline: Timeline) -> None:
+        """Plan the queries that follow each series."""
+        if not metrics:
+            return
         step = duration(timeline.step)
         for number, group in enumerate(in_groups(metrics)):
             query = f"last_over_time({self._in_arms(group)}[{step}])"
             self._plan_range(f"grid {number}", query, timeline, first=0)
         self._plan("ends", self._ends(metrics, timeline), at=timeline.end)
-        return metrics
 
     def _ends(self, metrics: list[Selector], timeline: Timeline) -> str:
         """Write what the grid does not show: the tail, and which counters were reset."""
@@ -240,9 +316,9 @@ class _VerdictReader:
             tagged(f"base {number}", f"last_over_time({self._in_arms(metric)}{at_start})")
             for number, metric in enumerate(limited)
         ]
-        self._tasks.clear()
         self._plan("base", " or ".join(parts), at=timeline.end)
-        samples.add_ends(self._answers("base", self._source.queries.run(self._tasks, self._deadline)))
+        self._run()
+        samples.add_ends(self._answers("base"))
 
     def _resets(self, metrics: list[Selector], seconds: float) -> str:
         """Write which targets had a counter that was reset in the last seconds; of a histogram, its count tells."""
@@ -309,8 +385,8 @@ class _VerdictReader:
         """
         series = self._in_arms(main_selector(way))
         length = timeline.end - timeline.start + LOOK_BACK
-        if self._scouted.series[way] * length / FINEST * NATIVE_BUCKETS <= self._source.most_values:
-            self._plan_raw("native", f"{series}[{duration(length)}]", timeline.end)
+        if self._scouted.series[way] * length / FINEST * NATIVE_BUCKETS <= self._limits.values:
+            self._plan_raw("native", series, timeline.end - length, timeline.end)
         else:
             self._plan_range(f"native grid {series}", series, timeline, first=0)
             self._plan(f"native end {series}", series, at=timeline.end)
@@ -319,42 +395,62 @@ class _VerdictReader:
             first = f"min_over_time({self._in_arms(gauge)}[{duration(timeline.end - timeline.start)}])"
             self._plan("process", first, at=timeline.end)
 
-    def _answers(self, kind: str, answers: Mapping[str, Answer]) -> list[Series]:
+    def _plan_raw(self, key: str, series: str, begin: float, end: float) -> None:
+        """Plan to read every sample of a stretch of time, in pieces where it is long."""
+        while end > begin:
+            length = min(end - begin, MOST_POINTS * FINEST)
+            query = f"{series}[{duration(length)}]"
+            self._asked.add(query)
+            self._tasks[f"{key} {query} {end}"] = partial(self._source.queries.api.raw, query, end, self._deadline)
+            end -= length
+
+    def _answers(self, kind: str) -> list[Series]:
         """Join the answers to the planned queries of a kind, empty where none was planned; raises their SourceError."""
         found: list[Series] = []
-        for key, answer in answers.items():
+        for key, answer in self._answered.items():
             if key == kind or key.startswith(f"{kind} "):
                 if isinstance(answer, SourceError):
                     raise answer
                 found += answer
         return found
 
-    def _assemble_exact(
-        self, ways: Mapping[Kind, Way], metrics: list[Selector], timeline: Timeline, answers: Mapping[str, Answer]
-    ) -> dict[Kind, Reading[Counts] | Gap]:
-        selection = self._selection
+    def follow(self, ways: Ways) -> tuple[Samples, tuple[str, ...]]:
+        """Follow every series of the answers, and look closer around restarts; raises SourceError.
+
+        Returns
+        -------
+        The settled samples, and what should be known of them.
+        """
+        timeline, metrics = ways.timeline, self.metrics(ways.exact)
         samples = Samples(
             timeline,
-            arm_label=selection.profile.arm_label,
+            arm_label=self._selection.profile.arm_label,
             process_start=self._gauge_metric,
             look_back=LOOK_BACK,
-            new_arms=frozenset([selection.canary] if self._since_start else []),
+            new_arms=frozenset([self._selection.canary] if self._since_start else []),
         )
+        samples.add(self._answers("grid"))
+        samples.add_ends(self._answers("ends"))
+        absent_ = samples.absent_at_start()
+        if absent_ and timeline.step < LOOK_BACK:
+            self._look_back(absent_, samples, metrics, timeline)
+        restarted = samples.settle()
+        return samples, self._look_closer(restarted, samples, metrics, timeline) if restarted else ()
+
+    def wanted(self, ways: Iterable[Way]) -> dict[Selector, Selector]:
+        """List what ways of reading need: selectors of the profile, and the same with the request's fields."""
+        return {one: self._filled(one) for way in ways for one in selectors(way)}
+
+    def _read_exact(self, ways: Ways) -> dict[Way, Reading[Counts] | Gap]:
         try:
-            samples.add(self._answers("grid", answers))
-            samples.add_ends(self._answers("ends", answers))
-            absent_ = samples.absent_at_start()
-            if absent_ and timeline.step < LOOK_BACK:
-                self._look_back(absent_, samples, metrics, timeline)
-            restarted = samples.settle()
-            notes = self._look_closer(restarted, samples, metrics, timeline) if restarted else ()
+            samples, notes = self.follow(ways)
         except SourceError as error:
-            return dict.fromkeys(ways, gap_of(error))
-        wanted = {one: self._filled(one) for way in ways.values() for one in selectors(way)}
-        table, apart = samples.growth(wanted), samples.scrape_seconds()
+            return dict.fromkeys(ways.exact, gap_of(error))
+        table, apart = samples.growth(self.wanted(ways.exact)), samples.scrape_seconds()
+        timeline = ways.timeline
         return {
-            kind: _with(assemble(way, table, selection, timeline.slices), timeline, notes, apart)
-            for kind, way in ways.items()
+            way: in_slices(assemble(way, table, self._selection, timeline.slices), timeline, notes, apart)
+            for way in ways.exact
         }
 
     def _filled(self, selector: Selector) -> Selector:
@@ -367,66 +463,72 @@ class _VerdictReader:
         limited = [Selector(one.metric, (*one.matchers, *matchers_of(restarted))) for one in metrics]
         query = self._resets(limited, timeline.step + OVERLAP)
         ends = Timeline(timeline.start, timeline.end + timeline.step - timeline.tail, timeline.step, timeline.slices)
-        self._tasks.clear()
         self._plan_range("resets", query, ends if timeline.tail > 0 else timeline, first=0)
-        samples.suspect(self._answers("resets", self._source.queries.run(self._tasks, self._deadline)))
+        self._run()
+        samples.suspect(self._answers("resets"))
         span = samples.span()
         if span is None:
             return ()
         moments = [timeline.start, *timeline.ends_of_slices().tolist()]
         begin = moments[span[0]] if span[0] else timeline.start - max(LOOK_BACK, timeline.step)
         end = moments[span[1] + 1]
-        if samples.series_of(restarted) * (end - begin) / FINEST > self._source.most_values:
+        if samples.series_of(restarted) * (end - begin) / FINEST > self._limits.values:
             return ("processes restarted too often to look at every sample: what they counted just before is lost",)
-        self._tasks.clear()
         for group in in_groups(limited):
-            self._plan_raw("raw", f"{self._in_arms(group)}[{duration(end - begin)}]", end)
-        samples.zoom(span, self._answers("raw", self._source.queries.run(self._tasks, self._deadline)))
+            self._plan_raw("raw", self._in_arms(group), begin, end)
+        self._run()
+        samples.zoom(span, self._answers("raw"))
         return ()
 
-    def _plan_raw(self, key: str, query: str, at: float) -> None:
-        self._asked.add(query)
-        self._tasks[f"{key} {query}"] = lambda: self._source.queries.api.raw(query, at, self._deadline)
-
-    def _assemble_added_up(self, way: Way, timeline: Timeline, answers: Mapping[str, Answer]) -> Reading[Counts] | Gap:
-        label = self._selection.profile.arm_label
-        table: dict[Selector, list[Grown]] = {}
-        kept = ", ".join([label, *_kept_labels(way)])
+    def _read_added_up(self, way: Way, timeline: Timeline) -> Reading[Counts] | Gap:
         try:
-            for selector in selectors(way):
-                table[selector] = [
-                    Grown(
-                        arm=one.labels.get(label, ""),
-                        labels={name: one.labels.get(name, "") for name in _kept_labels(way)},
-                        growth=_placed(one, timeline),
-                    )
-                    for kind in ("sum", "rest")
-                    for one in self._answers(f"{kind} ({kept}) {selector}", answers)
-                ]
+            table = self.added_up(way, timeline)
         except SourceError as error:
             return gap_of(error)
-        note = (
+        return in_slices(assemble(way, table, self._selection, timeline.slices), timeline, (self.note_on(way),))
+
+    def note_on(self, way: Way) -> str:
+        """Say that the server added up."""
+        return (
             f"{self._scouted.series[way]:,} series are too many to follow one by one: the source added them up, "
             "which may miss what processes had counted just before they restarted"
         )
-        return _with(assemble(way, table, self._selection, timeline.slices), timeline, (note,))
 
-    def _assemble_native(
-        self, way: LatencyHistogram, timeline: Timeline, answers: Mapping[str, Answer]
-    ) -> Reading[Counts] | Gap:
-        label = self._selection.profile.arm_label
+    def added_up(self, way: Way, timeline: Timeline) -> dict[Selector, list[Grown]]:
+        """Give the sums that the server made of a way's series; raises SourceError."""
+        label, labels = self._selection.profile.arm_label, _kept_labels(way)
+        kept = ", ".join([label, *labels])
+        return {
+            selector: [
+                Grown(
+                    arm=one.labels.get(label, ""),
+                    labels={name: one.labels.get(name, "") for name in labels},
+                    growth=_placed(one, timeline),
+                )
+                for kind in ("sum", "rest")
+                for one in self._answers(f"{kind} ({kept}) {selector}")
+            ]
+            for selector in selectors(way)
+        }
+
+    def _read_native(self, way: LatencyHistogram, timeline: Timeline) -> Reading[Counts] | Gap:
         try:
-            processes = self._answers("process", answers)
-            young = {target_of(one.labels) for one in processes if (one.values >= self._start).all()}
-
-            def is_new(labels: Mapping[str, str]) -> bool:
-                return (self._since_start and labels.get(label) == self._selection.canary) or target_of(labels) in young
-
-            grown = growth(self._answers("native", answers), timeline, label, is_new)
+            grown = self.native(timeline)
         except SourceError as error:
             return gap_of(error)
         reading = native_histograms(grown, self._selection, way.unit.seconds, timeline.slices)
-        return _with(reading, timeline, ())
+        return in_slices(reading, timeline, ())
+
+    def native(self, timeline: Timeline) -> list[NativeGrowth]:
+        """Follow the native histograms of the answers; raises SourceError."""
+        label = self._selection.profile.arm_label
+        processes = self._answers("process")
+        young = {target_of(one.labels) for one in processes if (one.values >= self._start).all()}
+
+        def is_new(labels: Mapping[str, str]) -> bool:
+            return (self._since_start and labels.get(label) == self._selection.canary) or target_of(labels) in young
+
+        return growth(self._answers("native"), timeline, label, is_new)
 
 
 def gap_of(error: SourceError) -> Gap:
@@ -454,7 +556,7 @@ def _placed(series: Series, timeline: Timeline) -> Floats:
     return growth_
 
 
-def _with(
+def in_slices(
     reading: Reading[Counts] | Gap, timeline: Timeline, notes: tuple[str, ...], scrape_seconds: float | None = None
 ) -> Reading[Counts] | Gap:
     """Add what is known of the slices; scrapes that nobody has looked at are supposed to be a slice apart.
@@ -483,13 +585,15 @@ def _with(
     )
 
 
-def _with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap | None) -> Reading[Counts] | Gap:
+def with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap | None) -> Reading[Counts] | Gap:
+    """Add the baseline before the canary, where it is known."""
     if isinstance(reading, Gap) or not isinstance(history, Reading):
         return reading
     return replace(reading, history=history.canary, history_seconds=history.slice_seconds)
 
 
-def _never_seen(selection: Selection) -> Gap:
+def never_seen(selection: Selection) -> Gap:
+    """Say that there is no sample of the canary."""
     metrics = " or ".join(one.metric for one in selection.profile.presence)
     label = selection.profile.arm_label
     return Gap(

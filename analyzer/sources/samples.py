@@ -173,10 +173,14 @@ class Samples:
     def zoom(self, span: tuple[int, int], answer: Iterable[Series]) -> None:
         """Take in every sample of the slices in which processes restarted; with the first, also those before it."""
         self._zoomed = span
+        pieces: dict[int, list[Series]] = {}
         for one in answer:
             row = self._rows.get(frozenset(one.labels.items()))
             if row is not None:
-                self._tracks[row] = (one.times, one.values)
+                pieces.setdefault(row, []).append(one)
+        for row, parts in pieces.items():
+            times, order = np.unique(np.concatenate([one.times for one in parts]), return_index=True)
+            self._tracks[row] = (times, np.concatenate([one.values for one in parts])[order])
 
     def growth(self, wanted: Mapping[Selector, Selector]) -> dict[Selector, list[Grown]]:
         """Tell how much each series grew in each slice.
@@ -185,19 +189,42 @@ class Samples:
         ----------
         wanted : selectors of the profile, and the same with the request's fields filled in
         """
-        table: dict[Selector, list[Grown]] = {selector: [] for selector in wanted}
+        grown = self._growth() if self._labels else np.zeros((0, 0))
+        return {
+            selector: [self._named(row, grown[row]) for row in rows]
+            for selector, rows in self._selected(wanted).items()
+        }
+
+    def followed(self, wanted: Mapping[Selector, Selector]) -> "Followed":
+        """Give what is known of each series by itself, to tell how much it had grown by any earlier moment."""
+        slices, selected = self._timeline.slices, self._selected(wanted)
         if not self._labels:
-            return table
-        by_metric: dict[str, list[tuple[list[Grown], tuple[Matcher, ...]]]] = {}
+            none = np.zeros(0, dtype=np.intp)
+            return Followed((), np.zeros((0, slices)), none, none, np.zeros((0, slices + 1), dtype=bool), selected)
+        grown, (numbers, seen) = self._growth(), self._seen()
+        known = ~np.isnan(self._values)
+        inside = _first(known[:, 1:]) + 1
+        since = _first(known)
+        for row in self._base:  # which was looked for because the target came back, and would not have been before
+            since[row] = max(since[row], _first(seen[numbers[self._targets[row]], np.newaxis, 1:])[0] + 1)
+        series = tuple(self._named(row, grown[row]) for row in range(len(self._labels)))
+        return Followed(series, grown, since, inside, seen, selected)
+
+    def _selected(self, wanted: Mapping[Selector, Selector]) -> dict[Selector, list[int]]:
+        """Tell which series each selector means."""
+        rows: dict[Selector, list[int]] = {selector: [] for selector in wanted}
+        by_metric: dict[str, list[tuple[list[int], tuple[Matcher, ...]]]] = {}
         for selector, filled in wanted.items():
-            by_metric.setdefault(selector.metric, []).append((table[selector], filled.matchers))
-        for labels, growth in zip(self._labels, self._growth(), strict=True):
-            named = dict(labels)
-            arm = named.get(self._arm_label, "")
-            for into, matchers in by_metric.get(named.pop("__name__", ""), []):
+            by_metric.setdefault(selector.metric, []).append((rows[selector], filled.matchers))
+        for row, labels in enumerate(self._labels):
+            for into, matchers in by_metric.get(labels.get("__name__", ""), []):
                 if all(matcher.matches(labels) for matcher in matchers):
-                    into.append(Grown(arm=arm, labels=named, growth=growth))
-        return table
+                    into.append(row)
+        return rows
+
+    def _named(self, row: int, growth: Floats) -> Grown:
+        labels = {name: value for name, value in self._labels[row].items() if name != "__name__"}
+        return Grown(arm=labels.get(self._arm_label, ""), labels=labels, growth=growth)
 
     def _growth(self) -> Floats:
         numbers: dict[Target, int] = {}
@@ -281,9 +308,7 @@ class Samples:
 
         Of each the upper quartile counts, so that an outage is not taken for its interval.
         """
-        slices = (np.diff(np.flatnonzero(row)) for row in self._seen()[1][:, 1:])
-        apart = [float(np.quantile(gaps, 0.75, method="higher")) for gaps in slices if len(gaps)]
-        return self._timeline.step * max([1.0, *apart])
+        return self._timeline.step * slices_apart(self._seen()[1][:, 1:])
 
     def _seen(self) -> tuple[dict[Target, int], Flags]:
         """Give the targets numbers, and tell where each has a sample; shape (targets, 1 + slices)."""
@@ -325,6 +350,43 @@ class Samples:
             self._labels.append(dict(labels))
             self._targets.append(target_of(labels))
         return row
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What is known of series, each by itself.
+
+    Attributes
+    ----------
+    series : with arm and labels
+    growth : in each slice; shape (series, slices)
+    since : the place from which an answer would have had it, 0: from the window's start; shape (series,)
+    inside : the slice in which it was first seen, counted from 1, more than there are: in none; shape (series,)
+    seen : at which places each target has a sample; shape (targets, 1 + slices)
+    selected : which of the series each selector means
+    """
+
+    series: tuple[Grown, ...]
+    growth: Floats
+    since: Places
+    inside: Places
+    seen: Flags
+    selected: Mapping[Selector, list[int]]
+
+
+def slices_apart(seen: Flags) -> float:
+    """Tell about how many slices the samples of a target are apart, by the one with the fewest; 1 at least."""
+    found = 1
+    for row in seen:
+        gaps = np.sort(np.diff(np.flatnonzero(row)))
+        if len(gaps):
+            found = max(found, int(gaps[math.ceil(0.75 * (len(gaps) - 1))]))  # the upper quartile, never between two
+    return float(found)
+
+
+def _first(flags: Flags) -> Places:
+    """Find the first that is set in each row; as many as there are where none is."""
+    return np.where(flags.any(axis=1), flags.argmax(axis=1) if flags.shape[1] else 0, flags.shape[1])
 
 
 def target_of(labels: Mapping[str, str]) -> Target:
