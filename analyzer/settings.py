@@ -164,13 +164,14 @@ def load_settings() -> Settings:
         raise ConfigError([_named(problem) for problem in problems_of(error, Settings)]) from error
 
 
-def build_analyzer(settings: Settings, observe: Observer = ignore) -> Analyzer:
+def build_analyzer(settings: Settings, observe: Observer = ignore, *, patience: float = 0.0) -> Analyzer:
     """Load policies and profiles and connect the source.
 
     Parameters
     ----------
     settings : of the service
     observe : is told of every request to the source
+    patience : how many seconds a query, and all of them together, may take at least, for long windows of the past
 
     Raises
     ------
@@ -185,14 +186,14 @@ def build_analyzer(settings: Settings, observe: Observer = ignore) -> Analyzer:
     return Analyzer(
         policies=policies,
         profiles=profiles,
-        source=_source(settings, observe),
+        source=_source(settings, observe, patience),
         default_policy=settings.policy,
         default_profile=settings.profile,
-        deadline_seconds=settings.deadline,
+        deadline_seconds=max(patience, settings.deadline),
     )
 
 
-def _source(settings: Settings, observe: Observer) -> Source:
+def _source(settings: Settings, observe: Observer, patience: float) -> Source:
     if settings.source is SourceName.SCRAPE:
         from analyzer.sources.scrape import ScrapeSource  # noqa: PLC0415 - only what is used is loaded
 
@@ -203,7 +204,7 @@ def _source(settings: Settings, observe: Observer) -> Source:
     connection = Connection(
         url=settings.prometheus_url,
         method=settings.prometheus_method.value,
-        timeout=settings.prometheus_timeout,
+        timeout=max(patience, settings.prometheus_timeout),
         token_file=settings.prometheus_token_file,
         username=settings.prometheus_username,
         password_file=settings.prometheus_password_file,

@@ -2,25 +2,17 @@
 
 import json
 import os
-import pty
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from cli.commands import counts, run, spawn, terminal
 
 from analyzer import evaluate
-from analyzer.cli import cli, main
+from analyzer.cli import main
 
-PYTHON = [sys.executable, "-m", "analyzer"]
 CLOSED = "http://127.0.0.1:9/metrics"  # discard: nobody listens there
-
-
-def counts(errors: float, requests: float) -> dict[str, Any]:
-    """Build a request with an error rate."""
-    return {"checks": "error_rate", "data": {"error_rate": {"canary": {"errors": errors, "requests": requests}}}}
 
 
 PASS, FAIL, OPEN = counts(4, 20_000), counts(40, 1000), counts(0, 10)
@@ -32,11 +24,6 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def run(*words: str, stdin: str | None = None) -> Result:
-    """Run the command in this process, as click does."""
-    return CliRunner().invoke(cli, words, input=stdin, prog_name="analyzer")
-
-
 def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Run `main`, which turns errors into lines; return the exit code and both outputs."""
     monkeypatch.setattr(sys, "argv", ["analyzer", *words])
@@ -44,17 +31,6 @@ def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         main()
     out, err = capsys.readouterr()
     return int(ended.value.code or 0), out, err
-
-
-def spawn(
-    *words: str, stdin: str = "", options: dict[str, Any] | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, with no more environment than given."""
-    streams = {"stdout": subprocess.PIPE, **(options or {})}
-    return subprocess.run(
-        [*PYTHON, *words], input=stdin, stderr=subprocess.PIPE, text=True, env=environment, timeout=30, check=False,
-        **streams,
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -102,7 +78,29 @@ def test_a_table_is_for_people(file: Path) -> None:
     result = run("verdict", "--file", str(file))
 
     assert result.stdout.startswith("fail  error_rate: 4% of 1,000 canary requests failed")
-    assert all(word in result.stdout for word in ("error_rate", "0.5%", "1%", "evidence", "roll back"))
+    heading, row = result.stdout.splitlines()[3:5]
+    assert heading.split() == ["check", "finding", "canary", "promote", "roll", "back", "to", "pass", "to", "fail"]
+    assert row.split() == ["error_rate", "fail", "4%", "0.5%", "1%", "0%", "100%"]
+    assert "error_rate proved_bad: 4% of 1,000 canary requests failed, above" in " ".join(result.stdout.split())
+    assert result.stdout.splitlines()[-1] == "What to do: `analyzer explain proved_bad`"
+
+
+def test_a_pass_needs_no_advice() -> None:
+    """What to do is said of what failed or is open, and the same reason of several checks only once."""
+    assert "What to do" not in run("verdict", "-f", "-", stdin=json.dumps(PASS)).stdout
+    shown = run("verdict", "-f", "-", stdin=json.dumps({**OPEN, "checks": "all"})).stdout
+
+    assert shown.splitlines()[-1] == "What to do: `analyzer explain undecided metric_missing`"
+
+
+def test_the_reason_of_several_checks_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the names of all of them."""
+    monkeypatch.setenv("ANALYZER_SCRAPE_TARGETS", f"v2={CLOSED}")
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = run("verdict", "--service", "fraud", "--canary", "v2").stdout
+
+    assert shown.count("source_unavailable: 1 of 1 pages could not be read") == 1
+    assert shown.count("prediction_drift") == 2
 
 
 def test_a_source_that_does_not_answer_is_4(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,33 +190,17 @@ def test_a_verdict_that_cannot_be_written_is_no_fail(file: Path, form: tuple[str
 # Terminals
 
 
-def on_terminal(*words: str, **environment: str) -> str:
-    """Run the command on a terminal of its own, and return what it shows."""
-    ours, theirs = pty.openpty()
-    environment = {"TERM": "xterm-256color", **environment}
-    process = subprocess.Popen([*PYTHON, *words], stdout=theirs, stderr=theirs, stdin=theirs, env=environment)
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # so Linux says that the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    assert process.wait(10) == 1
-    return shown.decode()
-
-
 def test_a_terminal_gets_colours_unless_it_wants_none(file: Path) -> None:
     """NO_COLOR leaves no escape code behind, bold ones included."""
-    plain = on_terminal("verdict", "--file", str(file), NO_COLOR="1")
+    with (
+        terminal("verdict", "--file", str(file)) as coloured,
+        terminal("verdict", "--file", str(file), NO_COLOR="1") as plain,
+    ):
+        assert (coloured.end(), plain.end()) == (1, 1)
 
-    assert "\x1b[" in on_terminal("verdict", "--file", str(file))
-    assert "\x1b" not in plain
-    assert plain.startswith("fail  error_rate: ")
+    assert "\x1b[" in coloured.shown
+    assert "\x1b" not in plain.shown
+    assert plain.shown.startswith("fail  error_rate: ")
 
 
 def test_a_pipe_gets_no_escape_codes(file: Path) -> None:
@@ -247,36 +229,12 @@ def test_names_of_checks_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     result = run("verdict", "--service", "fraud", "--canary", "v2")
     first = [line.split(" ")[0] for line in result.stdout.splitlines()]
+    names = ["error_rate", "latency_p99", "prediction_drift", "business_proxy"]
 
-    assert [name for name in first if "_" in name] == [
-        "error_rate",
-        "latency_p99",
-        "prediction_drift",
-        "business_proxy",
-    ]
+    assert [name for name in first if "_" in name] == [*names, *names]  # their numbers, then their reasons
 
 
 # The others
-
-
-COMMANDS = [(), ("verdict",), ("serve",), ("check-config",), ("plan",), ("calibrate",), ("demo",)]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command: tuple[str, ...]) -> None:
-    """Every option is explained, by --help and by -h."""
-    long, short = run(*command, "--help"), run(*command, "-h")
-
-    assert (long.exit_code, long.stderr) == (0, "")
-    assert long.stdout == short.stdout
-    assert long.stdout.startswith(" ".join(["Usage: analyzer", *command]))
-
-
-def test_the_help_of_verdict_tells_the_exit_codes() -> None:
-    """Whoever writes a job finds them there."""
-    shown = " ".join(run("verdict", "--help").stdout.split())
-
-    assert "Exit codes: 0 pass, 1 fail, 3 inconclusive, 4 the source is unavailable, 2 wrong usage." in shown
 
 
 def test_the_version_is_told() -> None:
@@ -307,7 +265,7 @@ def test_a_wrong_setting_is_one_line_with_its_name() -> None:
 
 def test_every_scenario_of_the_demo_can_be_chosen() -> None:
     """The command lists them by itself, so that help does not load the demo, and lists all."""
-    from analyzer.cli import SCENARIOS as OFFERED
+    from analyzer.cli.demo import SCENARIOS as OFFERED
     from analyzer.demo import SCENARIOS as PLAYED
 
     assert list(OFFERED) == list(PLAYED)

@@ -1,4 +1,4 @@
-"""Tests of `analyzer.rollout.commands` and `.notices`: wrong usage, and what alerts look like."""
+"""Tests of `analyzer.cli.rollout` and `.notices`: wrong usage, and what alerts look like."""
 
 from pathlib import Path
 

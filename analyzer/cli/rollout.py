@@ -1,4 +1,4 @@
-"""The command ``analyzer rollout``."""
+"""The commands ``analyzer rollout``."""
 
 import json
 import sys
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.quantity import parse_seconds
+from analyzer.cli.completion import complete_policies, complete_profiles
+from analyzer.cli.manual import Manual, ManualGroup
+from analyzer.cli.shared import Duration
 
 if TYPE_CHECKING:
     from analyzer.rollout.resource import Kind, Object, Stack
@@ -33,20 +35,6 @@ class _Steps(click.ParamType[tuple[int, ...]]):
         return steps
 
 
-class _Seconds(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a duration."""
-        try:
-            seconds = parse_seconds(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if seconds < 0:
-            self.fail(f"{value!r} is negative", param, ctx)
-        return seconds
-
-
 class _Limits(click.ParamType[str]):
     name = "json"
 
@@ -63,29 +51,47 @@ class _Limits(click.ParamType[str]):
 
 
 OPTIONS = (
-    click.option("--namespace", "-n", help="Of the resource; default that of the kubeconfig's context, or of the pod."),
-    click.option("--context", help="Of the kubeconfig; default the current one."),
+    click.option("--namespace", "-n", metavar="NAME",
+                 help="Of the resource; default that of the kubeconfig's context, or of the pod."),
+    click.option("--context", metavar="NAME", help="Of the kubeconfig; default the current one."),
+    click.option("--model", metavar="ADDRESS",
+                 help="Of the new model: put into the resource together with the first weight."),
     click.option("--steps", type=_Steps(), default="5,10,25,50,100", show_default=True, help="Weights in percent."),
-    click.option("--settle", type=_Seconds(), default="0s", show_default=True, help="How long a step must look good."),
-    click.option("--model", help="Address of the new model: put into the resource together with the first weight."),
-    click.option("--service", help="What the metrics call it, where that is another name."),
-    click.option("--profile", help="Which metrics are read; default that of the stack."),
-    click.option("--policy", default="ml-model", show_default=True, help="Which checks there are, and their limits."),
-    click.option("--limits", type=_Limits(), default="{}", help="What differs from the policy, as JSON by check."),
-    click.option("--template", default="ml-model-verdict", show_default=True, help="Of each step's run."),
-    click.option("--direct", is_flag=True, help="Ask the analyzer from here, without Argo's AnalysisRuns."),
-    click.option("--analyzer-url", default=IN_CLUSTER, help="Where the analyzer listens; default its Service."),
-    click.option("--interval", type=_Seconds(), default="30s", show_default=True, help="Between two looks."),
-    click.option("--initial-delay", type=_Seconds(), default="30s", show_default=True, help="To a step's first look."),
-    click.option("--looks", type=click.IntRange(1), default=60, show_default=True, help="Before a step is held."),
-    click.option("--ready-timeout", type=_Seconds(), default="10m", show_default=True, help="For pods to be ready."),
-    click.option("--poll", type=_Seconds(), default="2s", show_default=True, help="Between two reads of it."),
-    click.option("--webhook", envvar="ROLLOUT_WEBHOOK", help="Told of rollbacks and holds. [env: ROLLOUT_WEBHOOK]"),
-    click.option("--webhook-form", type=click.Choice(["slack", "alertmanager"]), default="slack", show_default=True,
-                 help="What the webhook expects."),
+    click.option("--settle", type=Duration(), default="0s", show_default=True, help="How long a step must look good."),
+    click.option("--ready-timeout", type=Duration(), default="10m", show_default=True, help="For pods to be ready."),
+    click.option("--poll", type=Duration(), default="2s", show_default=True, help="Between two reads of the resource."),
     click.option("--again", is_flag=True, help="Begin anew with a canary that was rolled back, or moved by others."),
     click.option("--dry-run", is_flag=True, help="Print every patch, change nothing."),
+    click.option("--service", metavar="NAME", help="What the metrics call it, where that is another name."),
+    click.option("--profile", metavar="NAME", shell_complete=complete_profiles,
+                 help="Which metrics are read; default that of the stack."),
+    click.option("--policy", metavar="NAME", shell_complete=complete_policies, default="ml-model", show_default=True,
+                 help="Which checks there are, and their limits."),
+    click.option("--limits", type=_Limits(), default="{}", help="What differs from the policy, as JSON by check."),
+    click.option("--template", metavar="NAME", default="ml-model-verdict", show_default=True,
+                 help="AnalysisTemplate of each step's run."),
+    click.option("--direct", is_flag=True, help="Ask the analyzer from here, without Argo's AnalysisRuns."),
+    click.option("--analyzer-url", metavar="URL", default=IN_CLUSTER,
+                 help="Where the analyzer listens; default its Service."),
+    click.option("--interval", type=Duration(), default="30s", show_default=True, help="Between two looks."),
+    click.option("--initial-delay", type=Duration(), default="30s", show_default=True, help="To a step's first look."),
+    click.option("--looks", type=click.IntRange(1), default=60, show_default=True, help="Before a step is held."),
+    click.option("--webhook", metavar="URL", envvar="ROLLOUT_WEBHOOK", help="Told of rollbacks and holds."),
+    click.option("--webhook-form", type=click.Choice(["slack", "alertmanager"]), default="slack", show_default=True,
+                 help="What the webhook expects."),
 )  # fmt: skip
+HEADINGS = {"model": "The walk", "service": "How it is judged", "webhook": "Alerts"}
+EXITS = {
+    0: "promoted",
+    1: "rolled back",
+    2: "refused, or wrong usage",
+    3: "held: call again to go on",
+    4: "cluster or analyzer unavailable: call again",
+}
+ENVIRONMENT = {
+    "KUBECONFIG": "how to reach the cluster; in a pod its service account is used",
+    "ROLLOUT_WEBHOOK": "the same as --webhook, for an address that is a secret",
+}
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -94,29 +100,40 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group()
+@click.group(
+    cls=ManualGroup,
+    exits=EXITS,
+    environment=ENVIRONMENT,
+    examples="""
+        analyzer rollout kserve fraud --model gs://models/fraud/v2
+        analyzer rollout seldon fraud --model gs://models/fraud/v2
+    """,
+)
 def rollout() -> None:
-    """Walk a canary whose own resource splits the traffic, step by step, with a verdict at each.
+    """Walk a canary of KServe or Seldon Core, step by step.
 
-    For KServe's InferenceService and Seldon's SeldonDeployment or Experiment, which Argo Rollouts cannot shift. Where a
-    rollout stands is kept in the resource alone: call again after whatever happened, and it goes on from there.
-
-    \b
-    Exit codes: 0 promoted, 1 rolled back, 3 held (call again to go on), 2 refused or wrong usage,
-    4 cluster or analyzer unavailable.
+    For KServe's InferenceService and Seldon's SeldonDeployment or Experiment, which split the traffic themselves, so
+    that Argo Rollouts cannot shift it. Each step asks for a verdict. Where a rollout stands is kept in the resource
+    alone: call again after whatever happened, and it goes on from there.
     """
 
 
-@rollout.command()
+@rollout.command(
+    cls=Manual,
+    headings={"namespace": "Which resource"} | HEADINGS,
+    exits=EXITS,
+    environment=ENVIRONMENT,
+    examples="""
+        analyzer rollout kserve fraud --model gs://models/fraud/v2 --steps 5,25,50,100 --settle 5m
+        analyzer rollout kserve fraud --dry-run
+    """,
+)
 @click.argument("name")
 @_options
 def kserve(name: str, **given: Any) -> None:
-    """Walk an InferenceService, in Knative or in Standard mode.
+    """Walk an InferenceService, in Knative or Standard mode.
 
-    \b
-    Examples:
-      analyzer rollout kserve fraud --model gs://models/fraud/v2 --steps 5,25,50,100 --settle 5m
-      analyzer rollout kserve fraud --dry-run
+    NAME is that of the InferenceService. Which mode it is in, the resource says.
     """
     from analyzer.rollout.kserve import KIND, Knative, Standard, is_standard
 
@@ -125,22 +142,32 @@ def kserve(name: str, **given: Any) -> None:
     _walk(stack, name, cluster, given)
 
 
-@rollout.command()
+@rollout.command(
+    cls=Manual,
+    headings={"canary": "Which resource"} | HEADINGS,
+    exits=EXITS,
+    environment=ENVIRONMENT,
+    examples="""
+        analyzer rollout seldon fraud --model gs://models/fraud/v2 --steps 5,25,50,100
+        analyzer rollout seldon experiment/fraud --canary fraud-v2 --canary-arm fraud-v2_3
+    """,
+)
 @click.argument("name")
 @click.option(
     "--canary",
+    metavar="NAME",
     help="Predictor or candidate; default the second, or the one that is not the default.",
 )
-@click.option("--canary-arm", help="Experiment of models: what the metrics call the canary; default NAME_1.")
-@click.option("--baseline-arm", help="The same for the baseline.")
+@click.option(
+    "--canary-arm", metavar="NAME", help="Experiment of models: what the metrics call the canary; default NAME_1."
+)
+@click.option("--baseline-arm", metavar="NAME", help="The same for the baseline.")
 @_options
 def seldon(name: str, canary: str | None, canary_arm: str | None, baseline_arm: str | None, **given: Any) -> None:
-    """Walk a SeldonDeployment (v1), or with experiment/NAME an Experiment (v2).
+    """Walk a SeldonDeployment or an Experiment.
 
-    \b
-    Examples:
-      analyzer rollout seldon fraud --model gs://models/fraud/v2 --steps 5,25,50,100
-      analyzer rollout seldon experiment/fraud --canary fraud-v2 --canary-arm fraud-v2_3
+    NAME is that of a SeldonDeployment (Seldon Core v1), which may be written seldondeployment/NAME, or experiment/NAME
+    that of an Experiment (v2).
     """
     from analyzer.rollout.seldon import Deployment, Experiment
 

@@ -1,0 +1,167 @@
+"""The command that asks what would have been decided on a rollout of the past."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from analyzer.cli.completion import complete_policies
+from analyzer.cli.judging import read_body
+from analyzer.cli.manual import FILES, SOURCE, Manual
+from analyzer.cli.shared import (
+    NO_SOURCE,
+    SOURCE_UNAVAILABLE,
+    Duration,
+    check_out,
+    console,
+    json_option,
+    print_json,
+    profile_option,
+    watched,
+)
+from analyzer.errors import Problem, RequestError, SourceError
+
+OPTIONS = ("service", "namespace", "canary", "baseline", "profile", "start", "policy", "checks", "window")
+PATIENCE = 300.0  # seconds that reading the whole window may take
+
+
+@click.command(
+    cls=Manual,
+    headings={
+        "file": "Which rollout",
+        "start": "When",
+        "policies": "How it is judged",
+        "as_json": "Output",
+    },
+    exits={0: "replayed, whatever was decided"} | NO_SOURCE,
+    environment=SOURCE | FILES,
+    examples="""
+        analyzer replay --service fraud-detector --canary 6d8f9c7b5d --baseline 75d4f8b9c8
+        analyzer replay --service fraud-detector --canary 6d8f9c7b5d --baseline 75d4f8b9c8 \\
+          --start 2026-11-23T10:00:00Z --end 2026-11-23T12:00:00Z --policy ml-model \\
+          --policy '{"checks": {"error_rate": {"rollback": "2%"}}}'
+        analyzer replay --service fraud-detector --canary 6d8f9c7b5d --out replay.html
+        analyzer replay --file request.json --json | jq '.policies[].decision'
+    """,
+)
+@click.option(
+    "--file",
+    "-f",
+    "file",
+    type=click.File("rb"),
+    help="Request as JSON; - reads standard input. With `data` in time slices, no source is asked.",
+)
+@click.option("--service", metavar="NAME", help="What was rolled out.")
+@click.option("--namespace", metavar="NAME", help="Its namespace; left out: any.")
+@click.option("--canary", metavar="NAME", help="What tells the canary apart: with Argo, its pod template hash.")
+@click.option("--baseline", metavar="NAME", help="The same for the baseline; left out: nothing is compared.")
+@profile_option
+@click.option(
+    "--start",
+    metavar="MOMENT",
+    help="Begin of the data, RFC 3339 or Unix seconds; default: the canary's first sample.",
+)
+@click.option("--end", metavar="MOMENT", help="The last look, RFC 3339 or Unix seconds; default now.")
+@click.option("--every", type=Duration("1s", "1d"), default="30s", show_default=True, help="How far apart looks are.")
+@click.option(
+    "--policy",
+    "policies",
+    metavar="NAME|JSON",
+    multiple=True,
+    shell_complete=complete_policies,
+    help="How to judge: a policy, or what differs from one as a JSON object; may be given several times.",
+)
+@click.option("--checks", metavar="NAMES", help="Which checks of the policies, comma-separated; default all.")
+@click.option("--window", metavar="WINDOW", help="start (default), or step: a pass is proved at the present weight.")
+@json_option
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it as a page as well, with the evidence over time by each policy: a file that ends in .html.",
+)
+def replay(
+    file: Any,
+    start: str | None,
+    end: str | None,
+    every: float,
+    policies: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001 - click calls by name
+    out: Path | None,
+    **flags: str | None,
+) -> None:
+    """Replay a past rollout: what would be decided, and when.
+
+    The counts of the whole rollout are read once. Then they are judged again and again, each time with no more than
+    was known at that moment: each look is the verdict that was, or would have been, answered then. With several
+    policies, all judge the same looks, to see what a limit changes before it is trusted.
+
+    The first look that fails would have rolled back. Later looks are shown as well: they judge the traffic that there
+    was, as if nothing had been decided.
+
+    It needs the source prometheus, or `data` in the file. Nothing finer than 15 s is read, and less finely what is
+    longer than 33 hours or has very many series; the output says how finely. Of a canary that came back after more
+    than 10 minutes, only the present run is replayed, unless --start is given.
+
+    The JSON has `window`, `every`, `resolution`, `notes`, `queries`, and for each of `policies` its `decision`
+    (`verdict`, `at`, `seconds` since the begin, `requests` of the canary, `reason`, `stood`, `first_pass`) and all
+    `looks`: `verdict`, `reason`, `requests`, and for each of `checks` `verdict`, `code`, `reason`, `value` with `low`
+    and `high`, `baseline`, `evidence` and `requests`.
+    """
+    from analyzer.cli.strips import print_replay
+    from analyzer.quantity import parse_object
+    from analyzer.replay import replay as compute
+    from analyzer.replay import replay_as_json
+    from analyzer.request import parse_request
+    from analyzer.settings import build_analyzer, load_settings
+
+    body = read_body(file, {**flags, "start": start, "at": end}, "nothing to replay")
+    if out is not None:
+        check_out(out, (".html",))
+    try:
+        if start is not None and end is not None:
+            _check_order(start, end)
+        asked = parse_request(body)
+        chosen = [_policy(text, parse_object) for text in policies]
+        analyzer = build_analyzer(load_settings(), patience=PATIENCE)
+        found = compute(analyzer, asked, chosen, every=every, watch=watched("looking"))
+    except RequestError as error:
+        raise RequestError([_named(one) for one in error.problems]) from error
+    except SourceError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(SOURCE_UNAVAILABLE)
+    if out is not None:
+        from analyzer.report.replayed import page
+
+        out.write_text(page(found), encoding="utf-8")
+    if as_json:
+        print_json(replay_as_json(found))
+    else:
+        print_replay(found, console())
+
+
+def _check_order(start: str, end: str) -> None:
+    from analyzer.quantity import parse_instant
+
+    try:
+        wrong = parse_instant(start) >= parse_instant(end)
+    except ValueError:
+        return  # which is said of the very option
+    if wrong:
+        raise RequestError([Problem("at", f"must be after the start, {start}, got {end}")])
+
+
+def _policy(text: str, parse: Any) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise RequestError([Problem("policy", str(error))]) from error
+
+
+def _named(problem: Problem) -> Problem:
+    """Name the option instead of the field, where there is one."""
+    first = problem.field.split(".")[0]
+    if first == "at":
+        return Problem("--end", problem.message)
+    return replace(problem, field=f"--{problem.field}") if first in OPTIONS else problem
