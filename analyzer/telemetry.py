@@ -4,18 +4,21 @@ Label values come from closed lists or validated names, never from hashes or err
 a rollout disappears some minutes after it was last asked about, and the number of rollouts is bounded.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from analyzer.checks.stretches import weight_change
 from analyzer.judge import Verdict
-from analyzer.model import Finding, Outcome
+from analyzer.model import Counts, Estimate, Finding, Gap, Kind, Outcome, Reading, Role, requests_by_slice
+from analyzer.policy import Check
 from analyzer.version import __version__
 
 KEPT_SECONDS = 600.0
@@ -27,9 +30,11 @@ DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8, 10)
 class Telemetry:
     """The service's metrics, in a registry of their own."""
 
-    def __init__(self, source: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, source: str, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
+    ) -> None:
         self.registry = CollectorRegistry()
-        self.rollouts = _Rollouts(clock)
+        self.rollouts = _Rollouts(clock, now)
         self.registry.register(self.rollouts)
         ProcessCollector(registry=self.registry)
         self.verdict_duration = Histogram(
@@ -69,34 +74,64 @@ class Telemetry:
         self._responses.labels(str(status)).inc()
 
 
-@dataclass
-class _Rollout:
-    """The latest findings of one service, and how many verdicts it got."""
+@dataclass(frozen=True)
+class _Judged:
+    """The latest finding of a check; `seen` by the clock that forgets, `at` in Unix seconds."""
 
     seen: float
-    findings: dict[str, Finding] = field(default_factory=dict)
+    at: float
+    role: Role
+    unit: str
+    finding: Finding
+
+
+@dataclass
+class _Rollout:
+    """What was last found of one service in one kind of window, and how many verdicts it got."""
+
+    seen: float
+    at: float = 0.0
+    checks: dict[str, _Judged] = field(default_factory=dict)
     outcome: Outcome = Outcome.INCONCLUSIVE
+    share: float | None = None
     totals: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+
+
+_Key = tuple[str, str, str]  # namespace, service, window
 
 
 class _Rollouts(Collector):
     """Gauges of the rollouts that were lately asked about."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], now: Callable[[], float]) -> None:
+        self._clock, self._now = clock, now
         self._lock = threading.Lock()
-        self._rollouts: OrderedDict[tuple[str, str], _Rollout] = OrderedDict()
+        self._rollouts: OrderedDict[_Key, _Rollout] = OrderedDict()
 
-    def record(self, namespace: str | None, service: str | None, verdict: Verdict) -> None:
-        """Keep a verdict; verdicts on no named service are not exported."""
+    def record(self, namespace: str | None, service: str | None, verdict: Verdict, window: str = "start") -> None:
+        """Keep a verdict; verdicts on no named service are not exported.
+
+        Parameters
+        ----------
+        window : as it was asked for. A guard looks since the start while the steps look since the last change of the
+            weight: these are two questions, and the answers to one must not take turns with those to the other
+        """
         if service is None:
             return
-        key = (namespace or "", service)
+        key = (namespace or "", service, window if window in ("start", "step") else "last")
+        # What business checks count need not be requests.
+        telling = [name for name in verdict.findings if verdict.policy.checks[name].kind is not Kind.BUSINESS]
+        share = _share([verdict.readings.by_check[name] for name in telling])
         with self._lock:
-            rollout = self._rollouts.setdefault(key, _Rollout(seen=self._clock()))
-            rollout.seen = self._clock()
-            rollout.findings |= verdict.findings
+            seen, at = self._clock(), self._now()
+            rollout = self._rollouts.setdefault(key, _Rollout(seen))
+            rollout.seen, rollout.at = seen, at
+            for name, finding in verdict.findings.items():
+                check = verdict.policy.checks[name]
+                role = verdict.policy.role if check.role is Role.GATE else check.role
+                rollout.checks[name] = _Judged(seen, at, role, _unit(check), finding)
             rollout.outcome = verdict.outcome
+            rollout.share = share if telling else rollout.share
             rollout.totals[verdict.outcome] += 1
             self._rollouts.move_to_end(key)
             while len(self._rollouts) > MOST_ROLLOUTS:
@@ -108,40 +143,117 @@ class _Rollouts(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of every rollout asked about within the last minutes."""
-        names = ["namespace", "service"]
-        outcome = GaugeMetricFamily(
-            "analyzer_verdict", "Latest verdict: 1 pass, 0 inconclusive, -1 fail.", labels=[*names, "check"]
-        )
-        value = GaugeMetricFamily("analyzer_check_value", "Latest value.", labels=[*names, "check", "arm"])
-        limit = GaugeMetricFamily("analyzer_check_limit", "Limits of the check.", labels=[*names, "check", "limit"])
-        evidence = GaugeMetricFamily(
-            "analyzer_check_evidence", "Evidence over that needed; 1 decides.", labels=[*names, "check", "towards"]
-        )
-        total = CounterMetricFamily("analyzer_verdicts", "Verdicts given.", labels=[*names, "verdict"])
+        families = _Families()
         for key, rollout in self._alive():
-            outcome.add_metric([*key, "all"], AS_NUMBER[rollout.outcome])
-            for one, count in rollout.totals.items():
-                total.add_metric([*key, one.value], count)
-            for check, found in rollout.findings.items():
-                outcome.add_metric([*key, check], AS_NUMBER[found.outcome])
-                values = {"canary": found.canary.value, "baseline": found.baseline.value}
-                if found.delta is not None:
-                    values["delta"] = found.delta.value
-                for arm, number in values.items():
-                    if number is not None:
-                        value.add_metric([*key, check, arm], number)
-                limit.add_metric([*key, check, "promote"], found.promote)
-                limit.add_metric([*key, check, "rollback"], found.rollback)
-                evidence.add_metric([*key, check, "pass"], found.evidence.towards_pass)
-                evidence.add_metric([*key, check, "fail"], found.evidence.towards_fail)
-        yield from (outcome, value, limit, evidence, total)
+            families.add(key, rollout)
+        yield from families.all()
 
-    def _alive(self) -> list[tuple[tuple[str, str], _Rollout]]:
+    def _alive(self) -> list[tuple[_Key, _Rollout]]:
         with self._lock:
             oldest = self._clock() - KEPT_SECONDS
             for key in [key for key, rollout in self._rollouts.items() if rollout.seen < oldest]:
                 del self._rollouts[key]
+            for rollout in self._rollouts.values():
+                rollout.checks = {name: one for name, one in rollout.checks.items() if one.seen >= oldest}
             return [
-                (key, _Rollout(one.seen, dict(one.findings), one.outcome, dict(one.totals)))
+                (key, replace(one, checks=dict(one.checks), totals=dict(one.totals)))
                 for key, one in self._rollouts.items()
             ]
+
+
+class _Families:
+    """The metrics of all rollouts, as one page shows them; what is not known is no sample."""
+
+    def __init__(self) -> None:
+        names = ["namespace", "service", "window"]
+        check = [*names, "check"]
+        self._verdict = GaugeMetricFamily(
+            "analyzer_verdict", "Latest verdict: 1 pass, 0 inconclusive, -1 fail.", labels=check
+        )
+        self._at = GaugeMetricFamily(
+            "analyzer_verdict_timestamp_seconds", "When the latest verdict was given.", labels=check
+        )
+        self._info = GaugeMetricFamily(
+            "analyzer_check_info", "Role of the check, and unit of its limits.", labels=[*check, "role", "unit"]
+        )
+        self._code = GaugeMetricFamily(
+            "analyzer_check_code", "Why the check is found as it is: 1 for the present code.", labels=[*check, "code"]
+        )
+        self._value = GaugeMetricFamily("analyzer_check_value", "Latest value.", labels=[*check, "arm"])
+        self._interval = GaugeMetricFamily(
+            "analyzer_check_interval", "Always-valid interval of the value.", labels=[*check, "arm", "bound"]
+        )
+        self._limit = GaugeMetricFamily("analyzer_check_limit", "Limits of the check.", labels=[*check, "limit"])
+        self._evidence = GaugeMetricFamily(
+            "analyzer_check_evidence", "Evidence over that needed; 1 decides.", labels=[*check, "towards"]
+        )
+        self._remaining = GaugeMetricFamily(
+            "analyzer_check_remaining_requests", "About how many more canary requests decide.", labels=check
+        )
+        self._share = GaugeMetricFamily(
+            "analyzer_canary_share", "Canary's share of the requests since the split last changed.", labels=names
+        )
+        self._total = CounterMetricFamily("analyzer_verdicts", "Verdicts given.", labels=[*names, "verdict"])
+
+    def add(self, key: _Key, rollout: _Rollout) -> None:
+        """Add the samples of one rollout."""
+        self._verdict.add_metric([*key, "all"], AS_NUMBER[rollout.outcome])
+        self._at.add_metric([*key, "all"], rollout.at)
+        if rollout.share is not None:
+            self._share.add_metric(key, rollout.share)
+        for outcome, count in rollout.totals.items():
+            self._total.add_metric([*key, outcome.value], count)
+        for name, judged in rollout.checks.items():
+            self._add_check([*key, name], judged)
+
+    def _add_check(self, key: list[str], judged: _Judged) -> None:
+        found = judged.finding
+        self._verdict.add_metric(key, AS_NUMBER[found.outcome])
+        self._at.add_metric(key, judged.at)
+        self._info.add_metric([*key, judged.role.value, judged.unit], 1)
+        self._code.add_metric([*key, found.code.value], 1)
+        for arm, estimate in (("canary", found.canary), ("baseline", found.baseline), ("delta", found.delta)):
+            self._add_estimate([*key, arm], estimate or Estimate())
+        self._limit.add_metric([*key, "promote"], found.promote)
+        self._limit.add_metric([*key, "rollback"], found.rollback)
+        self._evidence.add_metric([*key, "pass"], found.evidence.towards_pass)
+        self._evidence.add_metric([*key, "fail"], found.evidence.towards_fail)
+        if found.remaining_requests is not None:
+            self._remaining.add_metric(key, found.remaining_requests)
+
+    def _add_estimate(self, key: list[str], estimate: Estimate) -> None:
+        if estimate.value is not None:
+            self._value.add_metric(key, estimate.value)
+        for bound, number in (("low", estimate.low), ("high", estimate.high)):
+            if number is not None and math.isfinite(number):
+                self._interval.add_metric([*key, bound], number)
+
+    def all(self) -> Iterator[Metric]:
+        """Yield the families in the order of the page."""
+        yield from (self._verdict, self._at, self._info, self._code, self._value, self._interval)
+        yield from (self._limit, self._evidence, self._remaining, self._share, self._total)
+
+
+def _unit(check: Check) -> str:
+    """Name the unit of a check's limits; `change` is a ratio of the arms' values, less 1."""
+    if check.compares:
+        return "change"
+    match check.kind:
+        case Kind.LATENCY | Kind.MEAN_LATENCY:
+            return "seconds"
+        case Kind.DRIFT:
+            return "psi"
+        case Kind.ERROR_RATE | Kind.BUSINESS:
+            return "ratio"
+
+
+def _share(readings: Sequence[Reading[Counts] | Gap]) -> float | None:
+    """Tell the canary's share of the requests since the split last changed, by the first reading of both arms."""
+    for reading in readings:
+        if isinstance(reading, Gap) or reading.canary is None or reading.baseline is None:
+            continue
+        since = weight_change(reading)
+        canary, baseline = (float(requests_by_slice(arm)[since:].sum()) for arm in (reading.canary, reading.baseline))
+        if canary + baseline > 0:
+            return canary / (canary + baseline)
+    return None

@@ -35,7 +35,7 @@ BODY: dict[str, Any] = {
     "checks": "error_rate,business_proxy",
     "data": {"error_rate": {"canary": CANARY, "baseline": BASELINE}, "business_proxy": BUSINESS},
 }
-FRAUD = {"namespace": "ml", "service": "fraud"}
+FRAUD = {"namespace": "ml", "service": "fraud", "window": "start"}
 
 Labels = frozenset[tuple[str, str]]
 
@@ -60,7 +60,7 @@ def clock() -> Clock:
 @pytest.fixture
 def telemetry(clock: Clock) -> Telemetry:
     """Metrics of a service with source scrape, before anything was asked."""
-    return Telemetry("scrape", clock)
+    return Telemetry("scrape", clock, lambda: 1e9 + clock())
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,124 @@ def test_values_limits_and_evidence(telemetry: Telemetry, fraud: Verdict) -> Non
     assert value(telemetry, "analyzer_check_evidence", **error_rate, towards="pass") == evidence.towards_pass
 
 
+def test_why_what_and_since_when(telemetry: Telemetry, clock: Clock, fraud: Verdict) -> None:
+    """Each check has one code, one role and unit, and the moment of its latest verdict."""
+    telemetry.rollouts.record("ml", "fraud", fraud)
+    first = clock.now
+    clock.now += 60
+    telemetry.rollouts.record("ml", "fraud", replace(fraud, findings={"error_rate": fraud.findings["error_rate"]}))
+    error_rate, business = FRAUD | {"check": "error_rate"}, FRAUD | {"check": "business_proxy"}
+
+    assert samples(telemetry, "analyzer_check_code") == {
+        frozenset((error_rate | {"code": "proved_bad"}).items()): 1.0,
+        frozenset((business | {"code": "undecided"}).items()): 1.0,
+    }
+    assert samples(telemetry, "analyzer_check_info") == {
+        frozenset((error_rate | {"role": "gate", "unit": "ratio"}).items()): 1.0,
+        frozenset((business | {"role": "guardrail", "unit": "change"}).items()): 1.0,
+    }
+    assert value(telemetry, "analyzer_verdict_timestamp_seconds", **error_rate) == 1e9 + first + 60
+    assert value(telemetry, "analyzer_verdict_timestamp_seconds", **business) == 1e9 + first
+    assert value(telemetry, "analyzer_verdict_timestamp_seconds", **FRAUD, check="all") == 1e9 + first + 60
+
+
+def test_a_gate_has_the_role_of_the_stage(telemetry: Telemetry) -> None:
+    """While ramping the gates are guardrails; a check that is a guardrail anyway stays one."""
+    analyzer = Analyzer(load_policies(None), load_profiles(None), ScrapeSource({}))
+    body = BODY | {"policy": {"base": "ml-model", "role": "advisory"}}
+    telemetry.rollouts.record("ml", "fraud", analyzer.verdict(parse_request(body)))
+
+    assert value(telemetry, "analyzer_check_info", **FRAUD, check="error_rate", role="advisory", unit="ratio") == 1
+    assert (
+        value(telemetry, "analyzer_check_info", **FRAUD, check="business_proxy", role="guardrail", unit="change") == 1
+    )
+
+
+def test_intervals_and_requests_needed(telemetry: Telemetry, fraud: Verdict) -> None:
+    """Bounds as in the answer, of all arms; what is decided needs no more."""
+    found = fraud.findings["error_rate"]
+    telemetry.rollouts.record("ml", "fraud", fraud)
+    error_rate = FRAUD | {"check": "error_rate"}
+    remaining = {
+        dict(labels)["check"]: n for labels, n in samples(telemetry, "analyzer_check_remaining_requests").items()
+    }
+
+    for arm, estimate in (("canary", found.canary), ("baseline", found.baseline)):
+        for bound in ("low", "high"):
+            assert value(telemetry, "analyzer_check_interval", **error_rate, arm=arm, bound=bound) == getattr(
+                estimate, bound
+            )
+    assert remaining["error_rate"] == 0
+    assert remaining["business_proxy"] == fraud.findings["business_proxy"].remaining_requests != 0
+
+
+def test_a_bound_that_is_infinite_is_not_exported(telemetry: Telemetry, fraud: Verdict) -> None:
+    """No axis has a place for it."""
+    found = fraud.findings["error_rate"]
+    wide = replace(found, canary=replace(found.canary, high=float("inf")), remaining_requests=None)
+    telemetry.rollouts.record("ml", "fraud", replace(fraud, findings={"error_rate": wide}))
+    bounds = [dict(labels) for labels in samples(telemetry, "analyzer_check_interval")]
+
+    assert [one["bound"] for one in bounds if one["arm"] == "canary"] == ["low"]
+    assert samples(telemetry, "analyzer_check_remaining_requests") == {}
+
+
+def test_answers_about_different_windows_do_not_take_turns(telemetry: Telemetry, fraud: Verdict) -> None:
+    """A guard that looks since the start and a step that looks since the last weight are shown side by side."""
+    telemetry.rollouts.record("ml", "fraud", fraud, "start")
+    telemetry.rollouts.record("ml", "fraud", replace(fraud, outcome=Outcome.PASS), "step")
+    telemetry.rollouts.record("ml", "fraud", replace(fraud, outcome=Outcome.INCONCLUSIVE), "5m")
+    found = {
+        dict(labels)["window"]: number
+        for labels, number in samples(telemetry, "analyzer_verdict").items()
+        if dict(labels)["check"] == "all"
+    }
+
+    assert found == {"start": -1.0, "step": 1.0, "last": 0.0}
+
+
+def verdict_on(data: dict[str, Any], checks: str = "all") -> Verdict:
+    """Judge statistics of time slices."""
+    analyzer = Analyzer(load_policies(None), load_profiles(None), ScrapeSource({}))
+    return analyzer.verdict(parse_request({"service": "fraud", "data": data, "checks": checks}))
+
+
+def errors(*requests: int) -> list[dict[str, int]]:
+    """Write time slices without an error."""
+    return [{"errors": 0, "requests": count} for count in requests]
+
+
+def test_the_canarys_share_is_that_of_the_present_split(telemetry: Telemetry) -> None:
+    """Slices before the weight moved from 10% to 50% do not count."""
+    arms = {"canary": errors(100, 100, 500, 500), "baseline": errors(900, 900, 500, 500)}
+    telemetry.rollouts.record("ml", "fraud", verdict_on({"error_rate": arms}))
+
+    assert value(telemetry, "analyzer_canary_share", **FRAUD) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("data", "checks", "share"),
+    [
+        ({"error_rate": {"canary": errors(100), "baseline": errors(300)}}, "all", 0.25),
+        ({"error_rate": {"canary": errors(0), "baseline": errors(300)}}, "all", 0.0),
+        ({"error_rate": {"canary": errors(100)}}, "all", None),
+        ({}, "all", None),
+        ({"prediction_drift": {"canary": {"classes": {"a": 10}}, "baseline": {"classes": {"a": 90}}}}, "all", 0.1),
+        ({"business_proxy": BUSINESS}, "business_proxy", 0.75),
+    ],
+    ids=["known", "no canary traffic", "no baseline", "nothing", "by predictions", "kept"],
+)
+def test_the_canarys_share_is_of_requests(
+    telemetry: Telemetry, data: dict[str, Any], checks: str, share: float | None
+) -> None:
+    """By the first check that has both arms; business events are no requests, so asking for them changes nothing."""
+    before = {"error_rate": {"canary": errors(300), "baseline": errors(100)}}
+    telemetry.rollouts.record("ml", "fraud", verdict_on(before))
+    telemetry.rollouts.record("ml", "fraud", verdict_on(data, checks))
+
+    assert list(samples(telemetry, "analyzer_canary_share").values()) == ([] if share is None else [share])
+
+
 def test_what_is_not_known_is_not_exported(telemetry: Telemetry) -> None:
     """A value that is absent is no sample, rather than NaN or zero."""
     analyzer = Analyzer(load_policies(None), load_profiles(None), ScrapeSource({}))
@@ -176,6 +294,15 @@ def test_gauges_disappear_some_minutes_after_the_last_question(
     assert at_the_end == {"fraud", "spam"}
     assert after == {"spam"}
     assert value(telemetry, "analyzer_verdicts_total", **FRAUD | {"service": "spam"}, verdict="fail") == 2
+
+
+def test_a_check_that_is_no_longer_asked_for_disappears(telemetry: Telemetry, clock: Clock, fraud: Verdict) -> None:
+    """Even while the rollout is asked about with other checks."""
+    telemetry.rollouts.record("ml", "fraud", fraud)
+    clock.now += KEPT_SECONDS + 1
+    telemetry.rollouts.record("ml", "fraud", replace(fraud, findings={"error_rate": fraud.findings["error_rate"]}))
+
+    assert {dict(labels)["check"] for labels in samples(telemetry, "analyzer_verdict")} == {"all", "error_rate"}
 
 
 def test_the_number_of_rollouts_is_bounded(telemetry: Telemetry, clock: Clock, fraud: Verdict) -> None:
@@ -263,9 +390,14 @@ def test_labels_are_closed_lists_or_validated_names(garbage: str, clock: Clock) 
     assert found == {
         "namespace": {"ml"},
         "service": {"fraud"},
+        "window": {"start"},
         "check": {"all", *policy.checks},
         "arm": {"canary", "baseline", "delta"},
+        "bound": {"low", "high"},
         "limit": {"promote", "rollback"},
+        "role": {"gate", "guardrail"},
+        "unit": {"ratio", "seconds", "psi", "change"},
+        "code": {"proved_bad", "undecided", "source_unavailable"},
         "towards": {"pass", "fail"},
         "verdict": {outcome.value for outcome in Outcome},
         "source": {"scrape"},
@@ -284,10 +416,11 @@ def test_the_application_fills_every_metric_of_the_contract(garbage: str, clock:
         for sample in family.samples
     }
     total = ("analyzer_verdicts_total", ("namespace", "ml"), ("service", "fraud"))
+    start = ("window", "start")
 
     assert found["analyzer_verdict_duration_seconds_count",] == 3
-    assert found[*total, ("verdict", "fail")] == 1
-    assert found[*total, ("verdict", "inconclusive")] == 1
+    assert found[*total, ("verdict", "fail"), start] == 1
+    assert found[*total, ("verdict", "inconclusive"), start] == 1
     assert found["analyzer_source_request_duration_seconds_count", ("source", "scrape")] == 2
     assert found["analyzer_source_errors_total", ("reason", "bad_response"), ("source", "scrape")] == 1
     assert found["analyzer_source_errors_total", ("reason", "unavailable"), ("source", "scrape")] == 1

@@ -8,7 +8,7 @@ import hmac
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from analyzer.analysis import Analyzer
 from analyzer.answer import render
 from analyzer.case import Case
-from analyzer.errors import Problem, RequestError, SourceError
+from analyzer.errors import Problem, RequestError
 from analyzer.judge import Verdict
 from analyzer.model import Code, Outcome
 from analyzer.report import html
@@ -31,14 +31,14 @@ from analyzer.telemetry import Telemetry
 from analyzer.version import __version__
 from analyzer.web import pages
 from analyzer.web.openapi import document
+from analyzer.web.readiness import Readiness
 
 log = logging.getLogger("analyzer")
 
 ERROR_CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed",
                413: "too_large", 415: "unsupported_media_type", 503: "overloaded"}  # fmt: skip
 SOURCE_UNAVAILABLE = Code.SOURCE_UNAVAILABLE.value
-READY_SECONDS = 3.0  # time for the source to answer a readiness probe
-READY_KEPT_SECONDS = 2.0
+WITH_FORM = ("/", "/report")
 FOR_PROGRAMS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/report.png")
 RESERVED_THREADS = 2  # for probes and /metrics while all others wait for the source
 
@@ -70,12 +70,16 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
             return _verdict(asked, analyzer, settings, telemetry)
 
     _add_reports(app, analyzer, settings, gate)
-    _add_service_routes(app, analyzer, telemetry)
+    _add_service_routes(app, analyzer, settings, telemetry)
 
     @app.after_request
     def count(response: Response) -> Response:
         telemetry.count_response(response.status_code)
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if not request.path.startswith(FOR_PROGRAMS):
+            response.headers["Vary"] = "Accept"
+        if request.path.startswith("/report"):
+            response.headers["Cache-Control"] = "no-store"
         return response
 
     _handle_errors(app, analyzer)
@@ -86,44 +90,37 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threa
     """Add what explains a verdict to people; often a look into the past, so no exported metric moves."""
     links = settings.prometheus_ui_url or settings.prometheus_url
     prometheus_url = links if settings.source is SourceName.PROMETHEUS else None
+    # Each is drawn for most of a second: no rush of readers may take the places of Argo's verdicts.
+    few = threading.BoundedSemaphore(max(1, (settings.threads - RESERVED_THREADS) // 4))
 
-    def read() -> tuple[VerdictRequest, Case]:
+    @contextmanager
+    def read(body: Callable[[], object]) -> Iterator[tuple[VerdictRequest, Case]]:
         _authorize(settings.token_file)
-        asked = parse_request(_filled(_body()) if _wants_page() else _body())
-        case = analyzer.read(asked)
-        if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(case.verdict())):
-            raise _Refused(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
-        return asked, case
+        asked = parse_request(body())
+        with _admitted(gate):
+            case = analyzer.read(asked)
+            if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(case.verdict())):
+                raise _Refused(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
+            yield asked, case
 
     @app.get("/report")
     @app.post("/report")
     def report() -> Response:
         from analyzer.report.page import page  # noqa: PLC0415 - with the plots, which take half a second to load
 
-        with _admitted(gate):
-            asked, case = read()
-            if not _wants_page():
-                return _news(_json(render(case.verdict(), Detail.FULL)))
-            return _news(_page(page(asked, case, prometheus_url=prometheus_url, address=_address())))
+        if not _wants_page():
+            with read(_body) as (_, case):
+                return _json(render(case.verdict(), Detail.FULL))
+        with _admitted(few, "reports"), read(_body if request.method == "POST" else _filled) as (asked, case):
+            return _page(page(asked, case, prometheus_url=prometheus_url, address=_address()))
 
     @app.get("/report.png")
     @app.post("/report.png")
     def picture() -> Response:
         from analyzer.report.picture import picture  # noqa: PLC0415
 
-        with _admitted(gate):
-            return _news(Response(picture(*read()), content_type="image/png"))
-
-
-def _news(response: Response) -> Response:
-    """Keep a browser from showing what it has seen before."""
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def _filled(body: object) -> object:
-    """Leave out what a form sends empty; anywhere else an empty field is an argument that was not set."""
-    return {name: value for name, value in body.items() if value != ""} if isinstance(body, dict) else body
+        with _admitted(few, "reports"), read(_body) as (asked, case):
+            return Response(picture(asked, case), content_type="image/png")
 
 
 def _address() -> str:
@@ -135,23 +132,22 @@ def _page(text: str, status: int = 200) -> Response:
     response.headers["Content-Security-Policy"] = html.CONTENT_SECURITY_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    response.headers["Vary"] = "Accept"
     return response
 
 
 @contextmanager
-def _admitted(gate: threading.BoundedSemaphore) -> Iterator[None]:
-    """Hold a place among the verdicts that are formed at once; refuse where there is none."""
+def _admitted(gate: threading.BoundedSemaphore, what: str = "verdicts") -> Iterator[None]:
+    """Hold a place among those that are made at once; refuse where there is none."""
     if not gate.acquire(blocking=False):
-        raise _Refused(503, "too many verdicts at once: ask again", Retry_After="5")
+        raise _Refused(503, f"too many {what} at once: ask again", Retry_After="5")
     try:
         yield
     finally:
         gate.release()
 
 
-def _add_service_routes(app: Flask, analyzer: Analyzer, telemetry: Telemetry) -> None:
-    readiness = _Readiness(analyzer)
+def _add_service_routes(app: Flask, analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> None:
+    readiness = Readiness(analyzer)
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -175,16 +171,14 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, telemetry: Telemetry) ->
     def index() -> Response:
         if not _wants_page():
             return _json({"name": "rollout-analyzer", "version": __version__, "links": pages.LINKS})
-        return _page(pages.index(analyzer, _address(), _in_form()))
+        given = _filled()
+        if given:
+            pages.check(analyzer, given)
+        return _page(pages.index(analyzer, _address(), given, with_token=settings.token_file is not None))
 
     @app.get("/docs")
     def docs() -> Response:
         return _page(pages.api(analyzer)) if _wants_page() else _json(document(analyzer))
-
-
-def _in_form() -> dict[str, str]:
-    """Give the fields of the form that were filled in."""
-    return {name: value for name, value in request.args.to_dict().items() if name in pages.FIELDS and value}
 
 
 def _wants_page() -> bool:
@@ -196,7 +190,7 @@ def _verdict(asked: VerdictRequest, analyzer: Analyzer, settings: Settings, tele
     began = time.perf_counter()
     with telemetry.verdict_duration.time():
         verdict = analyzer.verdict(asked)
-    telemetry.rollouts.record(asked.namespace, asked.service, verdict)
+    telemetry.rollouts.record(asked.namespace, asked.service, verdict, asked.window)
     _log(asked, verdict, time.perf_counter() - began)
     if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(verdict)):
         raise _Refused(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
@@ -213,10 +207,7 @@ def _source_unavailable(verdict: Verdict) -> str:
 def _body() -> object:
     """Read the request's fields from its JSON body or, with GET, from its query parameters."""
     if request.method != "POST":
-        repeated = [name for name, values in request.args.lists() if len(values) > 1]
-        if repeated:
-            raise RequestError([Problem(name, "is given more than once") for name in repeated])
-        return request.args.to_dict()
+        return _query()
     if request.args:
         raise RequestError([Problem(name, "belongs into the JSON body of a POST") for name in request.args])
     if request.mimetype != "application/json":
@@ -228,6 +219,18 @@ def _body() -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise _Refused(400, f"the body is not valid JSON: {error}") from error
+
+
+def _query() -> dict[str, str]:
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise RequestError([Problem(name, "is given more than once") for name in repeated])
+    return request.args.to_dict()
+
+
+def _filled() -> dict[str, str]:
+    """Read a form, which sends what was left empty too; elsewhere that is an argument that nobody set."""
+    return {name: value for name, value in _query().items() if value}
 
 
 def _authorize(token_file: Path | None) -> None:
@@ -242,32 +245,6 @@ def _authorize(token_file: Path | None) -> None:
     matches = hmac.compare_digest(shown.strip().encode(), wanted.encode())
     if not wanted or scheme.lower() != "bearer" or not matches:
         raise _Refused(401, "a valid bearer token is needed in the header Authorization", WWW_Authenticate="Bearer")
-
-
-class _Readiness:
-    """Whether the source answers, asked at most every few seconds."""
-
-    def __init__(self, analyzer: Analyzer) -> None:
-        self._analyzer = analyzer
-        self._lock = threading.Lock()
-        self._asked: float | None = None
-        self._problem = ""
-
-    def problem(self) -> str:
-        """Say what is wrong with the source; empty: nothing."""
-        if not self._lock.acquire(blocking=self._asked is None):
-            return self._problem  # another probe asks just now: waiting with it would take a thread for seconds
-        try:
-            if self._asked is None or time.monotonic() - self._asked >= READY_KEPT_SECONDS:
-                try:
-                    self._analyzer.source.ready(time.monotonic() + READY_SECONDS)
-                    self._problem = ""
-                except SourceError as error:
-                    self._problem = str(error)
-                self._asked = time.monotonic()
-            return self._problem
-        finally:
-            self._lock.release()
 
 
 def _for_people() -> bool:
@@ -286,8 +263,11 @@ def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
     ) -> Response:
         """Say what is wrong, to people as a page, to programs as JSON."""
         if _for_people():
-            given = _in_form() if request.path == "/report" and request.method == "GET" and problems else None
-            response = _page(pages.error(analyzer, status, message, problems, given), status)
+            from_form = problems and request.path in WITH_FORM and request.method != "POST"
+            page = pages.error(
+                analyzer, status, code or _code(status), message, problems, request.args if from_form else None
+            )
+            response = _page(page, status)
             response.headers.update(headers or {})
             return response
         more = {"problems": [{"field": one.field or None, "message": one.message} for one in problems]}
@@ -319,6 +299,10 @@ def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
         return said(500, "unexpected error: see the log of the service")
 
 
+def _code(status: int) -> str:
+    return ERROR_CODES.get(status, "internal")
+
+
 def _error(
     status: int,
     message: str,
@@ -328,7 +312,7 @@ def _error(
     headers: Mapping[str, str] | None,
     **more: Any,
 ) -> Response:
-    body = {"code": code or ERROR_CODES.get(status, "internal"), "message": message, "field": field, **more}
+    body = {"code": code or _code(status), "message": message, "field": field, **more}
     return _json({"error": body}, status, headers)
 
 
