@@ -1,11 +1,8 @@
-"""Tests of the other paths: probes, metrics, the page for people, and the OpenAPI document held against the service."""
+"""Tests of the paths for programs: probes, metrics, and the OpenAPI document held against the service."""
 
-import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 import schemathesis
@@ -26,10 +23,9 @@ from analyzer.request import VerdictRequest
 from analyzer.settings import Settings
 from analyzer.sources.assembly import Selection
 from analyzer.telemetry import Telemetry
-from analyzer.web import app as web
+from analyzer.web import readiness
 from analyzer.web.app import create_app
 
-BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -50,7 +46,7 @@ class ProbedSource:
     let_go : lets the probe be answered
     """
 
-    name = "<b>probed</b>"
+    name = "probed"
 
     def __init__(self) -> None:
         self.problem = ""
@@ -74,87 +70,6 @@ def client_before(source: ProbedSource) -> FlaskClient:
     """Build the application in front of a source."""
     analyzer = Analyzer(policies=load_policies(None), profiles=load_profiles(None), source=source)
     return create_app(analyzer, Settings(), Telemetry("probed")).test_client()
-
-
-# The page for people
-
-
-@pytest.mark.parametrize("accept", [BROWSER, "text/html", "text/*", "text/html, application/json;q=0.9"])
-def test_a_browser_gets_a_page(client: FlaskClient, accept: str) -> None:
-    """Whoever asks for HTML gets it."""
-    response = client.get("/", headers={"Accept": accept})
-
-    assert response.content_type == "text/html; charset=utf-8"
-    assert response.text.startswith("<!doctype html>")
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
-
-
-@pytest.mark.parametrize(
-    "accept",
-    [None, "", "*/*", "application/json", "application/json, text/html;q=0.5", "application/*", "text/html;q=0"],
-)
-def test_everybody_else_gets_json(client: FlaskClient, accept: str | None) -> None:
-    """Neither curl nor Argo asks for HTML: they take anything."""
-    response = client.get("/", headers={} if accept is None else {"Accept": accept})
-
-    assert json_of(response)["name"] == "rollout-analyzer"
-    assert all(client.get(link).status_code in (200, 400, 503) for link in json_of(response)["links"].values())
-
-
-def test_the_page_shows_the_policies_in_force(client: FlaskClient) -> None:
-    """Every check stands there with its limits and their units."""
-    page = client.get("/", headers={"Accept": BROWSER}).text
-
-    for shown in ("ml-model", "latency_p99", "200 ms", "0.5%", "PSI 0.1", "-3%", "guardrail", "istio", "scrape"):
-        assert shown in page
-
-
-def test_the_page_is_well_formed(client: FlaskClient) -> None:
-    """Every element that must be closed is closed, in order."""
-
-    class Nesting(HTMLParser):
-        def __init__(self) -> None:
-            super().__init__()
-            self.open: list[str] = []
-
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
-            if tag not in ("meta", "link", "input", "br"):
-                self.open.append(tag)
-
-        def handle_endtag(self, tag: str) -> None:
-            assert self.open.pop() == tag
-
-    nesting = Nesting()
-    nesting.feed(client.get("/", headers={"Accept": BROWSER}).text)
-
-    assert nesting.open == []
-
-
-def test_the_page_escapes_names(tmp_path: Path) -> None:
-    """Names of profiles and of the source are text, and so is the host that the browser asked."""
-    folder = tmp_path / "profiles"
-    folder.mkdir()
-    name = "<script>alert(1)</script>"
-    (folder / "own.yaml").write_text(f'name: "{name}"\narm_label: arm\nerror_rate: [{{requests: a, errors: b}}]\n')
-    analyzer = Analyzer(policies=load_policies(None), profiles=load_profiles(folder), source=ProbedSource())
-    client = create_app(analyzer, Settings(), Telemetry("probed")).test_client()
-    page = client.get("/", headers={"Accept": BROWSER}).text
-    tricked = client.get("/", headers={"Accept": BROWSER, "Host": 'a"><script>alert(2)</script>'})
-
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<b>probed" not in page
-    assert "<script" not in page
-    assert "<script>alert(2)" not in tricked.text
-
-
-def test_the_commands_on_the_page_work(client: FlaskClient) -> None:
-    """The request that is offered for copying is answered with a verdict."""
-    page = client.get("/", headers={"Accept": BROWSER}).text
-    offered = re.search(r"-d '(\{.*?\})'</pre>", page, re.DOTALL)
-    assert offered is not None
-    response = client.post("/v1/verdict", data=offered[1], content_type="application/json")
-
-    assert json_of(response)["verdict"] == "fail"
 
 
 # Probes and metrics
@@ -188,7 +103,7 @@ def test_the_source_is_probed_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     source = ProbedSource()
     client = client_before(source)
     statuses = {client.get("/readyz").status_code for _ in range(20)}
-    monkeypatch.setattr(web, "READY_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "READY_KEPT_SECONDS", 0.0)
     source.problem = "gone"
 
     assert (statuses, source.probes) == ({200}, 1)
@@ -201,7 +116,7 @@ def test_probes_do_not_queue_behind_a_source_that_hangs(monkeypatch: pytest.Monk
     source = ProbedSource()
     client = client_before(source)
     assert client.get("/readyz").status_code == 200
-    monkeypatch.setattr(web, "READY_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "READY_KEPT_SECONDS", 0.0)
     source.let_go.clear()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.get, "/readyz")
@@ -259,6 +174,14 @@ def test_the_examples_of_the_document_can_be_asked(pages: Pages) -> None:
     }
 
 
+def test_the_answers_shown_are_those_given(client: FlaskClient) -> None:
+    """The examples of a verdict and of an error are what the service says, to the digit."""
+    schemas = json_of(client.get("/openapi.json"))["components"]["schemas"]
+
+    assert schemas["Verdict"]["examples"] == [ask(client, FAILING)]
+    assert schemas["Error"]["examples"] == [json_of(client.get("/v1/verdict?service=fraud"))]
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_generated_requests_are_answered_as_documented(client: FlaskClient, method: str, mode: GenerationMode) -> None:
@@ -279,7 +202,7 @@ def test_generated_requests_are_answered_as_documented(client: FlaskClient, meth
     assert statuses <= {200, 400}
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/openapi.json", "/docs"])
 def test_plain_paths_are_answered_as_documented(client: FlaskClient, path: str) -> None:
     """Probes, metrics and the document itself are what the document says."""
     operation = schemathesis.openapi.from_wsgi("/openapi.json", client.application)[path]["GET"]

@@ -1,0 +1,36 @@
+"""Whether the source answers, for Kubernetes."""
+
+import threading
+import time
+
+from analyzer.analysis import Analyzer
+from analyzer.errors import SourceError
+
+READY_SECONDS = 3.0  # time for the source to answer a readiness probe
+READY_KEPT_SECONDS = 2.0
+
+
+class Readiness:
+    """Whether the source answers, asked at most every few seconds."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        self._analyzer = analyzer
+        self._lock = threading.Lock()
+        self._asked: float | None = None
+        self._problem = ""
+
+    def problem(self) -> str:
+        """Say what is wrong with the source; empty: nothing."""
+        if not self._lock.acquire(blocking=self._asked is None):
+            return self._problem  # another probe asks just now: waiting with it would take a thread for seconds
+        try:
+            if self._asked is None or time.monotonic() - self._asked >= READY_KEPT_SECONDS:
+                try:
+                    self._analyzer.source.ready(time.monotonic() + READY_SECONDS)
+                    self._problem = ""
+                except SourceError as error:
+                    self._problem = str(error)
+                self._asked = time.monotonic()
+            return self._problem
+        finally:
+            self._lock.release()
