@@ -1,0 +1,71 @@
+"""What the tests of the READMEs share: a Prometheus with a past, a folder of the files shown, Argo's own code."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from documentation.history import fraud_detector, healthy, per_request
+from documentation.readmes import PROJECT, Command, blocks, commands
+from prometheus_server import PrometheusServer
+
+Validate = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[Command]:
+    """Every command of every README."""
+    return commands(tmp_path_factory.mktemp("shell"))
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Put the policies and profiles that the READMEs show into `config`, where their commands look; its parent."""
+    folder = tmp_path_factory.mktemp("shown")
+    for kind in ("policies", "profiles"):
+        (folder / "config" / kind).mkdir(parents=True)
+        for block in blocks("yaml", f"analyzer/{kind}"):
+            name = yaml.safe_load(block.text)["name"]
+            (folder / "config" / kind / f"{name}.yaml").write_text(block.text)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prometheus that has scraped the services of the READMEs for two hours; its address."""
+    (scorer,) = (block.text for block in blocks("text", "analyzer/profiles"))
+    pages = [fraud_detector(), per_request(scorer, 48_254)]
+    server = PrometheusServer(tmp_path_factory.mktemp("past"))
+    now = time.time()
+    server.write_history(
+        point for name, shown in (("ml", pages), ("fraud-detector", pages[:1])) for point in healthy(now, name, shown)
+    )
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def validate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Validate:
+    """Decode and validate manifests with the code of Argo, by the program of tests/argo."""
+    go = shutil.which("go")
+    if go is None:
+        assert os.environ.get("ANALYZER_REQUIRE_GO") != "1", "ANALYZER_REQUIRE_GO is set, and there is no Go"
+        pytest.skip("needs Go 1.24 or later on the PATH, to build Argo Rollouts' own code")
+    cache = getattr(request.config, "cache", None)  # where the tests of Argo have it too
+    program = (cache.mkdir("argo") if cache else tmp_path_factory.mktemp("argo")) / "argo"
+    build = [go, "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", program, "."]
+    subprocess.run(build, cwd=PROJECT / "tests" / "argo", check=True)
+
+    def run(*files: Path) -> list[dict[str, Any]]:
+        done = subprocess.run([program, "validate", *files], check=True, input="null", capture_output=True, text=True)
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+    return run
