@@ -28,7 +28,7 @@ from analyzer.profile import (
     traffic_selectors,
 )
 from analyzer.settings import Settings
-from analyzer.sources.prometheus import FEWEST_SLICES
+from analyzer.sources.slicing import FEWEST_SLICES
 
 WEIGHT = 0.05  # of the canary, where a rollout begins
 

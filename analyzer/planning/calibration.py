@@ -40,7 +40,7 @@ from analyzer.planning.past import MINUTE, Past, Watch, thin
 from analyzer.planning.plan import Traffic, plan_check, show_need, too_long
 from analyzer.policy import Check, Policy
 from analyzer.quantity import format_ratio, format_seconds
-from analyzer.sources.prometheus import MOST_SLICES
+from analyzer.sources.slicing import MOST_SLICES
 from analyzer.stats.dispersion import Dispersion
 
 FEWEST_LOOKS, MOST_LOOKS = 30, 60  # about, at one pretend rollout

@@ -31,8 +31,8 @@ from analyzer.model import (
 from analyzer.planning.assumptions import FINE, SPREAD, Assumption, allowed
 from analyzer.policy import Check, Policy
 from analyzer.quantity import format_seconds
-from analyzer.sources.prometheus import MOST_SLICES
 from analyzer.sources.promql import timeline_of
+from analyzer.sources.slicing import MOST_SLICES
 from analyzer.stats import dispersion, psi, slice_means
 from analyzer.stats.dispersion import Dispersion
 

@@ -27,19 +27,12 @@ from analyzer.sources.assembly import (
     window_of,
 )
 from analyzer.sources.counters import Places
-from analyzer.sources.prometheus import (
-    LATER,
-    NATIVE_BUCKETS,
-    Limits,
-    PrometheusSource,
-    Reader,
-    in_slices,
-    never_seen,
-    with_history,
-)
+from analyzer.sources.prometheus import LATER, PrometheusSource, never_seen, with_history
 from analyzer.sources.promql import FINEST, timeline_of
+from analyzer.sources.reader import NATIVE_BUCKETS, Reader
 from analyzer.sources.samples import Followed, Timeline, slices_apart
 from analyzer.sources.scouting import Scouted
+from analyzer.sources.slicing import Limits, in_slices
 
 SLICES = 8000
 LIMITS = Limits(values=2_000_000, slices=SLICES, fewest_slices=240)
@@ -121,7 +114,7 @@ class Recording:
         whole, scouted = self._whole, self._scouted
         # Those that there are: an earlier verdict may have had to do without the metric that was chosen for the last.
         others = [way for way, series in scouted.series.items() if series and not _is_native(way)]
-        reader = Reader(self._source, whole, scouted, start, self._deadline, _limits(scouted))
+        reader = Reader(self._source.queries, _limits(scouted), whole, scouted, start, self._deadline)
         ways = reader.choose(others)
         reader.ask(ways)
         if ways.exact:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from prometheus_server import PrometheusServer, require_prometheus
 from stories import STORIES, history
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -16,6 +16,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from analyzer.settings import Settings, build_analyzer
 from analyzer.telemetry import Telemetry
 from analyzer.web.app import create_app
+
+expect.set_options(timeout=30_000)  # milliseconds: a busy machine draws a report in seconds
 
 
 class Quiet(WSGIRequestHandler):
