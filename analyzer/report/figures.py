@@ -26,7 +26,7 @@ from analyzer.model import (
 from analyzer.policy import Check
 from analyzer.quantity import format_ratio
 from analyzer.report import plots, svg
-from analyzer.report.plots import Clock
+from analyzer.report.axes import Clock, shown
 from analyzer.report.track import Track, track_of
 from analyzer.stats import split
 
@@ -75,7 +75,7 @@ def draw_check(
     if judged.value is None:
         return ()
     said = (
-        f"{title}: {plots.shown(check, judged.value)}, promote {check.shown(check.promote)}, roll back "
+        f"{title}: {shown(check, judged.value)}, promote {check.shown(check.promote)}, roll back "
         f"{check.shown(check.rollback)}"
     )
     with svg.drawing():
@@ -153,7 +153,7 @@ def _over_time(name: str, title: str, check: Check, track: Track, clock: Clock, 
         _drawn(
             plots.course(check, track, clock), f"{name}-course", f"Value over time{label}",
             "The canary's value since the begin, or since when it is worst, with its interval.",
-            f"{title}{label}: {'no value' if np.isnan(value) else plots.shown(check, value)} at the end, promote "
+            f"{title}{label}: {'no value' if np.isnan(value) else shown(check, value)} at the end, promote "
             f"{check.shown(check.promote)}, roll back {check.shown(check.rollback)}",
         ),
     )  # fmt: skip

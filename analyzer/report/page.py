@@ -16,8 +16,8 @@ from analyzer.policy import Check
 from analyzer.quantity import format_instant, format_seconds
 from analyzer.reasons import OUTCOMES, REASONS, Reason
 from analyzer.report import html, numbers
+from analyzer.report.axes import Clock, shown
 from analyzer.report.figures import Drawn, draw_check, draw_traffic, draw_verdicts
-from analyzer.report.plots import Clock, shown
 from analyzer.request import Detail, VerdictRequest
 from analyzer.version import __version__
 

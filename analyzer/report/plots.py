@@ -6,7 +6,6 @@ Everything is labelled directly and told apart by form as well as by colour, for
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
@@ -18,153 +17,24 @@ from analyzer.case import decided_at
 from analyzer.checks.drift import Bins
 from analyzer.model import Estimate, Finding, Floats, Histogram, Kind, Outcome
 from analyzer.policy import Check
-from analyzer.quantity import format_psi, format_ratio, format_seconds
+from analyzer.quantity import format_ratio
+from analyzer.report.axes import Clock, Scale, lay_scale, lay_time, new_plot, round_ticks, scale_of, shown
 from analyzer.report.svg import SMALL, Colour, printable
 from analyzer.report.track import Track
 
 HALF, WHOLE = 4.9, 10.0  # inches
-_STEPS = (
-    0.1,
-    0.2,
-    0.5,
-    1,
-    2,
-    5,
-    10,
-    15,
-    30,
-    60,
-    120,
-    300,
-    600,
-    900,
-    1800,
-    3600,
-    7200,
-    10800,
-    21600,
-    43200,
-    86400,
-    172800,
-    604800,
-)
 _MOST_EVIDENCE = 1.6  # where the axis ends: beyond 1 it is decided, and how far beyond says little
 _SHADES = {Outcome.PASS: (Colour.PASS, 0.75), Outcome.FAIL: (Colour.FAIL, 0.8), Outcome.INCONCLUSIVE: (Colour.LINE, 1)}
-_ROOM_FOR_TICKS = 0.98  # of an axis: beyond, a label would be cut
 _ROOM_FOR_TEXT = 0.93  # of an axis: beyond, a value has no room to its right
 _MOST_LABELS = 12  # of bins
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The time axis of a window.
-
-    Attributes
-    ----------
-    begin : Unix seconds; None: not known, and times are told since the begin
-    seconds : how long the window is
-    """
-
-    begin: float | None
-    seconds: float
-
-    def ticks(self, most: int) -> tuple[list[float], list[str]]:
-        """Choose round moments, as seconds since the begin, and write them."""
-        step = next((one for one in _STEPS if self.seconds / one <= most), _STEPS[-1])
-        step *= max(1, math.ceil(self.seconds / step / most))
-        begin = self.begin or 0.0
-        first = math.ceil(begin / step - 1e-9) * step - begin
-        places = np.arange(first, self.seconds * _ROOM_FOR_TICKS, step).tolist()
-        return places, [self.text(place, step) for place in places]
-
-    def text(self, seconds: float, step: float = 1.0) -> str:
-        """Write a moment of the window as finely as steps of that many seconds need."""
-        if self.begin is None:
-            return format_seconds(seconds) if seconds else "0"
-        moment = datetime.fromtimestamp(round(self.begin + seconds, 3), UTC)
-        if step < 1:
-            return f"{moment:%H:%M:%S}.{moment.microsecond // 100_000}"
-        return moment.strftime("%d %b" if step >= 86400 else "%H:%M" if step >= 60 else "%H:%M:%S")
-
-    @property
-    def name(self) -> str:
-        """What the axis shows."""
-        return "time (UTC)" if self.begin is not None else "time since the begin"
-
-
-def _axes(width: float, height: float, *, left: float = 0.62, right: float = 0.12, bottom: float = 0.42,
-          top: float = 0.1) -> tuple[Figure, Axes]:  # fmt: skip
-    """Make a figure of one plot; everything in inches."""
-    figure = Figure(figsize=(width, height))
-    axes = figure.add_axes(
-        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
-    )
-    return figure, axes
-
-
-def _over_time(axes: Axes, clock: Clock, most: int) -> None:
-    places, texts = clock.ticks(most)
-    axes.set_xlim(0, max(clock.seconds, 1e-9))
-    axes.xaxis.set_major_locator(FixedLocator(places))
-    axes.set_xticklabels(texts)
 
 
 # One check: its limits
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """The axis of a check's values, from the good side to the bad one."""
-
-    low: float
-    high: float
-    log: bool
-    ticks: tuple[float, ...]
-
-    def inside(self, value: float) -> float:
-        """Move a value that lies outside to the end of the axis."""
-        return min(max(value, self.low), self.high)
-
-    def place(self, value: float) -> float:
-        """Tell where a value of the axis lies: 0 at its low end, 1 at its high one."""
-        low, high, at = (math.log(one) if self.log else one for one in (self.low, self.high, value))
-        return (at - low) / (high - low)
-
-
-def scale_of(check: Check, values: Sequence[float]) -> _Scale:
-    """Choose an axis that shows both limits well, and as much of the values as leaves the limits apart."""
-    known = [one for one in values if math.isfinite(one)]
-    if check.kind in (Kind.LATENCY, Kind.MEAN_LATENCY) and not check.compares:
-        low = min([check.promote / 4, *(one * 0.8 for one in known if one > 0)])
-        low = max(low, check.promote / 100)
-        high = min(max([check.rollback * 2, *(one * 1.2 for one in known)]), check.rollback * 20)
-        wanted = [base * 10.0**power for power in range(-5, 5) for base in (1, 2, 5)]
-        return _Scale(low, high, log=True, ticks=tuple(one for one in wanted if low <= one <= high))
-    if not check.compares:
-        high = min(max([check.rollback * 1.6, *(one * 1.1 for one in known)]), check.rollback * 6)
-        return _Scale(0.0, high, log=False, ticks=_round_ticks(0.0, high))
-    reach = max(abs(check.promote), abs(check.rollback), 0.005)
-    low, high = (min([-2.0 * reach, *known]), max([2.0 * reach, *known]))
-    low, high = max(low * 1.05, -6 * reach), min(high * 1.05, 6 * reach)
-    return _Scale(low, high, log=False, ticks=_round_ticks(low, high))
-
-
-def _round_ticks(low: float, high: float, most: int = 7) -> tuple[float, ...]:
-    size = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(size * times for times in (1, 2, 2.5, 5, 10) if (high - low) / (size * times) <= most)
-    return tuple(round(place * step, 12) for place in range(math.ceil(low / step), math.floor(high / step) + 1))
-
-
-def shown(check: Check, value: float) -> str:
-    """Write a value of a check with three digits, without the name of its unit where that is a word."""
-    if check.kind is Kind.DRIFT:
-        return format_psi(value)
-    return check.shown(float(f"{value:.3g}"))
-
-
 def limits(check: Check, finding: Finding) -> Figure:
     """Draw the canary's value with its interval, the baseline's and both limits on one axis."""
-    figure, axes = _axes(WHOLE, 1.5, left=0.9, bottom=0.3, top=0.42)
+    figure, axes = new_plot(WHOLE, 1.5, left=0.9, bottom=0.3, top=0.42)
     draw_limits(axes, check, finding)
     return figure
 
@@ -177,7 +47,7 @@ def draw_limits(axes: Axes, check: Check, finding: Finding) -> None:
         arms.append(("baseline", finding.baseline, Colour.BASELINE, "o"))
     numbers = [one for _, arm, *_ in arms for one in (arm.value, arm.low, arm.high) if one is not None]
     scale = scale_of(check, numbers)
-    _on_scale(axes, check, scale, horizontal=True)
+    lay_scale(axes, check, scale, horizontal=True)
     worse_above = check.kind is not Kind.BUSINESS
     good = (scale.low, check.promote) if worse_above else (check.promote, scale.high)
     bad = (check.rollback, scale.high) if worse_above else (scale.low, check.rollback)
@@ -212,7 +82,7 @@ def draw_limits(axes: Axes, check: Check, finding: Finding) -> None:
 
 
 def _interval(
-    axes: Axes, scale: _Scale, arm: Estimate, row: float, colour: Colour, marker: str, show: Callable[[float], str]
+    axes: Axes, scale: Scale, arm: Estimate, row: float, colour: Colour, marker: str, show: Callable[[float], str]
 ) -> None:
     """Draw one arm: a bar from low to high, open where it leaves the axis, and the value beside it."""
     if arm.value is None:
@@ -240,23 +110,12 @@ def _interval(
     )  # fmt: skip
 
 
-def _on_scale(axes: Axes, check: Check, scale: _Scale, *, horizontal: bool) -> None:
-    """Lay one axis of a plot out for the values of a check."""
-    axis = axes.xaxis if horizontal else axes.yaxis
-    if scale.log:
-        (axes.set_xscale if horizontal else axes.set_yscale)("log")
-    (axes.set_xlim if horizontal else axes.set_ylim)(scale.low, scale.high)
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_locator(FixedLocator(list(scale.ticks)))
-    axis.set_ticklabels([shown(check, one) for one in scale.ticks])
-
-
 # One check over time
 
 
 def evidence(track: Track, clock: Clock) -> Figure:
     """Draw how the evidence came to what decides: 1."""
-    figure, axes = _axes(HALF, 2.4, left=0.5, bottom=0.3, top=0.32)
+    figure, axes = new_plot(HALF, 2.4, left=0.5, bottom=0.3, top=0.32)
     highest = float(np.nanmax(np.concatenate([track.towards_pass, track.towards_fail, [0.0]])))
     top = min(max(1.15, highest * 1.05), _MOST_EVIDENCE)
     for numbers, name, colour, form in (
@@ -273,7 +132,7 @@ def evidence(track: Track, clock: Clock) -> Figure:
                   color=Colour.INK, fontsize=SMALL)  # fmt: skip
     if place is not None:
         _mark(axes, track, place, clock)
-    _over_time(axes, clock, 6)
+    lay_time(axes, clock, 6)
     axes.set_ylim(0, top)
     axes.yaxis.set_major_locator(FixedLocator([0, 0.5, 1.0]))
     axes.set_yticklabels(["0", "0.5", "1"])
@@ -305,10 +164,10 @@ def _legend(axes: Axes) -> None:
 
 def course(check: Check, track: Track, clock: Clock) -> Figure:
     """Draw the value with its interval, look by look, against both limits."""
-    figure, axes = _axes(HALF, 2.4, left=0.66, bottom=0.3, top=0.32)
+    figure, axes = new_plot(HALF, 2.4, left=0.66, bottom=0.3, top=0.32)
     numbers = [track.value[-1], track.low[-1], track.high[-1], *track.value.tolist(), *track.baseline[-1:].tolist()]
     scale = scale_of(check, numbers)
-    _on_scale(axes, check, scale, horizontal=False)
+    lay_scale(axes, check, scale, horizontal=False)
     low = np.clip(np.nan_to_num(track.low, nan=-np.inf), scale.low, scale.high)
     high = np.clip(np.nan_to_num(track.high, nan=np.inf), scale.low, scale.high)
     known = ~np.isnan(track.value)
@@ -330,7 +189,7 @@ def course(check: Check, track: Track, clock: Clock) -> Figure:
         axes.annotate(text, (1.0, limit), xycoords=("axes fraction", "data"), xytext=(-2, 2 if over else -2),
                       textcoords="offset points", ha="right", va="bottom" if over else "top", color=colour,
                       fontsize=SMALL)  # fmt: skip
-    _over_time(axes, clock, 6)
+    lay_time(axes, clock, 6)
     _legend(axes)
     return figure
 
@@ -340,7 +199,7 @@ def course(check: Check, track: Track, clock: Clock) -> Figure:
 
 def slower_than(check: Check, canary: Histogram, baseline: Histogram | None) -> Figure:
     """Draw which share of the requests is slower than each bucket edge: the cumulative distributions from their end."""
-    figure, axes = _axes(WHOLE, 2.6, left=0.9, right=0.25, bottom=0.5, top=0.32)
+    figure, axes = new_plot(WHOLE, 2.6, left=0.9, right=0.25, bottom=0.5, top=0.32)
     allowed, least = 1 - (check.quantile or 0.99), 1.0
     for arm, name, colour, form, marker in (
         (canary, "canary", Colour.CANARY, "-", "D"),
@@ -361,7 +220,7 @@ def slower_than(check: Check, canary: Histogram, baseline: Histogram | None) -> 
     axes.set_yscale("log")
     axes.set_ylim(max(min(least, allowed) / 3, 1e-7), 1.3)
     scale = scale_of(check, canary.edges[:-1][canary.counts.sum(axis=0)[:-1] > 0].tolist())
-    _on_scale(axes, check, _Scale(scale.low, scale.high, log=True, ticks=_fewer(scale.ticks)), horizontal=True)
+    lay_scale(axes, check, Scale(scale.low, scale.high, log=True, ticks=_fewer(scale.ticks)), horizontal=True)
     axes.yaxis.set_minor_locator(NullLocator())
     places = [10.0**-power for power in range(8) if 10.0**-power >= axes.get_ylim()[0]]
     axes.yaxis.set_major_locator(FixedLocator(places))
@@ -386,16 +245,16 @@ def bins(check: Check, found: Bins) -> Figure:
     upper = figure.add_axes((0.09, 0.46, 0.895, 0.43))
     lower = figure.add_axes((0.09, 0.11, 0.895, 0.23))
     places = np.arange(len(found.labels))
-    for arm, name, colour, shift, hatch in (
-        (found.canary, "canary", Colour.CANARY, -0.2, None),
-        (found.baseline, "baseline", Colour.BASELINE, 0.2, None),
+    for arm, name, colour, shift in (
+        (found.canary, "canary", Colour.CANARY, -0.2),
+        (found.baseline, "baseline", Colour.BASELINE, 0.2),
     ):
-        upper.bar(places + shift, arm, 0.4, color=colour, label=name, hatch=hatch)
+        upper.bar(places + shift, arm, 0.4, color=colour, label=name)
     lower.bar(places, found.psi, 0.6, color=Colour.MUTED)
     for axes in (upper, lower):
         axes.set_xlim(-0.7, len(places) - 0.3)
     highest = float(max(found.canary.max(), found.baseline.max(), 1e-9))
-    ticks = _round_ticks(0.0, highest, 4)
+    ticks = round_ticks(0.0, highest, 4)
     upper.yaxis.set_major_locator(FixedLocator(list(ticks)))
     upper.set_yticklabels([f"{one:.3g}" if one == 0 else f"{100 * one:g}%" for one in ticks])
     upper.xaxis.set_major_locator(NullLocator())
@@ -418,7 +277,7 @@ def bins(check: Check, found: Bins) -> Figure:
 def verdicts(rows: Sequence[tuple[str, Sequence[Outcome]]], seconds: Floats, clock: Clock) -> Figure:
     """Draw what each check, and the whole, would have said at every moment."""
     width = 0.115 * max(len(name) for name, _ in rows) + 0.2
-    figure, axes = _axes(WHOLE, 0.27 * len(rows) + 0.4, left=max(width, 0.9), bottom=0.28, top=0.05)
+    figure, axes = new_plot(WHOLE, 0.27 * len(rows) + 0.4, left=max(width, 0.9), bottom=0.28, top=0.05)
     for row, (_, outcomes) in enumerate(rows):
         begins = [0, *(place for place in range(1, len(outcomes)) if outcomes[place] is not outcomes[place - 1])]
         for begin, end in zip(begins, [*begins[1:], len(outcomes)], strict=True):
@@ -437,7 +296,7 @@ def verdicts(rows: Sequence[tuple[str, Sequence[Outcome]]], seconds: Floats, clo
     axes.set_yticklabels([name for name, _ in rows], color=Colour.INK)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    _over_time(axes, clock, 10)
+    lay_time(axes, clock, 10)
     return figure
 
 
@@ -460,7 +319,7 @@ class Traffic:
 
 def traffic(found: Traffic, clock: Clock) -> Figure:
     """Draw the canary's share of the requests over time, with the steps at which it changed."""
-    figure, axes = _axes(WHOLE, 1.7, left=0.62, bottom=0.3, top=0.2)
+    figure, axes = new_plot(WHOLE, 1.7, left=0.62, bottom=0.3, top=0.2)
     total = found.canary + found.baseline
     share = np.where(total > 0, found.canary / np.maximum(total, 1e-300), np.nan)
     axes.stairs(np.nan_to_num(share), found.edges, fill=True, color=Colour.CANARY, alpha=0.3)
@@ -478,8 +337,8 @@ def traffic(found: Traffic, clock: Clock) -> Figure:
     usual = float(np.nanquantile(share, 0.95)) if np.isfinite(share).any() else 0.0  # no single slice sets the scale
     top = min(1.0, max([*(1.25 * one for one in stretches), 1.1 * usual, 0.05]))
     axes.set_ylim(0, top)
-    ticks = _round_ticks(0.0, top, 4)
+    ticks = round_ticks(0.0, top, 4)
     axes.yaxis.set_major_locator(FixedLocator(list(ticks)))
     axes.set_yticklabels([f"{100 * one:g}%" for one in ticks])
-    _over_time(axes, clock, 10)
+    lay_time(axes, clock, 10)
     return figure

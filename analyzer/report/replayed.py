@@ -11,8 +11,8 @@ from analyzer.policy import Check
 from analyzer.quantity import format_instant, format_seconds
 from analyzer.replay import CheckThen, LookThen, Played, Replay
 from analyzer.report import html
+from analyzer.report.axes import Clock
 from analyzer.report.figures import Drawn, draw_strip, draw_track
-from analyzer.report.plots import Clock
 from analyzer.report.track import Track
 from analyzer.version import __version__
 

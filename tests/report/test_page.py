@@ -25,9 +25,9 @@ from analyzer.model import Classes, Code, Gap, Histogram, Kind, Outcome, Reading
 from analyzer.policy import Check, Policy, load_policies
 from analyzer.profile import load_profiles
 from analyzer.replay import replay
+from analyzer.report.axes import Clock, scale_of
 from analyzer.report.page import page
 from analyzer.report.picture import picture
-from analyzer.report.plots import Clock, scale_of
 from analyzer.report.replayed import page as replay_page
 from analyzer.report.svg import Colour
 from analyzer.request import parse_request
