@@ -165,73 +165,71 @@ class _Families:
     """The metrics of all rollouts, as one page shows them; what is not known is no sample."""
 
     def __init__(self) -> None:
-        names = ["namespace", "service", "window"]
-        check = [*names, "check"]
-        self._verdict = GaugeMetricFamily(
-            "analyzer_verdict", "Latest verdict: 1 pass, 0 inconclusive, -1 fail.", labels=check
-        )
-        self._at = GaugeMetricFamily(
-            "analyzer_verdict_timestamp_seconds", "When the latest verdict was given.", labels=check
-        )
-        self._info = GaugeMetricFamily(
-            "analyzer_check_info", "Role of the check, and unit of its limits.", labels=[*check, "role", "unit"]
-        )
+        self._verdict = GaugeMetricFamily("analyzer_verdict", "Latest verdict: 1 pass, 0 inconclusive, -1 fail.")
+        self._at = GaugeMetricFamily("analyzer_verdict_timestamp_seconds", "When the latest verdict was given.")
+        self._info = GaugeMetricFamily("analyzer_check_info", "Role of the check, and unit of its limits.")
         self._code = GaugeMetricFamily(
-            "analyzer_check_code", "Why the check is found as it is: 1 for the present code.", labels=[*check, "code"]
+            "analyzer_check_code", "Why the check is found as it is: 1 for the present code."
         )
-        self._value = GaugeMetricFamily("analyzer_check_value", "Latest value.", labels=[*check, "arm"])
-        self._interval = GaugeMetricFamily(
-            "analyzer_check_interval", "Always-valid interval of the value.", labels=[*check, "arm", "bound"]
-        )
-        self._limit = GaugeMetricFamily("analyzer_check_limit", "Limits of the check.", labels=[*check, "limit"])
-        self._evidence = GaugeMetricFamily(
-            "analyzer_check_evidence", "Evidence over that needed; 1 decides.", labels=[*check, "towards"]
-        )
+        self._value = GaugeMetricFamily("analyzer_check_value", "Latest value.")
+        self._interval = GaugeMetricFamily("analyzer_check_interval", "Always-valid interval of the value.")
+        self._limit = GaugeMetricFamily("analyzer_check_limit", "Limits of the check.")
+        self._evidence = GaugeMetricFamily("analyzer_check_evidence", "Evidence over that needed; 1 decides.")
         self._remaining = GaugeMetricFamily(
-            "analyzer_check_remaining_requests", "About how many more canary requests decide.", labels=check
+            "analyzer_check_remaining_requests", "About how many more canary requests decide."
         )
         self._share = GaugeMetricFamily(
-            "analyzer_canary_share", "Canary's share of the requests since the split last changed.", labels=names
+            "analyzer_canary_share", "Canary's share of the requests since the split last changed."
         )
-        self._total = CounterMetricFamily("analyzer_verdicts", "Verdicts given.", labels=[*names, "verdict"])
+        self._total = CounterMetricFamily("analyzer_verdicts", "Verdicts given.")
 
     def add(self, key: _Key, rollout: _Rollout) -> None:
-        """Add the samples of one rollout."""
-        self._verdict.add_metric([*key, "all"], AS_NUMBER[rollout.outcome])
-        self._at.add_metric([*key, "all"], rollout.at)
+        """Add the samples of one rollout.
+
+        What was asked about everything since the start has no label `window`: who never asks about another one has
+        series without it.
+        """
+        namespace, service, window = key
+        names = {"namespace": namespace, "service": service, **({} if window == "start" else {"window": window})}
+        _add(self._verdict, AS_NUMBER[rollout.outcome], names, check="all")
+        _add(self._at, rollout.at, names, check="all")
         if rollout.share is not None:
-            self._share.add_metric(key, rollout.share)
+            _add(self._share, rollout.share, names)
         for outcome, count in rollout.totals.items():
-            self._total.add_metric([*key, outcome.value], count)
+            self._total.add_sample("analyzer_verdicts_total", names | {"verdict": outcome.value}, count)
         for name, judged in rollout.checks.items():
-            self._add_check([*key, name], judged)
+            self._add_check(names | {"check": name}, judged)
 
-    def _add_check(self, key: list[str], judged: _Judged) -> None:
+    def _add_check(self, names: dict[str, str], judged: _Judged) -> None:
         found = judged.finding
-        self._verdict.add_metric(key, AS_NUMBER[found.outcome])
-        self._at.add_metric(key, judged.at)
-        self._info.add_metric([*key, judged.role.value, judged.unit], 1)
-        self._code.add_metric([*key, found.code.value], 1)
+        _add(self._verdict, AS_NUMBER[found.outcome], names)
+        _add(self._at, judged.at, names)
+        _add(self._info, 1, names, role=judged.role.value, unit=judged.unit)
+        _add(self._code, 1, names, code=found.code.value)
         for arm, estimate in (("canary", found.canary), ("baseline", found.baseline), ("delta", found.delta)):
-            self._add_estimate([*key, arm], estimate or Estimate())
-        self._limit.add_metric([*key, "promote"], found.promote)
-        self._limit.add_metric([*key, "rollback"], found.rollback)
-        self._evidence.add_metric([*key, "pass"], found.evidence.towards_pass)
-        self._evidence.add_metric([*key, "fail"], found.evidence.towards_fail)
+            self._add_estimate(names | {"arm": arm}, estimate or Estimate())
+        _add(self._limit, found.promote, names, limit="promote")
+        _add(self._limit, found.rollback, names, limit="rollback")
+        _add(self._evidence, found.evidence.towards_pass, names, towards="pass")
+        _add(self._evidence, found.evidence.towards_fail, names, towards="fail")
         if found.remaining_requests is not None:
-            self._remaining.add_metric(key, found.remaining_requests)
+            _add(self._remaining, found.remaining_requests, names)
 
-    def _add_estimate(self, key: list[str], estimate: Estimate) -> None:
+    def _add_estimate(self, names: dict[str, str], estimate: Estimate) -> None:
         if estimate.value is not None:
-            self._value.add_metric(key, estimate.value)
+            _add(self._value, estimate.value, names)
         for bound, number in (("low", estimate.low), ("high", estimate.high)):
             if number is not None and math.isfinite(number):
-                self._interval.add_metric([*key, bound], number)
+                _add(self._interval, number, names, bound=bound)
 
     def all(self) -> Iterator[Metric]:
         """Yield the families in the order of the page."""
         yield from (self._verdict, self._at, self._info, self._code, self._value, self._interval)
         yield from (self._limit, self._evidence, self._remaining, self._share, self._total)
+
+
+def _add(family: GaugeMetricFamily, value: float, names: dict[str, str], **more: str) -> None:
+    family.add_sample(family.name, names | more, value)
 
 
 def _unit(check: Check) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from ports import free_port
 
 READY_SECONDS = 30.0
 
@@ -107,13 +107,6 @@ def require_prometheus() -> None:
         if os.environ.get("ANALYZER_REQUIRE_PROMETHEUS") == "1":
             pytest.fail(text)
         pytest.skip(text)
-
-
-def free_port() -> int:
-    """Find a port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

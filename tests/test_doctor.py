@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import requests
-from prometheus_server import Point, PrometheusServer, free_port
+from ports import free_port
+from prometheus_server import Point, PrometheusServer
 from rich.console import Console
 from sources.hostile import hang, say, serving
 from sources.remote_write import write_histograms

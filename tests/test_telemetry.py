@@ -35,7 +35,7 @@ BODY: dict[str, Any] = {
     "checks": "error_rate,business_proxy",
     "data": {"error_rate": {"canary": CANARY, "baseline": BASELINE}, "business_proxy": BUSINESS},
 }
-FRAUD = {"namespace": "ml", "service": "fraud", "window": "start"}
+FRAUD = {"namespace": "ml", "service": "fraud"}
 
 Labels = frozenset[tuple[str, str]]
 
@@ -189,12 +189,12 @@ def test_answers_about_different_windows_do_not_take_turns(telemetry: Telemetry,
     telemetry.rollouts.record("ml", "fraud", replace(fraud, outcome=Outcome.PASS), "step")
     telemetry.rollouts.record("ml", "fraud", replace(fraud, outcome=Outcome.INCONCLUSIVE), "5m")
     found = {
-        dict(labels)["window"]: number
+        dict(labels).get("window"): number
         for labels, number in samples(telemetry, "analyzer_verdict").items()
         if dict(labels)["check"] == "all"
     }
 
-    assert found == {"start": -1.0, "step": 1.0, "last": 0.0}
+    assert found == {None: -1.0, "step": 1.0, "last": 0.0}
 
 
 def verdict_on(data: dict[str, Any], checks: str = "all") -> Verdict:
@@ -390,7 +390,6 @@ def test_labels_are_closed_lists_or_validated_names(garbage: str, clock: Clock) 
     assert found == {
         "namespace": {"ml"},
         "service": {"fraud"},
-        "window": {"start"},
         "check": {"all", *policy.checks},
         "arm": {"canary", "baseline", "delta"},
         "bound": {"low", "high"},
@@ -416,11 +415,10 @@ def test_the_application_fills_every_metric_of_the_contract(garbage: str, clock:
         for sample in family.samples
     }
     total = ("analyzer_verdicts_total", ("namespace", "ml"), ("service", "fraud"))
-    start = ("window", "start")
 
     assert found["analyzer_verdict_duration_seconds_count",] == 3
-    assert found[*total, ("verdict", "fail"), start] == 1
-    assert found[*total, ("verdict", "inconclusive"), start] == 1
+    assert found[*total, ("verdict", "fail")] == 1
+    assert found[*total, ("verdict", "inconclusive")] == 1
     assert found["analyzer_source_request_duration_seconds_count", ("source", "scrape")] == 2
     assert found["analyzer_source_errors_total", ("reason", "bad_response"), ("source", "scrape")] == 1
     assert found["analyzer_source_errors_total", ("reason", "unavailable"), ("source", "scrape")] == 1

@@ -45,10 +45,10 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "rollout-analyzer"
 GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "#808080"
 
-ROLLOUT = 'namespace=~"$namespace", service=~"$service", window=~"$window"'
+ROLLOUT = 'namespace=~"$namespace", service=~"$service"'
 CHECK = "namespace, service, window, check"
 JOB = 'job=~"$job"'
-NAME = "{{namespace}} {{check}} ({{window}})"  # a legend
+NAME = "{{namespace}} {{check}} {{window}}"  # a legend; what was asked since the start has no window
 QUANTILES = (0.5, 0.9, 0.99)
 HALF, WHOLE = 12, 24  # widths
 
@@ -201,12 +201,6 @@ def rollouts() -> Dashboard:
     chosen = 'analyzer_verdict{namespace=~"$namespace"}'
     built.with_variable(variable("service", "Service", f"label_values({chosen}, service)"))
     built.with_variable(
-        variable("window", "Window", f"label_values({chosen}, window)").description(
-            "start: since the canary's first sample, as a guard asks. step: since the traffic's split last changed. "
-            "last: some minutes"
-        )
-    )
-    built.with_variable(
         TextBoxVariable("analyzer").label("Analyzer").default_value("http://localhost:8080").description(
             "Where your browser reaches the analyzer, for links; this is the address of a kubectl port-forward"
         )
@@ -222,7 +216,7 @@ def rollouts() -> Dashboard:
             "rollout and a guard in the background ask about different windows: each has its line. A click leads to "
             "the analyzer's page, where the report is.",
             (
-                "{{namespace}} {{service}} ({{window}})",
+                "{{namespace}} {{service}} {{window}}",
                 latest("analyzer_verdict", where='check="all"'),
             ),
             width=WHOLE,
@@ -275,7 +269,7 @@ def panels_of_a_service() -> Iterator[Panel]:
         "Canary's share of the traffic",
         "Of the requests that reached both arms since their split last changed: about the weight of the step. With "
         "source scrape, whose counts have no past, since the pods started.",
-        ("{{namespace}} ({{window}})", latest_share()),
+        ("{{namespace}} {{window}}", latest_share()),
     )
     yield complete(
         lines(units.Short).min(0),

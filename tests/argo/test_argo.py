@@ -6,7 +6,6 @@ The first build takes some minutes, for Argo depends on all of Kubernetes; later
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ import pytest
 import yaml
 from kustomize import render
 from model_metrics import MODELS
+from ports import free_port
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -159,13 +159,6 @@ def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
 def verdicts(*words: str) -> Script:
     """Script a server that answers these verdicts, and the last one for ever."""
     return lambda n: json.dumps({"verdict": words[min(n, len(words)) - 1]}).encode()
-
-
-def free_port() -> int:
-    """Find a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pace import pace
+from ports import free_port
 
 PROJECT = Path(__file__).parents[2]
 STARTS = 3
@@ -125,13 +126,6 @@ def written(path: str, body: Mapping[str, Any] | None = None) -> bytes:
     if body is not None:
         head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
     return head.encode() + b"\r\n" + content
-
-
-def free_port() -> int:
-    """Find a port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

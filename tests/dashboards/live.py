@@ -15,7 +15,8 @@ from typing import Any
 
 import requests
 from grafana import Api
-from prometheus_server import PrometheusServer, free_port, wait_until_ready
+from ports import free_port
+from prometheus_server import PrometheusServer, wait_until_ready
 
 SECONDS, CANARY_AFTER = 14.0, 3.0
 EDGES = ("0.05", "0.1", "0.2", "0.5", "+Inf")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from documentation.readmes import PROJECT, Command, blocks
-from prometheus_server import free_port
+from ports import free_port
 
 from analyzer.answer import render
 from analyzer.request import parse_request

@@ -16,7 +16,7 @@ from typing import Any
 import requests
 import yaml
 from components import BUILT, Components
-from prometheus_server import free_port
+from ports import free_port
 
 Object = dict[str, Any]
 TOKEN = "end-to-end"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster import DIES_WITH_PARENT, Cluster, Object
-from prometheus_server import PrometheusServer, free_port, wait_until_ready
+from ports import free_port
+from prometheus_server import PrometheusServer, wait_until_ready
 from traffic import Traffic
 
 from analyzer.quantity import parse_seconds

@@ -335,7 +335,7 @@ def assert_tells_of_errors(stage: Stage, alert: Object) -> None:
         "policy": "ml-model",
         "at": taken["finishedAt"],
     }
-    page = requests.get(f"{stage.analyzer.url}/report?{link.query}", headers={"Accept": "text/html"}, timeout=10)
+    page = requests.get(f"{stage.analyzer.url}/report?{link.query}", headers={"Accept": "text/html"}, timeout=60)
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert all(name in page.text for name in ("failing", *answer["checks"]))
 

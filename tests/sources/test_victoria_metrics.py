@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from pods import selection
-from prometheus_server import free_port
+from ports import free_port
 from test_exact_counts import NOON, RANDOM, ROLLOUT, check, check_drawn
 
 from analyzer.model import Code, Gap
