@@ -15,10 +15,10 @@ test: .venv/ready  ## the tests; what needs Prometheus or Go is skipped, with th
 check: .venv/ready  ## what CI runs: lint, types, import layers, tests, pages in a real Chromium
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/codespell
 	.venv/bin/mypy && .venv/bin/lint-imports --no-logo
-	.venv/bin/pytest -q -n $(WORKERS) --dist worksteal tests tests/browser
+	.venv/bin/pytest -q -n $(WORKERS) --dist worksteal && .venv/bin/pytest -q -n $(WORKERS) tests/browser
 
 test-browser: .venv/ready  ## the pages as people see them, in a real Chromium
-	.venv/bin/pytest -q tests/browser
+	.venv/bin/pytest -q -n $(WORKERS) tests/browser
 
 test-stacks: .venv/ready  ## real model servers, each in an environment of its own; the first time installs them
 	.venv/bin/pytest -q $(ONLY) tests/stacks
