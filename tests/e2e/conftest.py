@@ -33,7 +33,7 @@ MakeStage = Callable[..., Stage]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test the time that Argo takes."""
     for item in items:
-        item.add_marker(pytest.mark.timeout(400))
+        item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.hookimpl(tryfirst=True)

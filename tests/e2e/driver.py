@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import DIES_WITH_PARENT, Api, ApiError, Cluster, Object
+from pace import pace
 from prometheus_server import PrometheusServer
 from serving import STAND_INS, Requests, Route, StandIn, path_of
 from stage import Service
@@ -191,8 +192,8 @@ class Driver:
         return code
 
     def until(self, text: str, seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until it says something, as a regular expression."""
-        ends = time.monotonic() + seconds
+        """Wait until it says something, as a regular expression; on a machine that is slow just now longer."""
+        ends = time.monotonic() + seconds * pace()
         while not re.search(text, self.output):
             assert time.monotonic() < ends, f"it did not say {text!r}:\n{self.output}"
             assert self.process.poll() is None, f"it ended before it said {text!r}:\n{self.output}"
@@ -301,7 +302,8 @@ class Scene:
         return [one for one in found if one["reason"] == reason and one["involvedObject"]["name"] == NAME]
 
     def wait(self, ready: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until something holds."""
+        """Wait until something holds; on a machine that is slow just now longer."""
+        seconds *= pace()
         ends = time.monotonic() + seconds
         while not ready():
             assert time.monotonic() < ends, f"{what} did not come within {seconds:g} s"

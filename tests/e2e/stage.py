@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import DIES_WITH_PARENT, Cluster, Object
+from pace import pace
 from ports import free_port
 from prometheus_server import PrometheusServer, wait_until_ready
 from traffic import Traffic
@@ -227,7 +228,8 @@ class Stage:
         return [each["reason"] for each in self.rollout["status"].get("pauseConditions") or ()]
 
     def wait(self, ready: Callable[[], bool], what: str = "", seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until something holds."""
+        """Wait until something holds; on a machine that is slow just now longer."""
+        seconds *= pace()
         ends = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > ends:
