@@ -26,6 +26,7 @@ from analyzer.sources.prometheus_api import Series
 STAT = "analyzer_stat"  # label that tells apart the values of one query
 TARGET_LABELS = ("job", "instance", "namespace", "pod")
 OFF_GRID = 2e-3  # seconds by which the time of an answer may differ from what was asked
+ENOUGH_GAPS = 5  # between the samples of a target, to know its interval even if one gap is an outage
 
 Target = tuple[str, ...]
 
@@ -304,10 +305,7 @@ class Samples:
                 self._suspects.setdefault(target, set()).add(int(np.argmax(seen[number])) - 1)
 
     def scrape_seconds(self) -> float:
-        """Tell about how far apart the samples of a target are, by the one with the fewest; a slice at least.
-
-        Of each the upper quartile counts, so that an outage is not taken for its interval.
-        """
+        """Tell about how far apart the samples of a target are, by the one with the fewest; a slice at least."""
         return self._timeline.step * slices_apart(self._seen()[1][:, 1:])
 
     def _seen(self) -> tuple[dict[Target, int], Flags]:
@@ -375,13 +373,30 @@ class Followed:
 
 
 def slices_apart(seen: Flags) -> float:
-    """Tell about how many slices the samples of a target are apart, by the one with the fewest; 1 at least."""
-    found = 1
-    for row in seen:
-        gaps = np.sort(np.diff(np.flatnonzero(row)))
-        if len(gaps):
-            found = max(found, int(gaps[math.ceil(0.75 * (len(gaps) - 1))]))  # the upper quartile, never between two
-    return float(found)
+    """Tell about how many slices the samples of a target are apart, by the one with the fewest; 1 at least.
+
+    Parameters
+    ----------
+    seen : where each target has a sample; shape (targets, slices)
+
+    Notes
+    -----
+    Of each target the upper quartile of its gaps counts, so that an outage is not taken for its interval. A young
+    target may have few other gaps: time in which nothing at all was seen, for longer than the others ever wait for a
+    sample, was an outage of all.
+    """
+    gaps = [np.diff(np.flatnonzero(row)) for row in seen]
+    usual = max((_upper_quartile(one) for one in gaps if len(one) >= ENOUGH_GAPS), default=0)
+    if usual:
+        places = np.flatnonzero(seen.any(axis=0))
+        when = np.append(0, np.cumsum(np.minimum(np.diff(places), usual)))
+        gaps = [np.diff(when[row]) for row in seen[:, places]]
+    return float(max([1, *map(_upper_quartile, gaps)]))
+
+
+def _upper_quartile(gaps: Places) -> int:
+    """Give one of the gaps, never a number between two; 1 where there are none."""
+    return int(np.sort(gaps)[math.ceil(0.75 * (len(gaps) - 1))]) if len(gaps) else 1
 
 
 def _first(flags: Flags) -> Places:

@@ -45,6 +45,9 @@ def served(client: FlaskClient) -> Iterator[str]:
 
 def run(command: str, shell: str = "sh", **variables: str) -> str:
     """Run what a page offers in a real shell; gives what it prints."""
+    if command.startswith("curl") and shutil.which("curl") is None:
+        assert os.environ.get("ANALYZER_REQUIRE_CURL") != "1", "ANALYZER_REQUIRE_CURL is set, and there is no curl"
+        pytest.skip("needs curl, with which the commands on the pages ask")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     found = subprocess.run(
         [shell, "-c", command],
@@ -418,6 +421,3 @@ def test_readers_take_no_place_of_argo(pages: Pages) -> None:
     assert "Ask again in some seconds" in page.text
     assert (verdict.status_code, as_json.status_code) == (200, 200)
     assert page_of(client, "/report?service=a&canary=v2")
-
-
-assert shutil.which("curl"), "the commands on the pages are run with curl"
