@@ -5,13 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from analyzer.model import Counts, Gap, Reading, together
-from analyzer.profile import (
-    Way,
-)
+from analyzer.profile import Way
 from analyzer.sources.promql import timeline_of
-from analyzer.sources.samples import (
-    Timeline,
-)
+from analyzer.sources.samples import Timeline
 
 MOST_SLICES = 120
 FEWEST_SLICES = 12  # rather than longer slices, many series are added up by the server
