@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.version import __version__
 
 if TYPE_CHECKING:
-    from analyzer.analysis import Analyzer
+    from analyzer.verdict.analysis import Analyzer
 
 
 def evaluate(body: dict[str, Any]) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def evaluate(body: dict[str, Any]) -> dict[str, Any]:
     analyzer.errors.RequestError : names every field that is wrong, with the remedy
     analyzer.errors.ConfigError : a setting, policy or profile is wrong
     """
-    from analyzer.answer import render  # noqa: PLC0415 - `import analyzer` stays quick
-    from analyzer.request import parse_request  # noqa: PLC0415
+    from analyzer.verdict.answer import render  # noqa: PLC0415 - `import analyzer` stays quick
+    from analyzer.verdict.request import parse_request  # noqa: PLC0415
 
     request = parse_request(body)
     return render(_analyzer().verdict(request), request.detail)
@@ -40,7 +40,8 @@ def evaluate(body: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _analyzer() -> "Analyzer":
-    from analyzer.settings import build_analyzer, load_settings  # noqa: PLC0415
+    from analyzer.config.settings import load_settings  # noqa: PLC0415
+    from analyzer.verdict.wiring import build_analyzer  # noqa: PLC0415
 
     return build_analyzer(load_settings())
 

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from analyzer.checks.correlation import estimate
 from analyzer.cli import cli, main
+from analyzer.cli.planning_tables import calibration_as_json
+from analyzer.config.policy import Policy, load_policies
+from analyzer.config.profile import load_profiles
 from analyzer.errors import RequestError, SourceUnavailable
-from analyzer.model import (
+from analyzer.model.counts import (
     Classes,
-    Code,
     Conversions,
     Counts,
     Errors,
-    Gap,
     Histogram,
-    Kind,
     MeanOnly,
     Reading,
     Readings,
@@ -33,11 +33,9 @@ from analyzer.model import (
     requests_by_slice,
     together,
 )
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.planning.calibration import WHOLE, Calibration, calibrate, exact_interval, pretend
 from analyzer.planning.past import Past, join, read_past, thin
-from analyzer.planning.tables import calibration_as_json
-from analyzer.policy import Policy, load_policies
-from analyzer.profile import load_profiles
 from analyzer.sources.assembly import Selection
 
 NOON = 1_767_614_400.0

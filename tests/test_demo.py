@@ -23,10 +23,10 @@ from analyzer.demo.answers import Answer, CheckAnswer
 from analyzer.demo.deadline import Deadline, DemoError
 from analyzer.demo.fraud_model import encode, fit, make_transactions
 from analyzer.demo.http_server import Reply
+from analyzer.demo.load import Address, Counts, Load, Traffic
 from analyzer.demo.model_server import FAULTS, PURCHASE_RATIO, SCORE_BOUNDS, ModelServer
 from analyzer.demo.processes import Processes, free_port, local_session, start_model_servers, start_prometheus
-from analyzer.demo.rollout import Outcome, Progress
-from analyzer.demo.traffic import Address, Counts, Load, Traffic
+from analyzer.demo.simulated_rollout import Outcome, Progress
 
 FAKE_SERVICE = """
 import json, sys

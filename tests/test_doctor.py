@@ -18,7 +18,8 @@ from rich.console import Console
 from sources.hostile import hang, say, serving
 from sources.remote_write import write_histograms
 
-from analyzer.doctor import run, survey
+from analyzer.cli.doctor_report import run
+from analyzer.doctor import survey
 from analyzer.errors import ConfigError, RequestError
 from analyzer.quantity import format_instant
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import analyzer
-from analyzer.policy import load_policies
-from analyzer.profile import SECTIONS, load_profiles
-from analyzer.settings import PREFIX, Settings
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import SECTIONS, load_profiles
+from analyzer.config.settings import PREFIX, Settings
 from analyzer.version import __version__
 
 PROJECT = Path(__file__).parent.parent

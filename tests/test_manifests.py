@@ -10,11 +10,11 @@ import pytest
 import yaml
 from kustomize import render
 
-from analyzer.model import Role
-from analyzer.policy import choose_policy, load_policies
-from analyzer.profile import load_profiles
+from analyzer.config.policy import choose_policy, load_policies
+from analyzer.config.profile import load_profiles
+from analyzer.model.findings import Role
 from analyzer.quantity import parse_seconds
-from analyzer.request import parse_request
+from analyzer.verdict.request import parse_request
 from analyzer.version import __version__
 
 PROJECT = Path(__file__).parents[1]

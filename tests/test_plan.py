@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from analyzer import checks
 from analyzer.cli import cli, main
+from analyzer.config.policy import Check, Policy, load_policies
 from analyzer.errors import RequestError
-from analyzer.model import Classes, Conversions, Counts, Errors, Histogram, Kind, Outcome, Reading, Values
+from analyzer.model.counts import Classes, Conversions, Counts, Errors, Histogram, Reading, Values
+from analyzer.model.findings import Kind, Outcome
 from analyzer.planning.assumptions import Assumption, read_assumptions
-from analyzer.planning.plan import Need, Row, Traffic, plan, plan_check
-from analyzer.policy import Check, Policy, load_policies
+from analyzer.planning.forecast import Need, Row, Traffic, plan, plan_check
 from analyzer.quantity import format_ratio
 
 POLICY = load_policies(None)["ml-model"]
@@ -300,7 +301,7 @@ def test_values_take_longer_the_more_they_vary() -> None:
 
 def test_the_expected_counts_of_values_have_their_variation() -> None:
     """Values whose variation is assumed are judged by just that variation."""
-    from analyzer.planning.plan import _expected
+    from analyzer.planning.forecast import _expected
 
     check = policy(**BUSINESS).checks["check"]
     reading = _expected(check, Assumption(0.0, (), variation=3.0), 0.0, 50.0, 950.0)

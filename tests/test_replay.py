@@ -14,15 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer import evaluate
-from analyzer.analysis import Analyzer
-from analyzer.answer import number
 from analyzer.cli import cli, main
-from analyzer.cli.strips import _cells
+from analyzer.cli.replay_strips import _cells
+from analyzer.config.settings import load_settings
 from analyzer.errors import ConfigError, RequestError
-from analyzer.model import Outcome
-from analyzer.replay import LookThen, Replay, decide, replay, replay_as_json
-from analyzer.request import parse_request
-from analyzer.settings import build_analyzer, load_settings
+from analyzer.model.findings import Outcome
+from analyzer.planning.replayed_rollout import LookThen, Replay, decide, replay, replay_as_json
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.answer import number
+from analyzer.verdict.request import parse_request
+from analyzer.verdict.wiring import build_analyzer
 
 MINUTE = 60
 BEGIN = "2026-01-05T12:00:00Z"

@@ -6,24 +6,13 @@ How limits become a finding is the same for every kind and stands in `decision`.
 from dataclasses import dataclass
 from typing import assert_never, cast
 
-from analyzer.checks import business, drift, error_rate, latency, mean_latency, traffic
+from analyzer.checks import business, drift, error_rate, latency, mean_latency, traffic_split
 from analyzer.checks.decision import Terms
 from analyzer.checks.trimming import trim
 from analyzer.checks.wording import undecidable
-from analyzer.model import (
-    Classes,
-    Conversions,
-    Counts,
-    Errors,
-    Finding,
-    Gap,
-    Histogram,
-    Kind,
-    MeanOnly,
-    Reading,
-    Values,
-)
-from analyzer.policy import Check, Policy
+from analyzer.config.policy import Check, Policy
+from analyzer.model.counts import Classes, Conversions, Counts, Errors, Histogram, MeanOnly, Reading, Values
+from analyzer.model.findings import Finding, Gap, Kind
 
 
 @dataclass(frozen=True)
@@ -65,11 +54,11 @@ def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy, moment: 
     for arm in (reading.canary, reading.baseline, reading.history):
         if arm is not None and not isinstance(arm, _ACCEPTED[check.kind]):
             raise TypeError(f"a check of kind {check.kind} cannot be judged on {type(arm).__name__}")
-    if problem := traffic.problem(check, reading, moment.weight, at_this_weight=moment.at_this_weight):
+    if problem := traffic_split.problem(check, reading, moment.weight, at_this_weight=moment.at_this_weight):
         return problem
     finding = _judge(check, reading, terms)
     if moment.at_this_weight and moment.weight is not None:
-        return traffic.confirmed(finding, reading, moment.weight)
+        return traffic_split.confirmed(finding, reading, moment.weight)
     return finding
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from analyzer.model import Floats, Histogram
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Floats, Histogram
 
 BINS = 10  # for samples: the customary number
 

@@ -9,10 +9,11 @@ from analyzer.checks import comparison
 from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Question, Terms, decide, format_count
-from analyzer.checks.stretches import Stretches
+from analyzer.checks.segments import Segments
 from analyzer.checks.wording import no_traffic, undecidable
-from analyzer.model import Code, Conversions, Counts, Estimate, Finding, Floats, Reading, Values, requests_by_slice
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Conversions, Counts, Floats, Reading, Values, requests_by_slice
+from analyzer.model.findings import Code, Estimate, Finding
 from analyzer.stats import dispersion, means, share
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
@@ -87,43 +88,43 @@ class Means:
 def _judge_values(
     check: Check, reading: Reading[Conversions | Values], canary: Values, baseline: Values, terms: Terms
 ) -> Finding:
-    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     moments = _moments(canary), _moments(baseline)
-    start = stretches.present
-    arms = _estimates(canary, baseline, stretches, start)
+    start = segments.present
+    arms = _estimates(canary, baseline, segments, start)
     problem = _unusable(moments)
     if problem or moments[0] is None or moments[1] is None:
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     variation = means.variation_squared(moments[0], moments[1])
     correlation, source = correlation_of(check, reading)
-    measure = _means(canary, baseline, stretches, correlation, variation)
+    measure = _means(canary, baseline, segments, correlation, variation)
     if math.isnan(measure.values[start]):
-        return comparison.nothing_at_once(check, stretches, reading.notes)
-    question = Question(measure, check.promote, check.rollback, "below", stretches)
+        return comparison.nothing_at_once(check, segments, reading.notes)
+    question = Question(measure, check.promote, check.rollback, "below", segments)
     decision = decide(check, question, terms)
     start = decision.start
     interval = means.ratio_interval(
         1 + decision.value, float(measure.sizes[start]), variation=variation, spreads=SPREADS,
         alpha_low=decision.alpha_low, alpha_high=decision.alpha_high,
     )  # fmt: skip
-    arms = _estimates(canary, baseline, stretches, start)
-    text = f"mean {arms[0].value or 0:.4g} of {format_count(arms[0].n)} canary values{stretches.when(start)}"
+    arms = _estimates(canary, baseline, segments, start)
+    text = f"mean {arms[0].value or 0:.4g} of {format_count(arms[0].n)} canary values{segments.when(start)}"
     versus = f" (baseline {arms[1].value or 0:.4g} of {format_count(arms[1].n)})"
     return comparison.relative_finding(
         check, question, decision, (text, versus), arms, interval, reading.notes, (source, ASSUMPTION)
     )
 
 
-def _means(canary: Values, baseline: Values, stretches: Stretches, correlation: Dispersion, variation: float) -> Means:
+def _means(canary: Values, baseline: Values, segments: Segments, correlation: Dispersion, variation: float) -> Means:
     """Compare the means within slices, since each start."""
-    both, since = share.paired(canary.count, baseline.count), stretches.since
+    both, since = share.paired(canary.count, baseline.count), segments.since
     counts = canary.count * both, baseline.count * both
     ours, theirs, sizes = means.weighted_sizes(counts[0] + counts[1], share.odds_of(*counts))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = since(canary.total * both * ours) / since(baseline.total * both * theirs)
     factors = dispersion.combined(
-        stretches.factors(correlation, counts[0]),
-        stretches.factors(correlation, counts[1]),
+        segments.factors(correlation, counts[0]),
+        segments.factors(correlation, counts[1]),
         np.maximum(since(counts[0]), 1e-200),
         np.maximum(since(counts[1]), 1e-200),
     )
@@ -132,11 +133,11 @@ def _means(canary: Values, baseline: Values, stretches: Stretches, correlation: 
     return Means(values, since(canary.count), np.maximum(since(sizes), 1e-300) / factors, variation)
 
 
-def _estimates(canary: Values, baseline: Values, stretches: Stretches, start: int) -> tuple[Estimate, Estimate]:
+def _estimates(canary: Values, baseline: Values, segments: Segments, start: int) -> tuple[Estimate, Estimate]:
     """Give the mean of each arm since a start."""
     found = []
     for arm in (canary, baseline):
-        total, count = float(stretches.since(arm.total)[start]), float(stretches.since(arm.count)[start])
+        total, count = float(segments.since(arm.total)[start]), float(segments.since(arm.count)[start])
         found.append(Estimate(value=total / count if count > 0 else None, n=count))
     return found[0], found[1]
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
-from analyzer.checks.stretches import Stretches
+from analyzer.checks.segments import Segments
 from analyzer.checks.wording import conclusion, decided, undecidable
-from analyzer.model import Code, Counts, Estimate, Finding, Floats, Reading
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Counts, Floats, Reading
+from analyzer.model.findings import Code, Estimate, Finding
 from analyzer.quantity import format_ratio
 from analyzer.stats import dispersion, share, split
 from analyzer.stats.dispersion import Dispersion
@@ -78,7 +79,7 @@ class Rates:
 def rates_of(
     canary: Tally,
     baseline: Tally,
-    stretches: Stretches,
+    segments: Segments,
     correlation: Dispersion,
     reach: dict[Side, share.Reach] | None = None,
     *,
@@ -90,15 +91,15 @@ def rates_of(
     ----------
     steady : leave out slices within which the split of the traffic moved
     """
-    starts, since = stretches.starts, stretches.since
+    starts, since = segments.starts, segments.since
     both = share.paired(canary.trials, baseline.trials)
     if steady:
         both &= split.steady(canary.trials, baseline.trials)
     canary, baseline = (Tally(arm.events * both, arm.trials * both) for arm in (canary, baseline))
     requests = since(canary.trials)
     factors = dispersion.combined(
-        stretches.factors(correlation, canary.trials),
-        stretches.factors(correlation, baseline.trials),
+        segments.factors(correlation, canary.trials),
+        segments.factors(correlation, baseline.trials),
         np.maximum(requests, 1e-200),
         np.maximum(since(baseline.trials), 1e-200),
     )
@@ -131,22 +132,22 @@ def judge_rates(
     if reading.canary is None or reading.baseline is None:
         raise TypeError("a comparison needs both arms")
     canary, baseline = tally(reading.canary), tally(reading.baseline)
-    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     correlation, source = correlation_of(check, reading)
-    measure = rates_of(canary, baseline, stretches, correlation, reach)
-    if measure.requests[stretches.present] <= 0:
-        return nothing_at_once(check, stretches, reading.notes)
-    question = Question(measure, check.promote, check.rollback, worse, stretches)
+    measure = rates_of(canary, baseline, segments, correlation, reach)
+    if measure.requests[segments.present] <= 0:
+        return nothing_at_once(check, segments, reading.notes)
+    question = Question(measure, check.promote, check.rollback, worse, segments)
     decision = decide(check, question, terms)
     start = decision.start
-    ours, theirs = float(measure.requests[start]), float(stretches.since(baseline.trials)[start])
+    ours, theirs = float(measure.requests[start]), float(segments.since(baseline.trials)[start])
     ours_share = float(measure.events[0][start]) / ours if ours else 0.0
     theirs_share = float(measure.events[1][start]) / theirs if theirs else 0.0
     if sum(float(events[start]) for events in measure.events) > 0:
         interval = measure.known.interval(start, alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
     else:
         interval = 0.0, math.inf
-    text = f"{format_ratio(ours_share)} of {format_count(ours)} canary {what}{stretches.when(start)}"
+    text = f"{format_ratio(ours_share)} of {format_count(ours)} canary {what}{segments.when(start)}"
     versus = f" (baseline {format_ratio(theirs_share)})"
     estimates = Estimate(value=ours_share, n=ours), Estimate(value=theirs_share, n=theirs)
     return relative_finding(
@@ -154,11 +155,9 @@ def judge_rates(
     )
 
 
-def nothing_at_once(check: Check, stretches: Stretches, notes: tuple[str, ...]) -> Finding:
+def nothing_at_once(check: Check, segments: Segments, notes: tuple[str, ...]) -> Finding:
     """Say that the arms never had traffic at the same time, as at weight 100."""
-    reason = (
-        f"canary and baseline had no traffic at the same time{stretches.when(stretches.present)}: nothing to compare"
-    )
+    reason = f"canary and baseline had no traffic at the same time{segments.when(segments.present)}: nothing to compare"
     return undecidable(check, Code.NO_BASELINE_TRAFFIC, reason, notes=notes)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from analyzer.checks.binning import binned, cuts_of
 from analyzer.checks.tail import Tail
-from analyzer.model import Classes, Conversions, Counts, Errors, Floats, Histogram, Kind, MeanOnly, Reading, Values
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Classes, Conversions, Counts, Errors, Floats, Histogram, MeanOnly, Reading, Values
+from analyzer.model.findings import Kind
 from analyzer.quantity import format_seconds
 from analyzer.stats import dispersion
 from analyzer.stats.dispersion import Dispersion, in_batches

@@ -11,7 +11,7 @@ point      an estimate beyond rollback, without any proof
 
 To pass, under every rule but ``point``, takes proof that the value is within the promote limit.
 
-Every rule is applied to the whole window and to each stretch of time that began later, each with its own part of the
+Every rule is applied to the whole window and to each segment of time that began later, each with its own part of the
 level: a fault that begins late is not hidden by the good hours before it.
 """
 
@@ -22,9 +22,9 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from analyzer.checks.stretches import Indices, Stretches
-from analyzer.model import Code, Evidence, Outcome, Rule
-from analyzer.policy import Check, Policy
+from analyzer.checks.segments import Indices, Segments
+from analyzer.config.policy import Check, Policy
+from analyzer.model.findings import Code, Evidence, Outcome, Rule
 from analyzer.stats.onset import WHOLE
 from analyzer.stats.search import Bools, Floats, Side, trials_until
 
@@ -88,7 +88,7 @@ class Question:
     measure : what is known of the value
     promote, rollback : the limits
     worse : the side of the limits that is bad
-    stretches : since when the measure counts
+    segments : since when the measure counts
     excused : of starts by number, whether what is bad there is not the canary's fault
     """
 
@@ -96,7 +96,7 @@ class Question:
     promote: float
     rollback: float
     worse: Side
-    stretches: Stretches
+    segments: Segments
     excused: Callable[[Indices], Bools] | None = None
 
     def is_beyond(self, values: Floats | float, limit: float) -> Bools:
@@ -139,7 +139,7 @@ class Decision:
 
 def decide(check: Check, question: Question, terms: Terms) -> Decision:
     """Apply the check's rule to the evidence."""
-    measure, present = question.measure, question.stretches.present
+    measure, present = question.measure, question.segments.present
     to_pass = -math.log(terms.passing)
     failing = _failing(check, question, terms)
     passing = _part(measure.forecast(question.promote, question.better, present, np.ones(1))[0], to_pass)
@@ -164,7 +164,7 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
             outcome, code = Outcome.FAIL, Code.DECIDED_BY_POINT
         elif enough and question.is_within(value, question.promote) and not (settle and failing.part >= HOLD):
             outcome, code = Outcome.PASS, Code.DECIDED_BY_POINT
-    weight = float(question.stretches.starts.weights[start]) or WHOLE
+    weight = float(question.segments.starts.weights[start]) or WHOLE
     levels = terms.fail * weight, terms.passing
     low, high = levels if question.worse == "above" else levels[::-1]
     held = held and outcome is Outcome.INCONCLUSIVE and code is Code.UNDECIDED
@@ -191,7 +191,7 @@ def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
     """Find the start since which most speaks for failing, with regard to its part of the level."""
     limit = question.rollback if check.rule is Rule.STRICT else question.promote
     with np.errstate(divide="ignore"):
-        weights = np.log(question.stretches.starts.weights)
+        weights = np.log(question.segments.starts.weights)
     parts = (question.measure.log_evidence(limit, question.worse) + weights) / -math.log(terms.fail)
     parts = np.minimum(np.where(parts > 0, parts, 0.0), 1e6)  # nan and -inf: nothing speaks for it
     values = question.measure.values
@@ -242,7 +242,7 @@ def _remaining(
 
     The range is for values of the truth `LIKELY` standard errors further from the limit, and nearer to it.
     """
-    start, measure = question.stretches.present, question.measure
+    start, measure = question.segments.present, question.measure
     value, requests = float(measure.values[start]), float(measure.requests[start])
     if check.rule is Rule.POINT:
         missing = check.min_requests - requests
@@ -250,7 +250,7 @@ def _remaining(
         return needed, (needed, needed)
     if question.is_beyond(value, question.rollback):
         limit = question.rollback if check.rule is Rule.STRICT else question.promote
-        weight = float(question.stretches.starts.weights[start]) or WHOLE
+        weight = float(question.segments.starts.weights[start]) or WHOLE
         side, least = question.worse, 0.0
         to_decide = -math.log(terms.fail * weight)
     elif question.is_within(value, question.promote):

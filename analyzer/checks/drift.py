@@ -11,10 +11,11 @@ from analyzer.checks.binning import binned, cuts_of
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Question, Terms, decide, format_count
 from analyzer.checks.latency import buckets_differ
-from analyzer.checks.stretches import Stretches
+from analyzer.checks.segments import Segments
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
-from analyzer.model import Classes, Code, Estimate, Finding, Floats, Histogram, Reading
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Classes, Floats, Histogram, Reading
+from analyzer.model.findings import Code, Estimate, Finding
 from analyzer.quantity import format_psi
 from analyzer.stats import psi, share
 from analyzer.stats.dispersion import Dispersion
@@ -93,25 +94,25 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     if differing := _buckets_differ(check, canary, baseline):
         return differing
     ours, theirs, _ = _in_bins(check, canary, baseline, reading.history)
-    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
 
     known, source = correlation_of(check, reading)
-    found = _distances(ours, theirs, stretches, known)
-    start, requests, others = stretches.present, stretches.since(ours.sum(axis=1)), stretches.since(theirs.sum(axis=1))
+    found = _distances(ours, theirs, segments, known)
+    start, requests, others = segments.present, segments.since(ours.sum(axis=1)), segments.since(theirs.sum(axis=1))
     seen = float(requests[start]), float(others[start])
     arms = Estimate(n=seen[0]), Estimate(n=seen[1])
     if problem := _too_little(found.one(start), *seen):
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
     measure = Drifts(found, requests)
-    question = Question(measure, check.promote, check.rollback, "above", stretches)
+    question = Question(measure, check.promote, check.rollback, "above", segments)
     decision = decide(check, question, terms)
     start = decision.start
     low, high = psi.interval(found.one(start), alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
     ending = conclusion(check, decision, question, lambda limit: f"{limit:g}")
     seen_then = format_count(float(measure.requests[start]))
     reason = (
-        f"PSI {format_psi(max(decision.value, 0.0))} of {seen_then} canary predictions{stretches.when(start)}, {ending}"
+        f"PSI {format_psi(max(decision.value, 0.0))} of {seen_then} canary predictions{segments.when(start)}, {ending}"
     )
     estimate = Estimate(value=max(decision.value, 0.0), low=low, high=high, n=float(measure.requests[start]))
     theirs_n = float(others[start])
@@ -186,19 +187,19 @@ def _weighted(ours: Floats, theirs: Floats) -> tuple[Floats, Floats, Floats]:
     return ours, weighted, squares
 
 
-def _distances(ours: Floats, theirs: Floats, stretches: Stretches, correlation: Dispersion) -> psi.Distance:
+def _distances(ours: Floats, theirs: Floats, segments: Segments, correlation: Dispersion) -> psi.Distance:
     """Measure the PSI since each start, the baseline weighted to the canary's profile over time."""
     kept = share.paired(ours.sum(axis=1), theirs.sum(axis=1))
     requests = ours.sum(axis=1) * kept, theirs.sum(axis=1) * kept
     ours, weighted, squares = _weighted(ours, theirs)
-    canary, baseline, squared = stretches.since(ours), stretches.since(weighted), stretches.since(squares)
+    canary, baseline, squared = segments.since(ours), segments.since(weighted), segments.since(squares)
     worth = baseline.sum(axis=1) ** 2 / np.maximum(squared, 1e-300)
     scale = worth / np.maximum(baseline.sum(axis=1), 1e-300)  # back to counts, so that half an observation is one
     return psi.distance(
         canary,
         baseline * scale[:, np.newaxis],
-        canary_size=canary.sum(axis=1) / stretches.factors(correlation, requests[0]),
-        baseline_size=worth / stretches.factors(correlation, requests[1]),
+        canary_size=canary.sum(axis=1) / segments.factors(correlation, requests[0]),
+        baseline_size=worth / segments.factors(correlation, requests[1]),
     )
 
 

@@ -7,10 +7,11 @@ from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
 from analyzer.checks.one_arm import BadRequests, excuse
-from analyzer.checks.stretches import Stretches
+from analyzer.checks.segments import Segments
 from analyzer.checks.wording import conclusion, decided, no_traffic
-from analyzer.model import Counts, Errors, Estimate, Finding, Reading, Rule
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Counts, Errors, Reading
+from analyzer.model.findings import Estimate, Finding, Rule
 from analyzer.quantity import format_ratio
 from analyzer.stats import binomial
 from analyzer.stats.dispersion import Dispersion
@@ -30,28 +31,28 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
         return comparison.judge_rates(
             check, reading, tally, terms, reach=comparison.REACH, worse="above", what="requests failed"
         )
-    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     correlation, source = correlation_of(check, reading)
     canary = tally(reading.canary)
     expected = None if check.rule is Rule.STRICT else FAULTY * check.rollback
-    measure, baseline, excused = share_of(canary, stretches, correlation, expected), None, None
+    measure, baseline, excused = share_of(canary, segments, correlation, expected), None, None
     if compared and reading.baseline is not None:
         other = tally(reading.baseline)
         beside = Tally(other.events * (canary.trials > 0), other.trials * (canary.trials > 0))
-        baseline = share_of(other, stretches, correlation, expected)
+        baseline = share_of(other, segments, correlation, expected)
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
         excused = excuse(
-            share_of(beside, stretches, correlation),
+            share_of(beside, segments, correlation),
             canary.trials,
-            lambda: comparison.rates_of(canary, other, stretches, correlation, steady=True),
+            lambda: comparison.rates_of(canary, other, segments, correlation, steady=True),
             limit, terms,
         )  # fmt: skip
-    question = Question(measure, check.promote, check.rollback, "above", stretches, excused)
+    question = Question(measure, check.promote, check.rollback, "above", segments, excused)
     decision = decide(check, question, terms)
     start = decision.start
     text = (
         f"{format_ratio(decision.value)} of {format_count(float(measure.requests[start]))} canary requests failed"
-        f"{stretches.when(start)}"
+        f"{segments.when(start)}"
     )
     versus = ""
     if baseline is not None and baseline.requests[start] > 0:
@@ -70,12 +71,12 @@ def tally(counts: Counts) -> Tally:
     return Tally(counts.errors, counts.requests)
 
 
-def share_of(arm: Tally, stretches: Stretches, correlation: Dispersion, expected: float | None = None) -> BadRequests:
+def share_of(arm: Tally, segments: Segments, correlation: Dispersion, expected: float | None = None) -> BadRequests:
     """Measure the share of failed requests since each start."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = stretches.since(arm.events) / stretches.since(arm.trials)
+        values = segments.since(arm.events) / segments.since(arm.trials)
     return BadRequests(
-        values, arm.trials, stretches, correlation, bad=lambda *_: arm.events, allowed=float, expected=expected
+        values, arm.trials, segments, correlation, bad=lambda *_: arm.events, allowed=float, expected=expected
     )
 
 

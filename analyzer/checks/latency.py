@@ -16,11 +16,12 @@ from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
 from analyzer.checks.one_arm import BadRequests, excuse
 from analyzer.checks.quantile_ratio import QuantileRatio
-from analyzer.checks.stretches import Stretches
+from analyzer.checks.segments import Segments
 from analyzer.checks.tail import Tail
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
-from analyzer.model import Code, Counts, Estimate, Finding, Histogram, MeanOnly, Outcome, Reading, Rule
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Counts, Histogram, MeanOnly, Reading
+from analyzer.model.findings import Code, Estimate, Finding, Outcome, Rule
 from analyzer.quantity import format_seconds
 from analyzer.stats.search import Floats, Side
 
@@ -69,16 +70,16 @@ def _judge_quantile(
 ) -> Finding:
     quantile = check.quantile or 0.99
     allowed = 1 - quantile
-    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     limits = (check.promote, check.rollback)
     ours, theirs = Tail.of(canary, limits), None if baseline is None else Tail.of(baseline, limits)
-    tail = ours.since(stretches)
+    tail = ours.since(segments)
     pass_edge = tail.edge_below(check.promote)
     fail_edges = {limit: tail.edge_above(limit) for limit in limits}
     correlation, source = correlation_of(check, reading)
 
     def measure_of(arm: Tail) -> BadRequests:
-        totals = arm.since(stretches)
+        totals = arm.since(segments)
 
         def slow(limit: float, side: Side) -> Floats | None:
             edge = fail_edges[limit] if side == "above" else pass_edge
@@ -86,8 +87,8 @@ def _judge_quantile(
 
         # The estimate is beyond rollback when the bucket's edge on the safe side says so, not by interpolation.
         beyond = totals.above(fail_edges[check.rollback]) > allowed * totals.requests
-        values = np.where(beyond, np.inf, np.minimum(totals.quantile(quantile, stretches.present), check.rollback))
-        return BadRequests(values, arm.requests, stretches, correlation, bad=slow, allowed=lambda _: allowed)
+        values = np.where(beyond, np.inf, np.minimum(totals.quantile(quantile, segments.present), check.rollback))
+        return BadRequests(values, arm.requests, segments, correlation, bad=slow, allowed=lambda _: allowed)
 
     measure, excused = measure_of(ours), None
     if theirs is not None:
@@ -97,25 +98,25 @@ def _judge_quantile(
         excused = excuse(
             measure_of(theirs.where(ours.requests > 0)),
             ours.requests,
-            lambda: comparison.rates_of(slow[0], slow[1], stretches, correlation, steady=True),
+            lambda: comparison.rates_of(slow[0], slow[1], segments, correlation, steady=True),
             limit, terms,
         )  # fmt: skip
-    question = Question(measure, check.promote, check.rollback, "above", stretches, excused)
+    question = Question(measure, check.promote, check.rollback, "above", segments, excused)
     decision = decide(check, question, terms)
     start = decision.start
     value = tail.quantile(quantile, start)
     text = (
-        f"p{quantile * 100:g} of {format_count(float(tail.requests[start]))} canary requests{stretches.when(start)} is "
+        f"p{quantile * 100:g} of {format_count(float(tail.requests[start]))} canary requests{segments.when(start)} is "
         f"{_show(value, tail)}"
     )
     short = text
     levels = decision.alpha_low, decision.alpha_high
     estimates = tail.estimate(quantile, start, measure.factors, *levels), Estimate()
     if theirs is not None:
-        other = theirs.since(stretches)
+        other = theirs.since(segments)
         if other.requests[start] > 0:
             text += f" (baseline {_show(other.quantile(quantile, start), other)})"
-        factors = stretches.factors(correlation, theirs.requests)
+        factors = segments.factors(correlation, theirs.requests)
         estimates = estimates[0], other.estimate(quantile, start, factors, *levels)
     notes = reading.notes + _snapped(check, pass_edge, fail_edges)
     if blind := _unresolved(check, tail, decision, pass_edge, allowed):
@@ -157,16 +158,16 @@ def _judge_ratio(
     check: Check, reading: Reading[Histogram | MeanOnly], canary: Histogram, baseline: Histogram, terms: Terms
 ) -> Finding:
     quantile = check.quantile or 0.99
-    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     correlation, source = correlation_of(check, reading)
     shared = (tuple(baseline.edges[:-1]), tuple(canary.edges[:-1])) if canary.exact else ((), ())  # of single samples
     tails = Tail.of(canary, shared[0]), Tail.of(baseline, shared[1])
-    factors = stretches.factors(correlation, tails[0].requests), stretches.factors(correlation, tails[1].requests)
-    measure = QuantileRatio(tails[0].since(stretches), tails[1].since(stretches), factors, quantile)
-    if not math.isfinite(float(measure.values[stretches.present])):
+    factors = segments.factors(correlation, tails[0].requests), segments.factors(correlation, tails[1].requests)
+    measure = QuantileRatio(tails[0].since(segments), tails[1].since(segments), factors, quantile)
+    if not math.isfinite(float(measure.values[segments.present])):
         reason = "the quantile of an arm lies beyond the last bucket, or an arm has no requests: nothing to compare"
         return undecidable(check, Code.UNDECIDED, reason, notes=reading.notes)
-    question = Question(measure, check.promote, check.rollback, "above", stretches)
+    question = Question(measure, check.promote, check.rollback, "above", segments)
     decision = decide(check, question, terms)
     start, levels = decision.start, (decision.alpha_low, decision.alpha_high)
     ours, theirs = (
@@ -174,7 +175,7 @@ def _judge_ratio(
         for arm, counted in zip((measure.canary, measure.baseline), factors, strict=True)
     )
     text = (
-        f"p{quantile * 100:g} of {format_count(ours.n)} canary requests{stretches.when(start)} is "
+        f"p{quantile * 100:g} of {format_count(ours.n)} canary requests{segments.when(start)} is "
         f"{_show(ours.value or 0.0, measure.canary)}"
     )
     versus = f" (baseline {_show(theirs.value or 0.0, measure.baseline)})"

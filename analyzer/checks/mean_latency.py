@@ -12,10 +12,11 @@ import numpy as np
 
 from analyzer.checks import comparison
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
-from analyzer.checks.stretches import Indices, Stretches
+from analyzer.checks.segments import Indices, Segments
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
-from analyzer.model import Code, Estimate, Finding, MeanOnly, Outcome, Reading, Rule
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import MeanOnly, Reading
+from analyzer.model.findings import Code, Estimate, Finding, Outcome, Rule
 from analyzer.quantity import format_seconds
 from analyzer.stats import share, split
 from analyzer.stats.dispersion import BATCH_SECONDS
@@ -42,12 +43,12 @@ def judge(check: Check, reading: Reading[MeanOnly], terms: Terms) -> Finding:
             )
             return undecidable(check, Code.INCONSISTENT_DATA, reason, notes=reading.notes)
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
-    stretches = Stretches.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
+    segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     if check.compares:
         if baseline is None:
             return no_traffic(check, "baseline", "requests")
-        return _judge_change(check, reading, _Arms.of(reading, canary, baseline), stretches, terms)
-    return _judge_mean(check, reading, (canary, baseline), stretches, terms)
+        return _judge_change(check, reading, _Arms.of(reading, canary, baseline), segments, terms)
+    return _judge_mean(check, reading, (canary, baseline), segments, terms)
 
 
 @dataclass(frozen=True)
@@ -57,29 +58,29 @@ class Mean:
     Attributes
     ----------
     known : the means of the batches
-    stretches : since when they count
+    segments : since when they count
     counts : requests of the canary; shape (slices,)
     unchanged : what the ratio is where the value is 0: 1 for changes, 0 for means
     """
 
     known: SliceMeans
-    stretches: Stretches
+    segments: Segments
     counts: Floats
     unchanged: float = 0.0
 
     @cached_property
     def requests(self) -> Floats:
         """Give the canary's requests since each start."""
-        return self.stretches.since(self.counts)
+        return self.segments.since(self.counts)
 
     @cached_property
     def values(self) -> Floats:
         """Give the estimates since each start; nan for a start within a batch."""
-        return self.known.ratios(self.stretches.starts.places) - self.unchanged
+        return self.known.ratios(self.segments.starts.places) - self.unchanged
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since each start; -inf for a start within a batch."""
-        return self.known.log_evidence(self.unchanged + limit, side, self.stretches.starts.places)
+        return self.known.log_evidence(self.unchanged + limit, side, self.segments.starts.places)
 
     def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
         """Give the log evidence since one start, were there `scale` times as many batches; a part of one counts so."""
@@ -99,18 +100,18 @@ class Mean:
         return self.known.interval(self._place(decision.start), **levels)
 
     def _place(self, start: int) -> int:
-        return int(self.stretches.starts.places[start])
+        return int(self.segments.starts.places[start])
 
 
-def mean_of(arm: MeanOnly, stretches: Stretches, start: int) -> Mean:
+def mean_of(arm: MeanOnly, segments: Segments, start: int) -> Mean:
     """Measure the mean of one arm, with batches that begin at a start.
 
     They last a minute at least: the mean of a service moves, and what moves it may last as long.
     """
-    least = round(BATCH_SECONDS / (stretches.slice_seconds or BATCH_SECONDS))
-    first = batches_of(arm.count, int(stretches.starts.places[start]), max(least, 1))
+    least = round(BATCH_SECONDS / (segments.slice_seconds or BATCH_SECONDS))
+    first = batches_of(arm.count, int(segments.starts.places[start]), max(least, 1))
     total, count = (np.add.reduceat(one, first) for one in (arm.total, arm.count))
-    return Mean(SliceMeans(_ratio(total, count), np.ones(len(first)), count, first), stretches, arm.count)
+    return Mean(SliceMeans(_ratio(total, count), np.ones(len(first)), count, first), segments, arm.count)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class _Arms:
         return np.repeat(both, self.together)[:slices]
 
 
-def change_of(arms: _Arms, stretches: Stretches, *, steady: bool = False) -> Mean | None:
+def change_of(arms: _Arms, segments: Segments, *, steady: bool = False) -> Mean | None:
     """Measure the change of the mean against the baseline's in the same batch; None: never traffic at the same time.
 
     What moves the means of both arms cancels, so that batches may be short.
@@ -155,7 +156,7 @@ def change_of(arms: _Arms, stretches: Stretches, *, steady: bool = False) -> Mea
     """
     both = arms.beside(steady=steady)
     counts = arms.canary.count * both, arms.baseline.count * both
-    first = batches_of(np.array(counts), int(stretches.starts.places[stretches.present]), arms.together)
+    first = batches_of(np.array(counts), int(segments.starts.places[segments.present]), arms.together)
     ours, theirs = (
         MeanOnly(np.add.reduceat(arm.total * both, first), np.add.reduceat(arm.count * both, first))
         for arm in (arms.canary, arms.baseline)
@@ -165,28 +166,28 @@ def change_of(arms: _Arms, stretches: Stretches, *, steady: bool = False) -> Mea
     known = SliceMeans(_ratio(ours.total, ours.count), _ratio(theirs.total, theirs.count), sizes, first)
     if not (sizes * known.reference).sum() > 0:
         return None
-    return Mean(known, stretches, counts[0], unchanged=1.0)
+    return Mean(known, segments, counts[0], unchanged=1.0)
 
 
 def _judge_mean(
     check: Check,
     reading: Reading[MeanOnly],
     arms: tuple[MeanOnly, MeanOnly | None],
-    stretches: Stretches,
+    segments: Segments,
     terms: Terms,
 ) -> Finding:
     canary, baseline = arms
-    measure, excused = mean_of(canary, stretches, stretches.present), None
+    measure, excused = mean_of(canary, segments, segments.present), None
     if baseline is not None:
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
-        excused = _Excuse(_Arms.of(reading, canary, baseline), stretches, limit, -math.log(terms.fail))
-    question = Question(measure, check.promote, check.rollback, "above", stretches, excused)
+        excused = _Excuse(_Arms.of(reading, canary, baseline), segments, limit, -math.log(terms.fail))
+    question = Question(measure, check.promote, check.rollback, "above", segments, excused)
     decision = decide(check, question, terms)
     start = decision.start
     text, versus = _shown(measure, decision.value, start), ""
     estimates = _estimate(measure, decision), Estimate()
-    if baseline is not None and stretches.since(baseline.count)[start] > 0:
-        other = mean_of(baseline, stretches, start)
+    if baseline is not None and segments.since(baseline.count)[start] > 0:
+        other = mean_of(baseline, segments, start)
         estimates = estimates[0], _estimate(other, decision)
         versus = f" (baseline {format_seconds(float(other.values[start]))})"
     few = _too_few(check, measure, decision, terms)
@@ -198,14 +199,14 @@ def _judge_mean(
     )  # fmt: skip
 
 
-def _judge_change(check: Check, reading: Reading[MeanOnly], arms: _Arms, stretches: Stretches, terms: Terms) -> Finding:
-    measure = change_of(arms, stretches)
-    if measure is None or measure.requests[stretches.present] <= 0 or math.isnan(measure.values[stretches.present]):
-        return comparison.nothing_at_once(check, stretches, reading.notes)
-    question = Question(measure, check.promote, check.rollback, "above", stretches)
+def _judge_change(check: Check, reading: Reading[MeanOnly], arms: _Arms, segments: Segments, terms: Terms) -> Finding:
+    measure = change_of(arms, segments)
+    if measure is None or measure.requests[segments.present] <= 0 or math.isnan(measure.values[segments.present]):
+        return comparison.nothing_at_once(check, segments, reading.notes)
+    question = Question(measure, check.promote, check.rollback, "above", segments)
     decision = decide(check, question, terms)
     start, beside = decision.start, arms.beside()
-    totals, counts = ([float(stretches.since(one * beside)[start]) for one in both] for both in zip(
+    totals, counts = ([float(segments.since(one * beside)[start]) for one in both] for both in zip(
         *((arm.total, arm.count) for arm in (arms.canary, arms.baseline)), strict=True
     ))  # fmt: skip
     ours, theirs = (Estimate(value=total / count, n=count) for total, count in zip(totals, counts, strict=True))
@@ -231,24 +232,24 @@ class _Excuse:
     """
 
     arms: _Arms
-    stretches: Stretches
+    segments: Segments
     limit: float
     needed: float
 
     def __call__(self, places: Indices) -> Bools:
         """Tell of starts by number whether the baseline is beyond the limit too, and the canary no worse."""
-        since, counts = self.stretches.since, self.arms.baseline.count * self.arms.beside()
+        since, counts = self.segments.since, self.arms.baseline.count * self.arms.beside()
         profile = np.where(counts > 0, share.odds_of(self.arms.canary.count, counts), 0.0)
         beyond = since(self.arms.baseline.total * profile) > self.limit * since(counts * profile)
         bad = (since(counts) >= FEWEST)[places] & beyond[places]
-        compared = change_of(self.arms, self.stretches, steady=True) if bad.any() else None
+        compared = change_of(self.arms, self.segments, steady=True) if bad.any() else None
         if compared is None:
             return np.asarray(bad)
         first = compared.known.first  # a start within a batch counts from the next one on
-        begins = self.stretches.starts.places[places]
+        begins = self.segments.starts.places[places]
         begins = first[np.minimum(np.searchsorted(first, begins), len(first) - 1)]
         evidence = compared.known.log_evidence(1.0, "above", begins)
-        return np.asarray(bad & ~(evidence + np.log(self.stretches.starts.weights[places]) >= self.needed))
+        return np.asarray(bad & ~(evidence + np.log(self.segments.starts.weights[places]) >= self.needed))
 
 
 def _estimate(measure: Mean, decision: Decision) -> Estimate:
@@ -259,12 +260,12 @@ def _estimate(measure: Mean, decision: Decision) -> Estimate:
 
 def _shown(measure: Mean, seconds: float, start: int) -> str:
     requests = format_count(float(measure.requests[start]))
-    return f"mean latency of {requests} canary requests{measure.stretches.when(start)} is {format_seconds(seconds)}"
+    return f"mean latency of {requests} canary requests{measure.segments.when(start)} is {format_seconds(seconds)}"
 
 
 def _too_few(check: Check, measure: Mean, decision: Decision, terms: Terms) -> str:
     """Say that there are no slices, without which no number of requests proves anything."""
-    slices = measure.stretches
+    slices = measure.segments
     if slices.slices > 1 or slices.slice_seconds is not None or check.rule is Rule.POINT:
         return ""
     if decision.outcome is not Outcome.INCONCLUSIVE:

@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.checks.comparison import Rates
 from analyzer.checks.decision import Terms
-from analyzer.checks.stretches import Indices, Stretches
+from analyzer.checks.segments import Indices, Segments
 from analyzer.stats import binomial, bursts
 from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.search import Bools, Floats, Side
@@ -27,7 +27,7 @@ class BadRequests:
     ----------
     values : estimates in the check's unit, since each start; shape (starts,)
     trials : requests of the arm; shape (slices,)
-    stretches : since when they count
+    segments : since when they count
     correlation : of requests
     bad : of a limit and a side, the requests that are bad for certain ("above") or perhaps ("below"); shape
         (slices,), or None where nothing can tell
@@ -37,7 +37,7 @@ class BadRequests:
 
     values: Floats
     trials: Floats
-    stretches: Stretches
+    segments: Segments
     correlation: Dispersion
     bad: Callable[[float, Side], Floats | None]
     allowed: Callable[[float], float]
@@ -46,19 +46,19 @@ class BadRequests:
     @cached_property
     def requests(self) -> Floats:
         """Give the arm's requests since each start."""
-        return self.stretches.since(self.trials)
+        return self.segments.since(self.trials)
 
     @cached_property
     def factors(self) -> Floats:
         """Give by what counts are divided for overdispersion, since each start."""
-        return self.stretches.factors(self.correlation, self.trials)
+        return self.segments.factors(self.correlation, self.trials)
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since each start; -inf where nothing can tell."""
         events = self.bad(limit, side)
         if events is None:
             return np.full(self.requests.shape, -math.inf)
-        bad, allowed = self.stretches.since(events), self.allowed(limit)
+        bad, allowed = self.segments.since(events), self.allowed(limit)
         evidence = binomial.log_evidence(
             bad / self.factors, self.requests / self.factors, allowed,
             side=side, prior_mean=self.prior_mean(side, allowed),
@@ -73,7 +73,7 @@ class BadRequests:
         if events is None:
             return np.full(np.shape(scale), -math.inf)
         times, allowed = scale / self.factors[start], self.allowed(limit)
-        seen = float(events[self.stretches.starts.places[start] :].sum())
+        seen = float(events[self.segments.starts.places[start] :].sum())
         return binomial.log_evidence(
             seen * times, self.requests[start] * times, allowed, side=side, prior_mean=self.prior_mean(side, allowed)
         )
@@ -84,7 +84,7 @@ class BadRequests:
 
     def _in_bursts(self, events: Floats, allowed: float) -> Floats:
         """Give the log evidence since each start where a whole batch may be bad by chance; inf where none can."""
-        known, length = self.correlation, self.stretches.slice_seconds or BATCH_SECONDS
+        known, length = self.correlation, self.segments.slice_seconds or BATCH_SECONDS
         each = max(1, round(known.batch_seconds / length))
         correlation = min(known.correlation * known.batch_seconds / (each * length), 0.99)
         first = np.arange(0, len(events), each)
@@ -92,7 +92,7 @@ class BadRequests:
         if len(events) == 1 or not (trials.max() - 1) * correlation > SHOWS:
             return np.full(self.requests.shape, math.inf)
         found = bursts.log_evidence_since(np.add.reduceat(events, first), trials, allowed, correlation)
-        places = self.stretches.starts.places  # those inside a batch are left out
+        places = self.segments.starts.places  # those inside a batch are left out
         return np.where(places % each == 0, found[places // each], -math.inf)
 
     def information(self, limit: float, side: Side, start: int, deviations: float) -> float:
@@ -101,7 +101,7 @@ class BadRequests:
         if events is None:
             return 0.0
         total, allowed = float(self.requests[start]), self.allowed(limit)
-        share = (float(events[self.stretches.starts.places[start] :].sum()) + 0.5) / (total + 1)
+        share = (float(events[self.segments.starts.places[start] :].sum()) + 0.5) / (total + 1)
         share += deviations * math.sqrt(share * (1 - share) * float(self.factors[start]) / total)
         share = min(max(share, 0.0), 1 - 1e-12)
         told = (share * math.log(share / allowed) if share > 0 else 0.0) + (1 - share) * math.log(
@@ -115,7 +115,7 @@ def excuse(
 ) -> Callable[[Indices], Bools]:
     """Build the test whether trouble is the service's, not the canary's.
 
-    It is when the baseline of the same stretch seems to be beyond the limit as well, and the canary is not proved worse
+    It is when the baseline of the same segment seems to be beyond the limit as well, and the canary is not proved worse
     than the baseline, at the level of its own failing, by slices within which the split stood still. Each slice of the
     baseline counts as much as the canary's: an incident at a high weight would drown in the many requests that the
     baseline had before. That the baseline is bad
@@ -130,7 +130,7 @@ def excuse(
     limit : beyond which the canary is proved to be
     """
     needed, allowed = -math.log(terms.fail), baseline.allowed(limit)
-    since = baseline.stretches.since
+    since = baseline.segments.since
     profile = np.where(baseline.trials > 0, odds_of(canary_trials, baseline.trials), 0.0)
 
     def excused(places: Indices) -> Bools:
@@ -141,7 +141,7 @@ def excuse(
         bad = (since(events) >= FEWEST_BAD)[places] & beyond[places]
         if not bad.any():
             return bad
-        weights = np.log(baseline.stretches.starts.weights[places])
+        weights = np.log(baseline.segments.starts.weights[places])
         return np.asarray(bad & ~(rates().log_evidence(0.0, "above")[places] + weights >= needed))
 
     return excused

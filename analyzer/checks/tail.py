@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analyzer.checks.stretches import Stretches
-from analyzer.model import Estimate, Histogram
+from analyzer.checks.segments import Segments
+from analyzer.model.counts import Histogram
+from analyzer.model.findings import Estimate
 from analyzer.stats import binomial
 from analyzer.stats.search import Bools, Floats
 
@@ -40,9 +41,9 @@ class Tail:
             slower = np.concatenate((slower, slower_at_limits), axis=1)[:, first]
         return cls(edges=edges, slower=np.maximum(slower, 0.0), requests=requests, exact=histogram.exact)
 
-    def since(self, stretches: Stretches) -> "Tail":
+    def since(self, segments: Segments) -> "Tail":
         """Add up the slices since each start."""
-        return replace(self, slower=stretches.since(self.slower), requests=stretches.since(self.requests))
+        return replace(self, slower=segments.since(self.slower), requests=segments.since(self.requests))
 
     def where(self, kept: Bools) -> "Tail":
         """Leave out the slices that are not kept; shape (slices,)."""

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from analyzer.model import Code, Counts, Gap, Reading, cut
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Counts, Reading, cut
+from analyzer.model.findings import Code, Gap
 from analyzer.quantity import format_seconds
 
 

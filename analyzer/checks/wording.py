@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from analyzer.checks.decision import Decision, Question, format_count
-from analyzer.model import Code, Estimate, Finding, Outcome, Rule
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.findings import Code, Estimate, Finding, Outcome, Rule
 
 UNKNOWN = Estimate()
 
@@ -66,8 +66,8 @@ def decided(
         evidence=decision.evidence,
         remaining_requests=decision.remaining_requests,
         remaining_range=decision.remaining_range,
-        since=question.stretches.moment(decision.start),
-        seconds=question.stretches.length(decision.start),
+        since=question.segments.moment(decision.start),
+        seconds=question.segments.length(decision.start),
         assumptions=assumptions,
         notes=notes,
     )
@@ -78,7 +78,7 @@ def conclusion(check: Check, decision: Decision, question: Question, show: Calla
     text = proof(check, decision, question, show)
     if decision.held_by is not None:
         within = "below" if question.worse == "above" else "above"
-        when = question.stretches.when(decision.held_by)
+        when = question.segments.when(decision.held_by)
         return f"proved {within} the {show(question.promote)} promote limit, and held back as it looks worse{when}"
     if decision.outcome is not Outcome.INCONCLUSIVE or decision.code is Code.COMMON_MODE:
         return text

@@ -14,7 +14,7 @@ from analyzer.cli.manual import FILES, Manual
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-PACKAGED = Path(__file__).parent.parent
+PACKAGED = Path(__file__).parents[1] / "config"
 NAME = re.compile(r"^name:\s*['\"]?([A-Za-z0-9_.-]+)", re.MULTILINE)
 SHELLS = ("bash", "zsh", "fish")
 
@@ -67,7 +67,7 @@ def _names(folder: str) -> list[str]:
 
 
 def _codes() -> list[str]:
-    from analyzer.reasons import OUTCOMES, REASONS
+    from analyzer.verdict.reasons import OUTCOMES, REASONS
 
     return [*OUTCOMES, *REASONS]
 

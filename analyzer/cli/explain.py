@@ -13,7 +13,7 @@ from analyzer.cli.shared import console, json_option, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from analyzer.reasons import Reason
+    from analyzer.verdict.reasons import Reason
 
 
 @click.command(
@@ -33,7 +33,7 @@ def explain(codes: tuple[str, ...], as_json: bool, markdown: bool) -> None:  # n
     CODE is a `code` of an answer, such as traffic_split, or a verdict: pass, fail, inconclusive. Left out, all are
     listed.
     """
-    from analyzer.reasons import OUTCOMES, REASONS, troubleshooting_table
+    from analyzer.verdict.reasons import OUTCOMES, REASONS, troubleshooting_table
 
     if markdown:
         click.echo(troubleshooting_table())

@@ -22,7 +22,7 @@ from analyzer.cli.shared import (
 from analyzer.errors import Problem, RequestError
 
 if TYPE_CHECKING:
-    from analyzer.judge import Verdict
+    from analyzer.verdict.judge import Verdict
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 
@@ -87,16 +87,17 @@ def verdict(file: Any, as_json: bool, watch: float | None, **flags: str | None) 
     With --watch, a terminal shows a table that is kept up to date; a pipe gets a line whenever a finding changes, and
     with --json one line at each look. The exit code is that of the last verdict.
     """
-    from analyzer.answer import render
-    from analyzer.request import parse_request
-    from analyzer.settings import build_analyzer, load_settings
+    from analyzer.config.settings import load_settings
+    from analyzer.verdict.answer import render
+    from analyzer.verdict.request import parse_request
+    from analyzer.verdict.wiring import build_analyzer
 
     request = parse_request(read_body(file, flags, "nothing to judge"))
     analyzer = build_analyzer(load_settings())
     if watch is not None:
-        from analyzer.cli import watching
+        from analyzer.cli import watch as watch_loop
 
-        ended = watching.watch(analyzer, request, watch, console(), json=as_json)
+        ended = watch_loop.watch(analyzer, request, watch, console(), json=as_json)
         code = INTERRUPTED if ended.verdict is None else exit_code(ended.verdict)
         if ended.interrupted:
             leave(code)
@@ -105,9 +106,9 @@ def verdict(file: Any, as_json: bool, watch: float | None, **flags: str | None) 
     if as_json:
         print_json(render(found, request.detail))
     else:
-        from analyzer.cli import verdicts
+        from analyzer.cli import verdict_table
 
-        console().print(verdicts.render(found))
+        console().print(verdict_table.render(found))
     sys.exit(exit_code(found))
 
 
@@ -137,7 +138,7 @@ def read_body(file: Any, flags: Mapping[str, str | None], nothing: str) -> dict[
 
 def exit_code(found: "Verdict") -> int:
     """Say a verdict as an exit code."""
-    from analyzer.model import Code, Outcome
+    from analyzer.model.findings import Code, Outcome
 
     unavailable = any(finding.code is Code.SOURCE_UNAVAILABLE for finding in found.findings.values())
     if found.outcome is Outcome.INCONCLUSIVE and unavailable:

@@ -21,8 +21,8 @@ from analyzer.cli.shared import (
 from analyzer.errors import Problem, RequestError, SourceError
 
 if TYPE_CHECKING:
-    from analyzer.analysis import Analyzer
-    from analyzer.policy import Policy
+    from analyzer.config.policy import Policy
+    from analyzer.verdict.analysis import Analyzer
 
 TOO_MANY_FALSE_ALARMS = 1
 
@@ -63,11 +63,12 @@ def plan(rate: str, weight: str, policy: str | None, conversion: str, as_json: b
     and asks no source. Values are in the check's unit: a share of failed requests, a share of requests slower than the
     limit of the latency, a PSI, a change against the baseline.
     """
+    from analyzer.cli.planning_tables import plan_as_json, print_plan
+    from analyzer.config.settings import load_settings
     from analyzer.planning.assumptions import read_assumptions
-    from analyzer.planning.plan import plan as compute
-    from analyzer.planning.tables import plan_as_json, print_plan
+    from analyzer.planning.forecast import plan as compute
     from analyzer.quantity import parse_number, parse_ratio
-    from analyzer.settings import build_analyzer, load_settings
+    from analyzer.verdict.wiring import build_analyzer
 
     analyzer = build_analyzer(load_settings())
     with options_named():
@@ -122,10 +123,11 @@ def calibrate(history: str, length: str, runs: int, seed: int, as_json: bool, **
     as a real rollout is. What is rolled back is a false alarm; what never passes is too strict a limit or too little
     traffic. It needs the source prometheus, and shows its progress on a terminal.
     """
+    from analyzer.cli.planning_tables import calibration_as_json, print_calibration
+    from analyzer.config.settings import load_settings
     from analyzer.planning.calibration import calibrate as compute
     from analyzer.planning.past import read_past_of
-    from analyzer.planning.tables import calibration_as_json, print_calibration
-    from analyzer.settings import build_analyzer, load_settings
+    from analyzer.verdict.wiring import build_analyzer
 
     analyzer = build_analyzer(load_settings())
     with options_named():
@@ -147,9 +149,9 @@ def calibrate(history: str, length: str, runs: int, seed: int, as_json: bool, **
 
 def _asked(analyzer: "Analyzer", policy: str | None, weight: str) -> tuple["Policy", float]:
     """Read the policy and the canary's share of the traffic, as a verdict does."""
-    from analyzer.model import Role
-    from analyzer.policy import choose_policy
-    from analyzer.request import parse_request
+    from analyzer.config.policy import choose_policy
+    from analyzer.model.findings import Role
+    from analyzer.verdict.request import parse_request
 
     request = parse_request({"data": {}, "weight": weight, **({} if policy is None else {"policy": policy})})
     if request.share is None:

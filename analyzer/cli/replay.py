@@ -109,12 +109,13 @@ def replay(
     `looks`: `verdict`, `reason`, `requests`, and for each of `checks` `verdict`, `code`, `reason`, `value` with `low`
     and `high`, `baseline`, `evidence` and `requests`.
     """
-    from analyzer.cli.strips import print_replay
+    from analyzer.cli.replay_strips import print_replay
+    from analyzer.config.settings import load_settings
+    from analyzer.planning.replayed_rollout import replay as compute
+    from analyzer.planning.replayed_rollout import replay_as_json
     from analyzer.quantity import parse_object
-    from analyzer.replay import replay as compute
-    from analyzer.replay import replay_as_json
-    from analyzer.request import parse_request
-    from analyzer.settings import build_analyzer, load_settings
+    from analyzer.verdict.request import parse_request
+    from analyzer.verdict.wiring import build_analyzer
 
     body = read_body(file, {**flags, "start": start, "at": end}, "nothing to replay")
     if out is not None:
@@ -132,7 +133,7 @@ def replay(
         click.echo(f"Error: {error}", err=True)
         sys.exit(SOURCE_UNAVAILABLE)
     if out is not None:
-        from analyzer.report.replayed import page
+        from analyzer.report.replay_page import page
 
         out.write_text(page(found), encoding="utf-8")
     if as_json:

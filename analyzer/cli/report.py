@@ -38,8 +38,9 @@ def report(file: Any, out: Path, **flags: str | None) -> None:
     evidence over time, what was counted. It loads nothing, so it can be mailed and kept. The exit code is the verdict,
     as that of `analyzer verdict` is.
     """
-    from analyzer.request import parse_request
-    from analyzer.settings import SourceName, build_analyzer, load_settings
+    from analyzer.config.settings import SourceName, load_settings
+    from analyzer.verdict.request import parse_request
+    from analyzer.verdict.wiring import build_analyzer
 
     check_out(out, (".html", ".png"))
     request = parse_request(read_body(file, flags, "nothing to report on"))

@@ -13,7 +13,7 @@ from analyzer.cli.manual import Manual, ManualGroup
 from analyzer.cli.shared import Duration
 
 if TYPE_CHECKING:
-    from analyzer.rollout.resource import Kind, Object, Stack
+    from analyzer.driver.resource import Kind, Object, Stack
 
 IN_CLUSTER = "http://rollout-analyzer.rollout-analyzer.svc.cluster.local:8080"
 LAST = 100
@@ -135,7 +135,7 @@ def kserve(name: str, **given: Any) -> None:
 
     NAME is that of the InferenceService. Which mode it is in, the resource says.
     """
-    from analyzer.rollout.kserve import KIND, Knative, Standard, is_standard
+    from analyzer.driver.kserve import KIND, Knative, Standard, is_standard
 
     cluster = _cluster(given)
     stack = Standard() if is_standard(_read(cluster, KIND, name)) else Knative()
@@ -169,7 +169,7 @@ def seldon(name: str, canary: str | None, canary_arm: str | None, baseline_arm: 
     NAME is that of a SeldonDeployment (Seldon Core v1), which may be written seldondeployment/NAME, or experiment/NAME
     that of an Experiment (v2).
     """
-    from analyzer.rollout.seldon import Deployment, Experiment
+    from analyzer.driver.seldon import Deployment, Experiment
 
     kind, _, rest = name.rpartition("/")
     if kind not in ("", "seldondeployment", "experiment"):
@@ -180,7 +180,7 @@ def seldon(name: str, canary: str | None, canary_arm: str | None, baseline_arm: 
 
 def _cluster(given: dict[str, Any]) -> Any:
     try:
-        from analyzer.rollout.cluster import Cluster
+        from analyzer.driver.cluster import Cluster
     except ImportError as error:
         raise click.ClickException(
             f"{error.name} is not installed: pip install 'rollout-analyzer[kubernetes]'"
@@ -189,8 +189,8 @@ def _cluster(given: dict[str, Any]) -> Any:
 
 
 def _read(cluster: Any, kind: "Kind", name: str) -> "Object":
-    from analyzer.rollout.cluster import Unreachable
-    from analyzer.rollout.walk import Ending
+    from analyzer.driver.cluster import Unreachable
+    from analyzer.driver.walk import Ending
 
     try:
         found: Object = cluster.get(kind, name)
@@ -201,9 +201,9 @@ def _read(cluster: Any, kind: "Kind", name: str) -> "Object":
 
 
 def _walk(stack: "Stack", name: str, cluster: Any, given: dict[str, Any]) -> None:
-    from analyzer.rollout.notices import Form, Notices
-    from analyzer.rollout.verdicts import ByAnalysisRun, ByAnalyzer, Question
-    from analyzer.rollout.walk import Plan, Walk
+    from analyzer.driver.alerts import Form, Notices
+    from analyzer.driver.judges import ByAnalysisRun, ByAnalyzer, Question
+    from analyzer.driver.walk import Plan, Walk
 
     plan = Plan(
         given["steps"], given["model"], given["again"],

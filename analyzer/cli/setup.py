@@ -54,8 +54,9 @@ def check_config() -> None:
     It reads what the service would read, refuses what it would refuse, and warns of limits that the buckets of a
     profile cannot resolve. It asks no source: that is what `analyzer doctor` does.
     """
-    from analyzer.configcheck import report
-    from analyzer.settings import build_analyzer, load_settings
+    from analyzer.cli.config_table import report
+    from analyzer.config.settings import load_settings
+    from analyzer.verdict.wiring import build_analyzer
 
     settings = load_settings()
     report(settings, build_analyzer(settings), console())
@@ -77,9 +78,9 @@ def profiles(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click c
     A profile says which metrics of a model server, mesh or ingress are read. With its NAME it is explained: what it
     reads, what it cannot tell, and where its facts come from.
     """
-    from analyzer.catalogue import details, print_details, print_summaries, summary
-    from analyzer.profile import choose_profile, load_profiles
-    from analyzer.settings import load_settings
+    from analyzer.cli.profile_list import details, print_details, print_summaries, summary
+    from analyzer.config.profile import choose_profile, load_profiles
+    from analyzer.config.settings import load_settings
 
     folder = load_settings().config_dir
     loaded = load_profiles(folder / "profiles" if folder else None)
@@ -129,7 +130,7 @@ def doctor(as_json: bool, **fields: str | None) -> None:  # noqa: FBT001 - click
     For every check of the policy it says what is there, what is missing and what to change, before any rollout needs
     it. Without --canary and --baseline it lists what can be given there. It needs the source prometheus.
     """
-    from analyzer.doctor import run
+    from analyzer.cli.doctor_report import run
 
     with options_named():
         code = run(fields, console(), json=as_json)

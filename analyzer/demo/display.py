@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analyzer.demo.answers import Answer, CheckAnswer
-from analyzer.demo.rollout import STEPS, Outcome, Progress
 from analyzer.demo.scenarios import Scenario
+from analyzer.demo.simulated_rollout import STEPS, Outcome, Progress
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 _WIDE = 100

@@ -20,7 +20,7 @@ import requests
 
 from analyzer.demo import interrupts
 from analyzer.demo.deadline import Deadline, DemoError
-from analyzer.demo.traffic import Address
+from analyzer.demo.load import Address
 
 _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.05

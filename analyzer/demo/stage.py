@@ -16,6 +16,7 @@ from analyzer.demo import display
 from analyzer.demo.answers import ask
 from analyzer.demo.deadline import Deadline, DemoError
 from analyzer.demo.interrupts import as_keyboard_interrupt
+from analyzer.demo.load import Address, Load, Traffic
 from analyzer.demo.processes import (
     Processes,
     find_prometheus,
@@ -26,10 +27,9 @@ from analyzer.demo.processes import (
     start_prometheus,
     wait_for,
 )
-from analyzer.demo.recording import Recording
-from analyzer.demo.rollout import Outcome, Rollout, roll_out
 from analyzer.demo.scenarios import SCENARIOS, Scenario
-from analyzer.demo.traffic import Address, Load, Traffic
+from analyzer.demo.simulated_rollout import Outcome, Rollout, roll_out
+from analyzer.demo.time_slices import Recording
 
 AS_EXPECTED, NOT_AS_EXPECTED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 ServeCommand = Callable[[int], Sequence[str]]

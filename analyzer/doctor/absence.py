@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from analyzer.doctor.found import (
+from analyzer.config.profile import Profile, Way, main_selectors, traffic_selectors
+from analyzer.config.selector import Matcher, Selector
+from analyzer.doctor.notices import Code, Notice, Status
+from analyzer.doctor.observations import (
     CLASSIC,
     NATIVE,
     SUM_AND_COUNT,
@@ -14,10 +17,8 @@ from analyzer.doctor.found import (
     in_place,
     scanned,
 )
-from analyzer.doctor.notices import Code, Notice, Status
 from analyzer.doctor.question import Question
-from analyzer.model import Kind
-from analyzer.profile import Matcher, Profile, Selector, Way, main_selectors, traffic_selectors
+from analyzer.model.findings import Kind
 from analyzer.sources.samples import family_of
 
 MOST_NAMED = 5  # values, profiles

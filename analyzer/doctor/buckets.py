@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analyzer.checks.drift import FEWEST
-from analyzer.doctor.found import Seen, edges_of
+from analyzer.config.policy import Check
+from analyzer.config.profile import ClassCounter, LatencyHistogram, ScoreHistogram, Unit
 from analyzer.doctor.notices import Code, Notice, Status, several
-from analyzer.model import Rule
+from analyzer.doctor.observations import Seen, edges_of
+from analyzer.model.findings import Rule
 from analyzer.planning.assumptions import allowed
-from analyzer.policy import Check
-from analyzer.profile import ClassCounter, LatencyHistogram, ScoreHistogram, Unit
 from analyzer.quantity import format_ratio, format_seconds
 
 FEW_BINS = 5

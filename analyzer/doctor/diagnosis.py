@@ -3,32 +3,32 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from analyzer.analysis import Analyzer
-from analyzer.doctor.buckets import Bins, bins_of, classes_of
-from analyzer.doctor.found import Engine, Seen, Survey, in_place
-from analyzer.doctor.notices import Code, Notice, Status, worst
-from analyzer.doctor.question import Question, read_question
-from analyzer.doctor.shortcomings import ArmFacts, Reads, about_arms, about_reading, about_scrapes, about_way
-from analyzer.doctor.survey import survey
-from analyzer.model import Kind, Role
-from analyzer.planning.assumptions import Assumption
-from analyzer.planning.plan import Need, Traffic, plan_check, too_long
-from analyzer.policy import Check
-from analyzer.profile import (
+from analyzer.config.policy import Check
+from analyzer.config.profile import (
     ClassCounter,
     ConversionCounters,
     LatencyHistogram,
     Profile,
     ScoreHistogram,
-    Selector,
     ValueHistogram,
     Way,
     main_selector,
     selectors,
     traffic_selectors,
 )
-from analyzer.settings import Settings
+from analyzer.config.selector import Selector
+from analyzer.config.settings import Settings
+from analyzer.doctor.buckets import Bins, bins_of, classes_of
+from analyzer.doctor.notices import Code, Notice, Status, worst
+from analyzer.doctor.observations import Engine, Seen, Survey, in_place
+from analyzer.doctor.question import Question, read_question
+from analyzer.doctor.shortcomings import ArmFacts, Reads, about_arms, about_reading, about_scrapes, about_way
+from analyzer.doctor.survey import survey
+from analyzer.model.findings import Kind, Role
+from analyzer.planning.assumptions import Assumption
+from analyzer.planning.forecast import Need, Traffic, plan_check, too_long
 from analyzer.sources.slicing import FEWEST_SLICES
+from analyzer.verdict.analysis import Analyzer
 
 WEIGHT = 0.05  # of the canary, where a rollout begins
 

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from analyzer.doctor.found import (
+from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Profile, traffic_selectors
+from analyzer.config.selector import FIELD, Matcher, Selector, arms_matcher, fill
+from analyzer.doctor.observations import (
     CLASSIC,
     NATIVE,
     SUM_AND_COUNT,
@@ -16,19 +18,7 @@ from analyzer.doctor.found import (
     telling_labels,
 )
 from analyzer.doctor.question import Question
-from analyzer.model import Kind
-from analyzer.profile import (
-    FIELD,
-    ClassCounter,
-    ErrorCounters,
-    LatencyHistogram,
-    Matcher,
-    Profile,
-    Selector,
-    arms_matcher,
-    fill,
-    traffic_selectors,
-)
+from analyzer.model.findings import Kind
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.promql import duration, tagged
 from analyzer.sources.samples import STAT, TARGET_LABELS, family_of, in_groups, matchers_of, target_of

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analyzer.analysis import Analyzer
+from analyzer.config.policy import Check, Policy, choose_policy
+from analyzer.config.profile import Profile, choose_profile
 from analyzer.errors import ConfigError, Problem, RequestError
-from analyzer.policy import Check, Policy, choose_policy
-from analyzer.profile import Profile, choose_profile
 from analyzer.quantity import nearest
-from analyzer.request import parse_request
 from analyzer.sources.prometheus import PrometheusSource
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.request import parse_request
 
 SHORTEST, LONGEST = 60.0, 86400.0  # seconds of a window: longer ones are not answered in time
 
@@ -24,7 +24,7 @@ class Question:
     arms : value of the arm label by the arm's name, canary or baseline; those that are given
     profile, policy : what is read, and how it will be judged
     checks : those of the policy that are asked for
-    at, window_seconds : the stretch of time that is looked at
+    at, window_seconds : the segment of time that is looked at
     """
 
     service: str

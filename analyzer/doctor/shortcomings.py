@@ -4,28 +4,28 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from analyzer.checks.decision import format_count
-from analyzer.doctor.absence import why_absent
-from analyzer.doctor.buckets import Bins, about_bins, about_limits, about_spread, differing
-from analyzer.doctor.found import Seen, Survey, has_label, telling_labels
-from analyzer.doctor.notices import Code, Notice, Status, several
-from analyzer.doctor.question import Question
-from analyzer.doctor.survey import ERRORS_EXPECTED
-from analyzer.model import Kind
-from analyzer.policy import Check
-from analyzer.profile import (
+from analyzer.config.policy import Check
+from analyzer.config.profile import (
     ClassCounter,
     ConversionCounters,
     ErrorCounters,
     LatencyHistogram,
     Profile,
     ScoreHistogram,
-    Selector,
     ValueHistogram,
     Way,
     main_selector,
     selectors,
     traffic_selectors,
 )
+from analyzer.config.selector import Selector
+from analyzer.doctor.absence import why_absent
+from analyzer.doctor.buckets import Bins, about_bins, about_limits, about_spread, differing
+from analyzer.doctor.notices import Code, Notice, Status, several
+from analyzer.doctor.observations import Seen, Survey, has_label, telling_labels
+from analyzer.doctor.question import Question
+from analyzer.doctor.survey import ERRORS_EXPECTED
+from analyzer.model.findings import Kind
 from analyzer.quantity import format_ratio, format_seconds
 
 USUAL_INTERVAL = 30.0  # seconds between scrapes: with longer ones a fault is seen late

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from analyzer.doctor.found import Engine, Seen, Survey, has_label, telling_labels
+from analyzer.config.profile import ErrorCounters, Profile, Way, main_selectors, selectors, traffic_selectors
+from analyzer.config.selector import Selector
+from analyzer.doctor.observations import Engine, Seen, Survey, has_label, telling_labels
 from analyzer.doctor.queries import Writer, apart, groups_of, read_around, read_scan, read_seen, scan
 from analyzer.doctor.question import Question
 from analyzer.errors import BadResponse, PartialData, SourceError
-from analyzer.model import Kind
-from analyzer.profile import ErrorCounters, Profile, Selector, Way, main_selectors, selectors, traffic_selectors
+from analyzer.model.findings import Kind
 from analyzer.sources.assembly import choose_way
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import PrometheusApi

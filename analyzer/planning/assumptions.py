@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analyzer.checks.binning import BINS
+from analyzer.config.policy import Check, Policy
 from analyzer.errors import Problem, RequestError
-from analyzer.model import Kind
-from analyzer.policy import Check, Policy
+from analyzer.model.findings import Kind
 from analyzer.quantity import format_ratio, format_seconds, nearest, parse_number, parse_ratio, parse_seconds
 
 FAULTS = ("small", "medium", "large")

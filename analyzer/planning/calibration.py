@@ -14,34 +14,29 @@ from scipy.special import betaincinv
 from analyzer import checks
 from analyzer.checks.correlation import estimate
 from analyzer.checks.tail import Tail
+from analyzer.config.policy import Check, Policy
 from analyzer.errors import Problem, RequestError
-from analyzer.judge import combine
-from analyzer.model import (
+from analyzer.model.counts import (
     Classes,
-    Code,
     Conversions,
     Counts,
     Errors,
-    Finding,
-    Gap,
     Histogram,
-    Kind,
     MeanOnly,
-    Outcome,
     Reading,
-    Role,
     Values,
     cut,
     requests_by_slice,
     together,
 )
+from analyzer.model.findings import Code, Finding, Gap, Kind, Outcome, Role
 from analyzer.planning.assumptions import Assumption, allowed
+from analyzer.planning.forecast import Traffic, plan_check, show_need, too_long
 from analyzer.planning.past import MINUTE, Past, Watch, thin
-from analyzer.planning.plan import Traffic, plan_check, show_need, too_long
-from analyzer.policy import Check, Policy
 from analyzer.quantity import format_ratio, format_seconds
 from analyzer.sources.slicing import MOST_SLICES
 from analyzer.stats.dispersion import Dispersion
+from analyzer.verdict.judge import combine
 
 FEWEST_LOOKS, MOST_LOOKS = 30, 60  # about, at one pretend rollout
 NEAR = 0.5  # evidence towards fail, of that needed, from which on one looks more often

@@ -8,18 +8,16 @@ from typing import assert_never
 
 import numpy as np
 
-from analyzer.analysis import Analyzer, Source
+from analyzer.config.policy import Policy
+from analyzer.config.profile import choose_profile
 from analyzer.errors import ConfigError, Problem, RequestError, SourceUnavailable
-from analyzer.model import (
+from analyzer.model.counts import (
     Classes,
-    Code,
     Conversions,
     Counts,
     Errors,
     Floats,
-    Gap,
     Histogram,
-    Kind,
     MeanOnly,
     Reading,
     Values,
@@ -27,13 +25,13 @@ from analyzer.model import (
     cut,
     requests_by_slice,
 )
-from analyzer.policy import Policy
-from analyzer.profile import choose_profile
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.quantity import format_seconds
-from analyzer.request import parse_request
 from analyzer.sources.assembly import Selection
 from analyzer.sources.prometheus import LATER
 from analyzer.stats import dispersion
+from analyzer.verdict.analysis import Analyzer, Source
+from analyzer.verdict.request import parse_request
 
 MINUTE = dispersion.BATCH_SECONDS  # a slice of the past: the correlation of requests is told for minutes
 PIECE, SMALL_PIECE = 3600.0, 720.0  # of the past, read at once; the smaller where slices are longer than a minute

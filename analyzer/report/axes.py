@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analyzer.model import Kind
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.findings import Kind
 from analyzer.quantity import format_psi, format_seconds
 
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,

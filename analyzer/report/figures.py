@@ -8,27 +8,16 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analyzer.case import Look
 from analyzer.checks.drift import bins_of
-from analyzer.model import (
-    Classes,
-    Counts,
-    Finding,
-    Floats,
-    Gap,
-    Histogram,
-    Kind,
-    Outcome,
-    Reading,
-    Readings,
-    requests_by_slice,
-)
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Classes, Counts, Floats, Histogram, Reading, Readings, requests_by_slice
+from analyzer.model.findings import Finding, Gap, Kind, Outcome
 from analyzer.quantity import format_ratio
 from analyzer.report import plots, svg
 from analyzer.report.axes import Clock, shown
 from analyzer.report.track import Track, track_of
 from analyzer.stats import split
+from analyzer.verdict.case import Look
 
 _MOST_CHANGES = 8
 

@@ -3,17 +3,7 @@
 import numpy as np
 
 from analyzer.checks.decision import format_count
-from analyzer.model import (
-    Classes,
-    Conversions,
-    Counts,
-    Errors,
-    Floats,
-    Histogram,
-    MeanOnly,
-    Reading,
-    Values,
-)
+from analyzer.model.counts import Classes, Conversions, Counts, Errors, Floats, Histogram, MeanOnly, Reading, Values
 
 MOST_ROWS = 60
 Row = tuple[str, str, str]

@@ -7,18 +7,18 @@ from urllib.parse import urlencode
 
 import orjson
 
-from analyzer.answer import render
-from analyzer.case import Case, Look, decided_at, looks
 from analyzer.checks.decision import format_count
-from analyzer.judge import Verdict
-from analyzer.model import Estimate, Finding, Gap, Outcome, Role
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.findings import Estimate, Finding, Gap, Outcome, Role
 from analyzer.quantity import format_instant, format_seconds
-from analyzer.reasons import OUTCOMES, REASONS, Reason
 from analyzer.report import html, numbers
 from analyzer.report.axes import Clock, shown
 from analyzer.report.figures import Drawn, draw_check, draw_traffic, draw_verdicts
-from analyzer.request import Detail, VerdictRequest
+from analyzer.verdict.answer import render
+from analyzer.verdict.case import Case, Look, decided_at, looks
+from analyzer.verdict.judge import Verdict
+from analyzer.verdict.reasons import OUTCOMES, REASONS, Reason
+from analyzer.verdict.request import Detail, VerdictRequest
 from analyzer.version import __version__
 
 MOST_DRAWN = 8  # checks; of more, those that tell most

@@ -6,13 +6,13 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from analyzer.case import Case
-from analyzer.model import Outcome
+from analyzer.model.findings import Outcome
 from analyzer.quantity import format_instant
 from analyzer.report import svg
 from analyzer.report.plots import draw_limits
 from analyzer.report.svg import Colour
-from analyzer.request import VerdictRequest
+from analyzer.verdict.case import Case
+from analyzer.verdict.request import VerdictRequest
 from analyzer.version import __version__
 
 WIDTH, HEIGHT, DOTS = 12.0, 6.3, 100  # inches, and dots an inch: 1200 x 630, what chats make previews of

@@ -13,14 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analyzer.case import decided_at
 from analyzer.checks.drift import Bins
-from analyzer.model import Estimate, Finding, Floats, Histogram, Kind, Outcome
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Floats, Histogram
+from analyzer.model.findings import Estimate, Finding, Kind, Outcome
 from analyzer.quantity import format_ratio
 from analyzer.report.axes import Clock, Scale, lay_scale, lay_time, new_plot, round_ticks, scale_of, shown
 from analyzer.report.svg import SMALL, Colour, printable
 from analyzer.report.track import Track
+from analyzer.verdict.case import decided_at
 
 HALF, WHOLE = 4.9, 10.0  # inches
 _MOST_EVIDENCE = 1.6  # where the axis ends: beyond 1 it is decided, and how far beyond says little
@@ -324,18 +325,18 @@ def traffic(found: Traffic, clock: Clock) -> Figure:
     share = np.where(total > 0, found.canary / np.maximum(total, 1e-300), np.nan)
     axes.stairs(np.nan_to_num(share), found.edges, fill=True, color=Colour.CANARY, alpha=0.3)
     axes.stairs(np.nan_to_num(share), found.edges, color=Colour.CANARY, lw=1.6)
-    stretches = []
+    segments = []
     for first, last in pairwise([0, *found.changes, len(total)]):
         ours, both = found.canary[first:last].sum(), total[first:last].sum()
         if both > 0:
-            stretches.append(float(ours / both))
-            axes.annotate(format_ratio(float(f"{stretches[-1]:.2g}")), (float(found.edges[first]), stretches[-1]),
+            segments.append(float(ours / both))
+            axes.annotate(format_ratio(float(f"{segments[-1]:.2g}")), (float(found.edges[first]), segments[-1]),
                           xytext=(3, 3), textcoords="offset points", color=Colour.CANARY, fontsize=SMALL + 1,
                           fontweight="bold", annotation_clip=False)  # fmt: skip
         if first:
             axes.axvline(float(found.edges[first]), color=Colour.MUTED, lw=1, ls=":")
     usual = float(np.nanquantile(share, 0.95)) if np.isfinite(share).any() else 0.0  # no single slice sets the scale
-    top = min(1.0, max([*(1.25 * one for one in stretches), 1.1 * usual, 0.05]))
+    top = min(1.0, max([*(1.25 * one for one in segments), 1.1 * usual, 0.05]))
     axes.set_ylim(0, top)
     ticks = round_ticks(0.0, top, 4)
     axes.yaxis.set_major_locator(FixedLocator(list(ticks)))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.case import Look
-from analyzer.model import Finding, Floats, Outcome
+from analyzer.model.counts import Floats
+from analyzer.model.findings import Finding, Outcome
+from analyzer.verdict.case import Look
 
 
 @dataclass(frozen=True)

@@ -5,34 +5,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.model import (
-    Classes,
-    Code,
-    Conversions,
-    Counts,
-    Errors,
-    Floats,
-    Gap,
-    Histogram,
-    Kind,
-    MeanOnly,
-    Reading,
-    Values,
-    Window,
-)
-from analyzer.profile import (
+from analyzer.config.profile import (
     ClassCounter,
     ConversionCounters,
     ErrorCounters,
     LatencyHistogram,
     Profile,
     ScoreHistogram,
-    Selector,
     ValueHistogram,
     Way,
     main_selector,
     traffic_selectors,
 )
+from analyzer.config.selector import Selector
+from analyzer.model.counts import (
+    Classes,
+    Conversions,
+    Counts,
+    Errors,
+    Floats,
+    Histogram,
+    MeanOnly,
+    Reading,
+    Values,
+    Window,
+)
+from analyzer.model.findings import Code, Gap, Kind
 
 UNEVEN = 9.0  # times the mean of the others' requests
 UNEVEN_FROM = 100.0  # requests

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.model import Floats
+from analyzer.model.counts import Floats
 
 Flags = NDArray[np.bool_]
 Places = NDArray[np.intp]
@@ -38,7 +38,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Track:
-    """Every sample of one series over a stretch of time; `family` names the metric that restarts as one."""
+    """Every sample of one series over a segment of time; `family` names the metric that restarts as one."""
 
     family: str
     times: Floats

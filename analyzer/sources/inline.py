@@ -6,24 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.config.policy import Check
 from analyzer.errors import Problem, RequestError
-from analyzer.model import (
+from analyzer.model.counts import (
     Classes,
-    Code,
     Conversions,
     Counts,
     Errors,
     Floats,
-    Gap,
     Histogram,
-    Kind,
     MeanOnly,
     Reading,
     Readings,
     Values,
     Window,
 )
-from analyzer.policy import Check
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.quantity import nearest, parse_number
 
 LEAST = 1e-9  # smaller ones are what is left of rounding

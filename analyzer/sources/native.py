@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import BadResponse
-from analyzer.model import Floats
+from analyzer.model.counts import Floats
 from analyzer.sources.assembly import NativeGrowth
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.samples import Timeline

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from analyzer.errors import SourceError
-from analyzer.model import Code, Counts, Gap, Kind, Reading, Readings
+from analyzer.model.counts import Counts, Reading, Readings
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection, window_of
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Queries

@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as TimeoutError_
 
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
-from analyzer.model import Floats
+from analyzer.model.counts import Floats
 from analyzer.sources.http import Observer, brief, ignore, read_body, timed_out
 
 RETRIED = frozenset({429, 502, 503, 504})

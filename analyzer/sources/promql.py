@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from analyzer.config.selector import Matcher, Selector, arms_matcher, fill
 from analyzer.errors import SourceError
-from analyzer.profile import Matcher, Selector, arms_matcher, fill
 from analyzer.sources.assembly import Selection
 from analyzer.sources.http import gather
 from analyzer.sources.prometheus_api import PrometheusApi, Series

@@ -11,18 +11,11 @@ from functools import partial
 
 import numpy as np
 
+from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Way, main_selector, selectors
+from analyzer.config.selector import Selector, fill
 from analyzer.errors import BadResponse, PartialData, SourceError
-from analyzer.model import Code, Counts, Floats, Gap, Kind, Reading
-from analyzer.profile import (
-    ClassCounter,
-    ErrorCounters,
-    LatencyHistogram,
-    Selector,
-    Way,
-    fill,
-    main_selector,
-    selectors,
-)
+from analyzer.model.counts import Counts, Floats, Reading
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Grown, NativeGrowth, Selection, absent, assemble, native_histograms
 from analyzer.sources.native import growth
 from analyzer.sources.prometheus_api import Series
@@ -286,7 +279,7 @@ class Reader:
             self._plan("process", first, at=timeline.end)
 
     def _plan_raw(self, key: str, series: str, begin: float, end: float) -> None:
-        """Plan to read every sample of a stretch of time, in pieces where it is long."""
+        """Plan to read every sample of a segment of time, in pieces where it is long."""
         while end > begin:
             length = min(end - begin, MOST_POINTS * FINEST)
             query = f"{series}[{duration(length)}]"

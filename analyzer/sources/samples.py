@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyzer.config.selector import Matcher, Selector, arms_matcher
 from analyzer.errors import BadResponse
-from analyzer.model import Floats
-from analyzer.profile import Matcher, Selector, arms_matcher
+from analyzer.model.counts import Floats
 from analyzer.sources.assembly import Grown
 from analyzer.sources.counters import (
     Flags,

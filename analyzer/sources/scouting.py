@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.model import Kind
-from analyzer.profile import Selector, Way, main_selectors, traffic_selectors
+from analyzer.config.profile import Way, main_selectors, traffic_selectors
+from analyzer.config.selector import Selector
+from analyzer.model.findings import Kind
 from analyzer.sources.assembly import Selection, choose_way, window_of
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.promql import Queries, duration, either, in_arms

@@ -16,18 +16,11 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from urllib3.exceptions import HTTPError
 
+from analyzer.config.profile import LatencyHistogram, Way, main_selector, main_selectors, selectors, traffic_selectors
+from analyzer.config.selector import Selector, fill
 from analyzer.errors import BadResponse, Problem, RequestError, SourceError, SourceUnavailable
-from analyzer.model import Code, Counts, Gap, Kind, Reading, Readings
-from analyzer.profile import (
-    LatencyHistogram,
-    Selector,
-    Way,
-    fill,
-    main_selector,
-    main_selectors,
-    selectors,
-    traffic_selectors,
-)
+from analyzer.model.counts import Counts, Reading, Readings
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.quantity import nearest
 from analyzer.sources.assembly import Grown, Selection, absent, assemble, choose_way, window_of
 from analyzer.sources.http import Observer, brief, gather, ignore, read_body, timed_out

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from analyzer.model import Counts, Gap, Reading, together
-from analyzer.profile import Way
+from analyzer.config.profile import Way
+from analyzer.model.counts import Counts, Reading, together
+from analyzer.model.findings import Gap
 from analyzer.sources.promql import timeline_of
 from analyzer.sources.samples import Timeline
 

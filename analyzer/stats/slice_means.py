@@ -15,7 +15,7 @@ from analyzer.stats.search import Bools, Floats, Side, log_mean_exp
 
 FEWEST = 100.0  # requests of each arm in a batch: sums of fewer skewed values are not symmetric enough
 BETS = np.geomspace(0.1, 100, 15)  # per deviation of a batch in units of the mean: from wild ones to 1%
-HALVINGS = 12  # of the stretch in which a bound lies
+HALVINGS = 12  # of the segment in which a bound lies
 MOST_A_BATCH = math.log(2)  # nats: what a batch on the right side of the limit can add at most
 
 

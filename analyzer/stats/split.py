@@ -17,11 +17,11 @@ PRIOR_SIZE = 10.0  # requests that the prior of the share is worth
 
 
 def slack(seconds: float | Floats, scrape_seconds: float | None) -> Floats:
-    """Tell by what ratio the odds of a stretch may be off because pods are scraped at different moments; inf: by any.
+    """Tell by what ratio the odds of a segment may be off because pods are scraped at different moments; inf: by any.
 
     Parameters
     ----------
-    seconds : length of the stretch, any shape
+    seconds : length of the segment, any shape
     scrape_seconds : between two samples of a pod; None: counts are exact in time
 
     Notes
@@ -47,7 +47,7 @@ def last_change(
 
     Notes
     -----
-    Binary segmentation: the stretch is cut where two shares explain the requests best, if they do so clearly, and
+    Binary segmentation: the segment is cut where two shares explain the requests best, if they do so clearly, and
     the later part is searched again.
     """
     begin = 0

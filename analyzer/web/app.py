@@ -18,20 +18,20 @@ from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from analyzer.analysis import Analyzer
-from analyzer.answer import render
-from analyzer.case import Case
+from analyzer.config.settings import OnSourceError, Settings, SourceName
 from analyzer.errors import Problem, RequestError
-from analyzer.judge import Verdict
-from analyzer.model import Code, Outcome
+from analyzer.model.findings import Code, Outcome
 from analyzer.report import html
-from analyzer.request import Detail, VerdictRequest, parse_request
-from analyzer.settings import OnSourceError, Settings, SourceName
-from analyzer.telemetry import Telemetry
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.answer import render
+from analyzer.verdict.case import Case
+from analyzer.verdict.judge import Verdict
+from analyzer.verdict.request import Detail, VerdictRequest, parse_request
 from analyzer.version import __version__
 from analyzer.web import pages
 from analyzer.web.openapi import document
 from analyzer.web.readiness import Readiness
+from analyzer.web.telemetry import Telemetry
 
 log = logging.getLogger("analyzer")
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import orjson
 
-from analyzer.analysis import Analyzer
-from analyzer.answer import render
-from analyzer.case import Case
-from analyzer.model import Code, Outcome, Window
-from analyzer.policy import load_policies
-from analyzer.request import LABEL_SAFE, Detail, VerdictRequest
+from analyzer.config.policy import load_policies
+from analyzer.model.counts import Window
+from analyzer.model.findings import Code, Outcome
 from analyzer.sources import inline
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.answer import render
+from analyzer.verdict.case import Case
+from analyzer.verdict.request import LABEL_SAFE, Detail, VerdictRequest
 from analyzer.version import __version__
 
 NUMBER = {"type": ["number", "null"]}

@@ -9,14 +9,15 @@ from urllib.parse import urlencode
 
 import orjson
 
-from analyzer.analysis import Analyzer
 from analyzer.errors import Problem
-from analyzer.model import Code, Readings, Window
+from analyzer.model.counts import Readings, Window
+from analyzer.model.findings import Code
 from analyzer.quantity import parse_object
-from analyzer.reasons import REASONS
 from analyzer.report import html
-from analyzer.request import Detail, VerdictRequest, parse_request
 from analyzer.sources.assembly import Selection
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.reasons import REASONS
+from analyzer.verdict.request import Detail, VerdictRequest, parse_request
 from analyzer.version import __version__
 from analyzer.web.openapi import COUNTED, document
 

@@ -3,8 +3,8 @@
 import threading
 import time
 
-from analyzer.analysis import Analyzer
 from analyzer.errors import SourceError
+from analyzer.verdict.analysis import Analyzer
 
 READY_SECONDS = 3.0  # time for the source to answer a readiness probe
 READY_KEPT_SECONDS = 2.0

@@ -87,10 +87,11 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Any:
         """Build the application in the worker; a wrong configuration ends the service with its message."""
+        from analyzer.config.settings import load_settings  # noqa: PLC0415
         from analyzer.errors import ConfigError  # noqa: PLC0415 - the master needs none of this
-        from analyzer.settings import build_analyzer, load_settings  # noqa: PLC0415
-        from analyzer.telemetry import Telemetry  # noqa: PLC0415
+        from analyzer.verdict.wiring import build_analyzer  # noqa: PLC0415
         from analyzer.web.app import create_app  # noqa: PLC0415
+        from analyzer.web.telemetry import Telemetry  # noqa: PLC0415
 
         logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
         try:

@@ -15,8 +15,8 @@ from pace import pace
 
 import analyzer
 from analyzer import checks
-from analyzer.model import Window
-from analyzer.policy import load_policies
+from analyzer.config.policy import load_policies
+from analyzer.model.counts import Window
 from analyzer.sources import inline
 
 ROUNDS, CALLS = 12, 40

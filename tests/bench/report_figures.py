@@ -5,8 +5,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from analyzer.request import parse_request
-from analyzer.settings import Settings, build_analyzer
+from analyzer.config.settings import Settings
+from analyzer.verdict.request import parse_request
+from analyzer.verdict.wiring import build_analyzer
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "browser")]
 

@@ -21,12 +21,12 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from pace import pace  # noqa: E402
 from prometheus_server import Point, PrometheusServer  # noqa: E402
 
-from analyzer.analysis import Analyzer  # noqa: E402
-from analyzer.policy import load_policies  # noqa: E402
-from analyzer.profile import load_profiles  # noqa: E402
-from analyzer.request import parse_request  # noqa: E402
+from analyzer.config.policy import load_policies  # noqa: E402
+from analyzer.config.profile import load_profiles  # noqa: E402
 from analyzer.sources.prometheus import PrometheusSource  # noqa: E402
 from analyzer.sources.prometheus_api import Connection, PrometheusApi  # noqa: E402
+from analyzer.verdict.analysis import Analyzer  # noqa: E402
+from analyzer.verdict.request import parse_request  # noqa: E402
 
 END = 1_767_610_800.0
 SECONDS, INTERVAL = 3600, 15

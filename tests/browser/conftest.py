@@ -13,9 +13,10 @@ from prometheus_server import PrometheusServer, require_prometheus
 from stories import STORIES, history
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from analyzer.settings import Settings, build_analyzer
-from analyzer.telemetry import Telemetry
+from analyzer.config.settings import Settings
+from analyzer.verdict.wiring import build_analyzer
 from analyzer.web.app import create_app
+from analyzer.web.telemetry import Telemetry
 
 expect.set_options(timeout=30_000)  # milliseconds: a busy machine draws a report in seconds
 

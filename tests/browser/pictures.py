@@ -13,7 +13,7 @@ from playwright.sync_api import Page, sync_playwright  # noqa: E402
 from prometheus_server import PrometheusServer  # noqa: E402
 from stories import BEGIN, CANARY, STABLE, Story, history  # noqa: E402
 
-from analyzer.settings import Settings  # noqa: E402
+from analyzer.config.settings import Settings  # noqa: E402
 
 FOLDER = HERE / "pictures"
 WIDTH = 1100

@@ -9,8 +9,8 @@ from checks.rollouts import KINDS, RELATIVE, failed, slow, sold
 from scipy.stats import beta
 
 from analyzer.checks import business, comparison
-from analyzer.checks.stretches import Stretches
-from analyzer.model import Errors, Reading
+from analyzer.checks.segments import Segments
+from analyzer.model.counts import Errors, Reading
 from analyzer.stats import share
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
@@ -73,7 +73,7 @@ def test_full_weight_adds_nothing_to_a_comparison(look: Any, kind: str, total: f
 
 
 def test_the_baseline_is_shown_since_the_same_moment(look: Any) -> None:
-    """The reason of a late fault has the baseline's rate of the same stretch."""
+    """The reason of a late fault has the baseline's rate of the same segment."""
     canary = [failed(3000, 0.01)] * 60 + [failed(3000, 0.06)] * 10
     baseline = [failed(57_000, 0.01)] * 60 + [failed(57_000, 0.02)] * 10
 
@@ -124,9 +124,9 @@ def test_equal_arms_are_told_apart_in_at_most_alpha(
         for look_ in range(20, 241, 20):
             seen = [comparison.Tally(arm.events[:look_], arm.trials[:look_]) for arm in arms]
             reading = Reading(*(Errors(arm.events, arm.trials) for arm in seen), slice_seconds=30.0)
-            stretches = Stretches.of(reading)
-            measure = comparison.rates_of(*seen, stretches, Dispersion(), reach)
-            evidence = measure.log_evidence(0.0, side) + np.log(stretches.starts.weights)
+            segments = Segments.of(reading)
+            measure = comparison.rates_of(*seen, segments, Dispersion(), reach)
+            evidence = measure.log_evidence(0.0, side) + np.log(segments.starts.weights)
             if evidence.max() >= -math.log(alpha):
                 wrong += 1
                 break

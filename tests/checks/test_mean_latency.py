@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer import checks
-from analyzer.model import Finding, MeanOnly, Reading
-from analyzer.policy import Policy, choose_policy, load_policies
+from analyzer.config.policy import Policy, choose_policy, load_policies
+from analyzer.model.counts import MeanOnly, Reading
+from analyzer.model.findings import Finding
 
 ZONE = {"rule": "zone", "promote": "100ms", "rollback": "150ms"}
 WEIGHT_5 = (150, 2850)  # requests of canary and baseline in a slice of 15 s

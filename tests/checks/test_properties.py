@@ -12,21 +12,9 @@ from numpy.typing import NDArray
 
 from analyzer import checks
 from analyzer.checks import Moment
-from analyzer.model import (
-    Classes,
-    Conversions,
-    Counts,
-    Errors,
-    Finding,
-    Histogram,
-    MeanOnly,
-    Outcome,
-    Reading,
-    Rule,
-    Values,
-    by_slice,
-)
-from analyzer.policy import Check, Policy
+from analyzer.config.policy import Check, Policy
+from analyzer.model.counts import Classes, Conversions, Counts, Errors, Histogram, MeanOnly, Reading, Values, by_slice
+from analyzer.model.findings import Finding, Outcome, Rule
 
 Floats = NDArray[np.float64]
 EDGES = np.array([0.1, 0.2, 0.5, 1.0, np.inf])

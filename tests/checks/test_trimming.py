@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer.checks import trim
-from analyzer.model import Code, Errors, Gap, Histogram, Reading
-from analyzer.policy import Check
+from analyzer.config.policy import Check
+from analyzer.model.counts import Errors, Histogram, Reading
+from analyzer.model.findings import Code, Gap
 
 STEP = 60.0
 

@@ -10,9 +10,9 @@ import pytest
 from cli.commands import run
 
 from analyzer.cli.completion import _names
-from analyzer.model import Code, Outcome
-from analyzer.policy import load_policies
-from analyzer.profile import load_profiles
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import load_profiles
+from analyzer.model.findings import Code, Outcome
 
 BASH = shutil.which("bash")
 SCRIPT = """

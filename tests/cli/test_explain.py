@@ -5,8 +5,8 @@ import json
 import pytest
 from cli.commands import run, spawn, terminal
 
-from analyzer.model import Code, Outcome
-from analyzer.reasons import OUTCOMES, REASONS, troubleshooting_table
+from analyzer.model.findings import Code, Outcome
+from analyzer.verdict.reasons import OUTCOMES, REASONS, troubleshooting_table
 
 
 def words(text: str) -> str:

@@ -12,7 +12,7 @@ from cli.commands import run, spawn
 
 from analyzer.cli import cli
 from analyzer.cli.manual import Manual
-from analyzer.settings import PREFIX, Settings
+from analyzer.config.settings import PREFIX, Settings
 
 OTHER_EXITS = {
     "": [2, 70, 130],

@@ -39,7 +39,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus that has scraped the services of the READMEs for two hours; its address."""
-    (scorer,) = (block.text for block in blocks("text", "analyzer/profiles"))
+    (scorer,) = (block.text for block in blocks("text", "analyzer/config/profiles"))
     pages = [fraud_detector(), per_request(scorer, 48_254)]
     server = PrometheusServer(tmp_path_factory.mktemp("past"))
     now = time.time()

@@ -18,9 +18,10 @@ from documentation.readmes import PROJECT, READMES, Command, named, prose
 from werkzeug.serving import make_server
 
 from analyzer.cli import cli
-from analyzer.settings import Settings, build_analyzer
-from analyzer.telemetry import Telemetry
+from analyzer.config.settings import Settings
+from analyzer.verdict.wiring import build_analyzer
 from analyzer.web.app import create_app
+from analyzer.web.telemetry import Telemetry
 
 READS_NOTHING = ("profiles", "plan", "check-config", "explain", "completion")
 READS_THE_PAST = ("doctor", "verdict", "replay", "calibrate", "report")

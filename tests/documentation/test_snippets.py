@@ -12,8 +12,8 @@ from documentation.conftest import Validate
 from documentation.readmes import PROJECT, Block, blocks
 from kustomize import render
 
-from analyzer.policy import load_policies
-from analyzer.profile import load_profiles
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import load_profiles
 
 ROLLOUTS = PROJECT / "rollouts"
 TEMPLATES = PROJECT / "analysis-templates"

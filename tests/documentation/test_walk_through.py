@@ -14,9 +14,10 @@ import pytest
 from documentation.readmes import PROJECT, Command, blocks
 from ports import free_port
 
-from analyzer.answer import render
-from analyzer.request import parse_request
-from analyzer.settings import Settings, build_analyzer
+from analyzer.config.settings import Settings
+from analyzer.verdict.answer import render
+from analyzer.verdict.request import parse_request
+from analyzer.verdict.wiring import build_analyzer
 
 IMAGES = {"1.0.0": "stable", "1.1.0": "good", "1.2.0": "bad"}
 ENOUGH = 1500

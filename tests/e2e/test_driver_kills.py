@@ -23,14 +23,14 @@ from cluster import Cluster, Object
 from driver import NAME, NEW, STACKS, STEPS, Measured, Scene, measuring
 from serving import EXPERIMENT_CRD, STAND_INS, Route, path_of
 
-from analyzer.rollout import cluster as api
-from analyzer.rollout.kserve import Knative, Standard
-from analyzer.rollout.notices import Notices
-from analyzer.rollout.resource import Object as Resource
-from analyzer.rollout.resource import Split
-from analyzer.rollout.seldon import Deployment, Experiment
-from analyzer.rollout.verdicts import ByAnalyzer, Opinion, Question, Says
-from analyzer.rollout.walk import Ending, Plan, Walk
+from analyzer.driver import cluster as api
+from analyzer.driver.alerts import Notices
+from analyzer.driver.judges import ByAnalyzer, Opinion, Question, Says
+from analyzer.driver.kserve import Knative, Standard
+from analyzer.driver.resource import Object as Resource
+from analyzer.driver.resource import Split
+from analyzer.driver.seldon import Deployment, Experiment
+from analyzer.driver.walk import Ending, Plan, Walk
 
 RUNS = int(os.environ.get("DRIVER_KILLS", "40"))
 AT_ONCE = 8

@@ -17,22 +17,24 @@ from hypothesis import strategies as st
 from markupsafe import escape
 from pace import pace
 
-from analyzer.analysis import Analyzer
-from analyzer.case import decided_at
 from analyzer.checks.drift import bins_of
+from analyzer.config.policy import Check, Policy, load_policies
+from analyzer.config.profile import load_profiles
+from analyzer.config.settings import Settings
 from analyzer.errors import SourceUnavailable
-from analyzer.model import Classes, Code, Gap, Histogram, Kind, Outcome, Reading, Readings, Window
-from analyzer.policy import Check, Policy, load_policies
-from analyzer.profile import load_profiles
-from analyzer.replay import replay
+from analyzer.model.counts import Classes, Histogram, Reading, Readings, Window
+from analyzer.model.findings import Code, Gap, Kind, Outcome
+from analyzer.planning.replayed_rollout import replay
 from analyzer.report.axes import Clock, scale_of
 from analyzer.report.page import page
 from analyzer.report.picture import picture
-from analyzer.report.replayed import page as replay_page
+from analyzer.report.replay_page import page as replay_page
 from analyzer.report.svg import Colour
-from analyzer.request import parse_request
-from analyzer.settings import Settings, build_analyzer
 from analyzer.sources.assembly import Selection
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.case import decided_at
+from analyzer.verdict.request import parse_request
+from analyzer.verdict.wiring import build_analyzer
 
 PASS, FAIL, OPEN = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 ANALYZER = build_analyzer(Settings())

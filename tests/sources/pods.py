@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 from prometheus_server import Point
 
-from analyzer.model import Classes, Conversions, Counts, Errors, Histogram, Kind, Reading, Readings, Values
-from analyzer.policy import load_policies
-from analyzer.profile import ClassCounter, Profile, Selector, ValueHistogram, load_profiles, parse_selector
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import ClassCounter, Profile, ValueHistogram, load_profiles
+from analyzer.config.selector import Selector, parse_selector
+from analyzer.model.counts import Classes, Conversions, Counts, Errors, Histogram, Reading, Readings, Values
+from analyzer.model.findings import Kind
 from analyzer.sources.assembly import Selection
 
 ARM = "rollouts_pod_template_hash"

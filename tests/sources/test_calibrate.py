@@ -10,11 +10,12 @@ from click.testing import CliRunner, Result
 from prometheus_server import Point, PrometheusServer, StartPrometheus
 
 from analyzer.cli import cli
-from analyzer.model import Conversions, Errors, Histogram
+from analyzer.cli.planning_tables import calibration_as_json
+from analyzer.config.settings import load_settings
+from analyzer.model.counts import Conversions, Errors, Histogram
 from analyzer.planning.calibration import calibrate
 from analyzer.planning.past import read_past_of
-from analyzer.planning.tables import calibration_as_json
-from analyzer.settings import build_analyzer, load_settings
+from analyzer.verdict.wiring import build_analyzer
 
 pytestmark = pytest.mark.prometheus
 

@@ -21,8 +21,9 @@ from pods import (
 )
 from prometheus_server import PrometheusServer, StartPrometheus
 
-from analyzer.model import Code, Gap, Reading, requests_by_slice
-from analyzer.profile import Profile
+from analyzer.config.profile import Profile
+from analyzer.model.counts import Reading, requests_by_slice
+from analyzer.model.findings import Code, Gap
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
 
@@ -41,7 +42,7 @@ class Plan:
     ----------
     begin, end : of its life as a target
     restarts : moments at which its process restarts
-    unscraped : stretches of time in which no scrape succeeds, while its counters grow
+    unscraped : segments of time in which no scrape succeeds, while its counters grow
     history : requests counted before the first scrape
     error_ratio, pace : of its requests; pace is the most requests between two scrapes
     """

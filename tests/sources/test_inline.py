@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analyzer.config.policy import Check
 from analyzer.errors import RequestError
-from analyzer.model import Classes, Code, Conversions, Errors, Gap, Histogram, MeanOnly, Reading, Values, Window
-from analyzer.policy import Check
+from analyzer.model.counts import Classes, Conversions, Errors, Histogram, MeanOnly, Reading, Values, Window
+from analyzer.model.findings import Code, Gap
 from analyzer.sources import inline
 
 CHECKS = {

@@ -8,7 +8,7 @@ from exporters import Exporter
 from pods import ARM, OTHER_WAYS, PROFILE, Pod, counted, expected, first_sample, selection, truth
 from prometheus_server import PrometheusServer, StartPrometheus
 
-from analyzer.profile import Profile
+from analyzer.config.profile import Profile
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
 

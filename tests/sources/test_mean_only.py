@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from prometheus_server import Point, PrometheusServer, StartPrometheus
 
-from analyzer.analysis import Analyzer
-from analyzer.answer import render
-from analyzer.policy import load_policies
-from analyzer.profile import load_profiles
-from analyzer.request import parse_request
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import load_profiles
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.answer import render
+from analyzer.verdict.request import parse_request
 
 pytestmark = pytest.mark.prometheus
 

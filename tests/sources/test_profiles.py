@@ -27,14 +27,15 @@ from expositions import (
 )
 from prometheus_server import PrometheusServer, StartPrometheus
 
-from analyzer.analysis import Analyzer
-from analyzer.model import Classes, Conversions, Counts, Errors, Histogram, Kind, MeanOnly, Reading, Values
-from analyzer.policy import load_policies
-from analyzer.profile import SECTIONS, LatencyHistogram, Profile, load_profiles
-from analyzer.request import parse_request
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import SECTIONS, LatencyHistogram, Profile, load_profiles
+from analyzer.model.counts import Classes, Conversions, Counts, Errors, Histogram, MeanOnly, Reading, Values
+from analyzer.model.findings import Kind
 from analyzer.sources.assembly import Selection
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.request import parse_request
 
 pytestmark = pytest.mark.prometheus
 

@@ -13,7 +13,7 @@ from hostile import Answer, Asked, close, cut, cut_chunk, flood, hang, say, serv
 from pods import selection
 
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
-from analyzer.model import Code, Gap
+from analyzer.model.findings import Code, Gap
 from analyzer.sources import prometheus_api
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi

@@ -9,8 +9,10 @@ from pods import ARM, CHECKS, PROFILE, Pod, Process, Scrape, counted, selection
 from prometheus_server import Point, PrometheusServer, StartPrometheus
 from remote_write import write_histograms
 
-from analyzer.model import Code, Errors, Gap, Histogram, Kind, Reading
-from analyzer.profile import ErrorCounters, LatencyHistogram, Profile, Selector, parse_selector
+from analyzer.config.profile import ErrorCounters, LatencyHistogram, Profile
+from analyzer.config.selector import Selector, parse_selector
+from analyzer.model.counts import Errors, Histogram, Reading
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi

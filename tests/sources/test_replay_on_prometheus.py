@@ -17,18 +17,20 @@ from remote_write import write_histograms
 from test_exact_counts import EXPERIMENT, IN_TURN, NOON, RANDOM, ROLLOUT
 from test_victoria_metrics import AS_ASKED, url  # noqa: F401 - a fixture
 
-from analyzer.analysis import Analyzer
-from analyzer.case import Case
 from analyzer.cli import cli
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import LatencyHistogram, Profile
+from analyzer.config.selector import Selector
 from analyzer.errors import RequestError
-from analyzer.model import Code, Counts, Gap, Outcome, Reading, by_slice
-from analyzer.policy import load_policies
-from analyzer.profile import LatencyHistogram, Profile, Selector
-from analyzer.replay import _Recorder, replay
-from analyzer.request import VerdictRequest, parse_request
+from analyzer.model.counts import Counts, Reading, by_slice
+from analyzer.model.findings import Code, Gap, Outcome
+from analyzer.planning.replayed_rollout import _Recorder, replay
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
-from analyzer.sources.recording import Recording
+from analyzer.sources.recorded_window import Recording
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.case import Case
+from analyzer.verdict.request import VerdictRequest, parse_request
 
 HOUR = 3600.0
 DAY_AGO = NOON - 24 * HOUR

@@ -8,15 +8,16 @@ import pytest
 from pods import PROFILE, Pod, Process, Scrape
 from prometheus_server import Point, PrometheusServer, StartPrometheus
 
-from analyzer.analysis import Analyzer
-from analyzer.answer import render
-from analyzer.model import Kind, Reading
-from analyzer.policy import load_policies
-from analyzer.profile import selectors
-from analyzer.request import parse_request
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import selectors
+from analyzer.model.counts import Reading
+from analyzer.model.findings import Kind
 from analyzer.sources.assembly import Grown, Selection, assemble
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.answer import render
+from analyzer.verdict.request import parse_request
 
 pytestmark = pytest.mark.prometheus
 

@@ -8,9 +8,11 @@ import pytest
 from hostile import HostileServer, close, hang, say, serving, trickle
 from pods import ARM, CHECKS, PROFILE
 
+from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Profile
+from analyzer.config.selector import Selector, parse_selector
 from analyzer.errors import RequestError, SourceUnavailable
-from analyzer.model import Classes, Code, Conversions, Errors, Gap, Histogram, Kind, Reading, Readings
-from analyzer.profile import ClassCounter, ErrorCounters, LatencyHistogram, Profile, Selector, parse_selector
+from analyzer.model.counts import Classes, Conversions, Errors, Histogram, Reading, Readings
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection
 from analyzer.sources.scrape import ScrapeSource
 

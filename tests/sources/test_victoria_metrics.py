@@ -13,7 +13,7 @@ from pods import selection
 from ports import free_port
 from test_exact_counts import NOON, RANDOM, ROLLOUT, check, check_drawn
 
-from analyzer.model import Code, Gap
+from analyzer.model.findings import Code, Gap
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
 

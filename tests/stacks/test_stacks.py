@@ -15,12 +15,14 @@ from scoring import LONG
 from servers import FILES, Stack
 from traffic import EUROS, FAULTY, HEALTHY, Act
 
-from analyzer.analysis import Analyzer
-from analyzer.judge import Verdict
-from analyzer.model import Classes, Conversions, Counts, Errors, Histogram, Kind, MeanOnly, Outcome, Reading, Values
-from analyzer.profile import Profile
-from analyzer.request import parse_request
-from analyzer.settings import Settings, SourceName, build_analyzer
+from analyzer.config.profile import Profile
+from analyzer.config.settings import Settings, SourceName
+from analyzer.model.counts import Classes, Conversions, Counts, Errors, Histogram, MeanOnly, Reading, Values
+from analyzer.model.findings import Kind, Outcome
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.judge import Verdict
+from analyzer.verdict.request import parse_request
+from analyzer.verdict.wiring import build_analyzer
 
 pytestmark = [
     pytest.mark.stacks,

@@ -7,8 +7,9 @@ import pytest
 from bench.simulation import cells, ours
 from bench.simulation.data import Arm, Bins, Cell, Data, Floats, Kind, Moments, Scenario, Shares, Sums, draw
 
-from analyzer import checks, model
-from analyzer.policy import Check, Policy
+from analyzer import checks
+from analyzer.config.policy import Check, Policy
+from analyzer.model import counts as model
 
 RUNS = 4
 CELLS = [  # as different as can be: both rules of time, groups of slices, bursts, incidents, moving splits

@@ -10,9 +10,10 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from analyzer.settings import Settings, build_analyzer
-from analyzer.telemetry import Telemetry
+from analyzer.config.settings import Settings
+from analyzer.verdict.wiring import build_analyzer
 from analyzer.web.app import create_app
+from analyzer.web.telemetry import Telemetry
 
 ARMS = {"service": "fraud", "canary": "v2", "baseline": "v1"}
 COUNTS = {"error_rate": {"canary": {"errors": 14, "requests": 865}, "baseline": {"errors": 52, "requests": 16435}}}

@@ -13,15 +13,15 @@ import pytest
 from flask.testing import FlaskClient
 from serving import FAILING, PASSING, Pages, ask, client_of, json_of
 
-from analyzer.analysis import Analyzer
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import load_profiles
+from analyzer.config.settings import Settings
 from analyzer.errors import SourceUnavailable
-from analyzer.model import Readings
-from analyzer.policy import load_policies
-from analyzer.profile import load_profiles
-from analyzer.settings import Settings
+from analyzer.model.counts import Readings
 from analyzer.sources.assembly import Selection
-from analyzer.telemetry import Telemetry
+from analyzer.verdict.analysis import Analyzer
 from analyzer.web.app import create_app
+from analyzer.web.telemetry import Telemetry
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]
 PATHS = [

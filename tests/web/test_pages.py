@@ -14,17 +14,18 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 from serving import FAILING, Pages, ask, client_of, json_of
 
-from analyzer.analysis import Analyzer
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import load_profiles
+from analyzer.config.settings import Settings
 from analyzer.errors import SourceUnavailable
-from analyzer.model import Code, Outcome, Readings
-from analyzer.policy import load_policies
-from analyzer.profile import load_profiles
-from analyzer.request import VerdictRequest
-from analyzer.settings import Settings
+from analyzer.model.counts import Readings
+from analyzer.model.findings import Code, Outcome
 from analyzer.sources.assembly import Selection
-from analyzer.telemetry import Telemetry
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.request import VerdictRequest
 from analyzer.web import readiness
 from analyzer.web.app import create_app
+from analyzer.web.telemetry import Telemetry
 
 CHECKS = [
     not_a_server_error,

@@ -20,9 +20,9 @@ from serving import COUNTS, FAILING, Pages, client_of, json_of
 from test_errors import broken_client
 from werkzeug.serving import make_server
 
-from analyzer.model import Code
-from analyzer.reasons import REASONS
-from analyzer.request import VerdictRequest
+from analyzer.model.findings import Code
+from analyzer.verdict.reasons import REASONS
+from analyzer.verdict.request import VerdictRequest
 
 ADDRESS = "http://localhost/v1/verdict"
 FILLED = "/?service=fraud&canary=v2&baseline=v1&policy=ml-model-mean&window=step&weight=5"

@@ -8,7 +8,7 @@ from markup import BROWSER, page_of
 from prometheus_server import Point, PrometheusServer
 from serving import ARMS, FAILING, Counted, Pages, client_of, json_of
 
-from analyzer.settings import SourceName
+from analyzer.config.settings import SourceName
 
 NOON = 1_767_614_400
 QUERY = "/report?checks=error_rate&data=" + json.dumps(FAILING["data"])

@@ -17,15 +17,16 @@ from markupsafe import escape
 from serving import COUNTS, Pages, client_of
 from werkzeug.test import TestResponse
 
-from analyzer.analysis import Analyzer
-from analyzer.model import Code, Gap, Readings, Window
-from analyzer.policy import load_policies
-from analyzer.profile import load_profiles
-from analyzer.request import VerdictRequest
-from analyzer.settings import Settings
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import load_profiles
+from analyzer.config.settings import Settings
+from analyzer.model.counts import Readings, Window
+from analyzer.model.findings import Code, Gap
 from analyzer.sources.assembly import Selection
-from analyzer.telemetry import Telemetry
+from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.request import VerdictRequest
 from analyzer.web.app import create_app
+from analyzer.web.telemetry import Telemetry
 
 REPORT = "/report?checks=error_rate&data=" + json.dumps(COUNTS)
 PATHS = [REPORT, "/", "/?service=a&canary=b", "/docs", "/report?service=<b>", "/nothing", "/<script>alert(1)</script>"]

@@ -39,7 +39,7 @@ class Odds:
         return cls(complete, begins, last.reshape(begins.shape))
 
     def cut(self, triples: Triples) -> tuple[Triples, Triples, Floats]:
-        """Cut each stretch where the last group of its look begins, and give the odds of that group."""
+        """Cut each segment where the last group of its look begins, and give the odds of that group."""
         begins = np.maximum(self.begins[triples.runs, triples.looks], triples.places)
         head, tail = (
             Triples(triples.runs, begins - 1, triples.places),

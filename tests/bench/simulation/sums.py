@@ -71,7 +71,7 @@ class Sizes:
         return cls(summed(requests), summed(requests**2))
 
     def factors(self, correlations: Floats, triples: Triples) -> Floats:
-        """Tell by what the counts are divided for overdispersion, as `Stretches.factors` does for one run."""
+        """Tell by what the counts are divided for overdispersion, as `Segments.factors` does for one run."""
         a_batch = MINUTE * triples.sums(self.squares) / np.maximum(triples.sums(self.requests), 1e-300)
         return 1 + np.maximum(a_batch - 1, 0) * correlations[triples.runs]
 

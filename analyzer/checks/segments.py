@@ -1,0 +1,120 @@
+"""The segments of time that a check looks at: the whole window, and all that begin later."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.model.counts import Counts, Floats, Reading, requests_by_slice
+from analyzer.quantity import format_instant, format_seconds
+from analyzer.stats import split
+from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
+from analyzer.stats.onset import Starts, starts_of
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Since when a check counts.
+
+    Attributes
+    ----------
+    starts : the begin of the window, then later moments
+    present : number of the start from which a pass is to be proved: 0, or that of the present traffic weight
+    slices : how many time slices there are
+    slice_seconds : length of each; None: there is one, of unknown length
+    begin : when the first slice began, in Unix seconds; None: not known
+    seconds : how long all last together; None: not known
+    """
+
+    starts: Starts
+    present: int
+    slices: int
+    slice_seconds: float | None
+    begin: float | None
+    seconds: float | None
+
+    @classmethod
+    def of(
+        cls, reading: Reading[Counts], *, at_this_weight: bool = False, elapsed_seconds: float | None = None
+    ) -> "Segments":
+        """Lay out the segments of a reading whose canary has counts."""
+        starts, present = starts_of(reading.slices, reading.slice_seconds, reading.left_out), 0
+        if at_this_weight:
+            change = weight_change(reading)
+            if change > 0:
+                present = len(starts.places)  # beside the others, with no part of alpha: a fail never uses it
+                starts = Starts(np.append(starts.places, change), np.append(starts.weights, 0.0))
+        seconds = reading.seconds if elapsed_seconds is None else elapsed_seconds
+        return cls(starts, present, reading.slices, reading.slice_seconds, reading.begin, seconds)
+
+    def since(self, counts: Floats) -> Floats:
+        """Add up counts of shape (slices, ...) since each start."""
+        return self.starts.since(counts)
+
+    def moment(self, start: int) -> float | None:
+        """Tell when a start was, in Unix seconds; None for the begin, and where it is not known."""
+        place = int(self.starts.places[start])
+        if place == 0 or self.begin is None or self.slice_seconds is None:
+            return None
+        return self.begin + place * self.slice_seconds
+
+    def length(self, start: int) -> float | None:
+        """Tell how many seconds passed since a start; None where it is not known."""
+        if self.seconds is None:
+            return None
+        return self.seconds - int(self.starts.places[start]) * (self.slice_seconds or 0.0)
+
+    def when(self, start: int) -> str:
+        """Say since when, with a blank before it; nothing for the begin."""
+        place = int(self.starts.places[start])
+        if place == 0:
+            return ""
+        moment = self.moment(start)
+        if moment is not None:
+            text = format_instant(moment)
+            within_a_day = self.slices * (self.slice_seconds or 0.0) < 86400
+            return f" since {text.split('T')[1] if within_a_day else text}"
+        if self.slice_seconds is not None:
+            return f" in the last {format_seconds((self.slices - place) * self.slice_seconds)}"
+        return f" in the last {self.slices - place} of {self.slices} slices"
+
+    def factors(self, found: Dispersion, requests: Floats) -> Floats:
+        """Tell by what an arm's counts since each start are to be divided for overdispersion.
+
+        Parameters
+        ----------
+        requests : of the arm, shape (slices,)
+        """
+        if found.correlation == 0:
+            return np.ones(len(self.starts.places))
+        if self.slice_seconds is None and self.slices == 1:
+            a_batch = requests * (found.batch_seconds / self.seconds if self.seconds else 0.0)
+            return found.factor(np.full(len(self.starts.places), a_batch.sum()))
+        a_batch = requests * (found.batch_seconds / (self.slice_seconds or BATCH_SECONDS))
+        total = np.maximum(self.since(requests), 1e-300)
+        return found.factor(self.since(requests * a_batch) / total)  # the size that a request sees around it
+
+
+def weight_change(reading: Reading[Counts]) -> int:
+    """Find the slice with which the present split of the traffic began; 0 where it cannot be told or never changed."""
+    if reading.canary is None or reading.baseline is None:
+        return 0
+    return split.last_change(
+        requests_by_slice(reading.canary),
+        requests_by_slice(reading.baseline),
+        seconds=lengths(reading),
+        scrape_seconds=reading.scrape_seconds,
+    )
+
+
+def lengths(reading: Reading[Counts]) -> Floats | None:
+    """Give the seconds of each slice, shape (slices,); None where they are not known."""
+    if reading.slice_seconds is None:
+        return None
+    seconds = np.full(reading.slices, reading.slice_seconds)
+    if reading.last_seconds is not None:
+        seconds[-1] = reading.last_seconds
+    return seconds
+
+
+Indices = NDArray[np.intp]

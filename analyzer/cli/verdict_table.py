@@ -1,0 +1,85 @@
+"""A verdict for people: as a table on a terminal, or in one line."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from analyzer.config.policy import Check
+from analyzer.model.findings import Estimate, Finding, Kind, Outcome
+from analyzer.quantity import format_psi
+
+if TYPE_CHECKING:
+    from analyzer.verdict.judge import Verdict
+
+COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow"}
+
+
+def render(found: "Verdict") -> RenderableType:
+    """Show the verdict, what was found by check, and why."""
+    headline = Text.assemble((found.outcome.value, f"bold {COLOURS[found.outcome]}"), f"  {found.reason}")
+    return Group(headline, Text(), _numbers(found), Text(), _reasons(found), *_advice(found))
+
+
+def line(found: "Verdict") -> str:
+    """Say it in one line."""
+    return f"{found.outcome.value}  {' '.join(found.reason.split())}"
+
+
+def _numbers(found: "Verdict") -> Table:
+    wide = (Column(name, overflow="fold") for name in ("finding", "canary", "promote", "roll back"))
+    evidence = (Column(name, justify="right", overflow="fold") for name in ("to pass", "to fail"))
+    table = Table(Column("check", no_wrap=True), *wide, *evidence, box=None, pad_edge=False)
+    for name, finding in found.findings.items():
+        check = found.policy.checks[name]
+        table.add_row(
+            Text(name),
+            Text(finding.outcome.value, style=COLOURS[finding.outcome]),
+            _shown(check, finding.delta or finding.canary),
+            check.shown(finding.promote),
+            check.shown(finding.rollback),
+            _percent(finding.evidence.towards_pass),
+            _percent(finding.evidence.towards_fail),
+        )
+    return table
+
+
+def _reasons(found: "Verdict") -> Table:
+    """Give the reason of every check, and one that several share only once."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for name, finding in found.findings.items():
+        names.setdefault((finding.code.value, "; ".join([finding.reason, *finding.notes])), []).append(name)
+    table = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, pad_edge=False, show_header=False)
+    for (code, text), several in names.items():
+        table.add_row(Text("\n".join(several)), Text.assemble((f"{code}: ", "bold"), text))
+    return table
+
+
+def _advice(found: "Verdict") -> Iterator[Text]:
+    codes = dict.fromkeys(one.code.value for one in _open(found))
+    if codes:
+        yield Text(f"\nWhat to do: `analyzer explain {' '.join(codes)}`", style="dim")
+
+
+def _open(found: "Verdict") -> Iterator[Finding]:
+    """Choose the findings that kept the canary from passing."""
+    for finding in found.findings.values():
+        if found.outcome is not Outcome.PASS and finding.outcome is found.outcome:
+            yield finding
+
+
+def _shown(check: Check, estimate: Estimate) -> str:
+    value = estimate.value
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return "infinite"
+    return f"PSI {format_psi(value)}" if check.kind is Kind.DRIFT else check.shown(float(f"{value:.3g}"))
+
+
+def _percent(evidence: float) -> str:
+    """Write the evidence in percent of what decides, rounded down: nearly all of it must not look like all."""
+    return f"{math.floor(100 * min(evidence, 1.0))}%"

@@ -1,0 +1,1 @@
+"""Configuration: policies, profiles, selectors and settings, and the files that they come from."""

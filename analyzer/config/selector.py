@@ -1,0 +1,103 @@
+"""Selectors as in PromQL: parsing ``http_requests_total{status=~"5.."}``, matching, and filling in a request's fields.
+
+The matchers are ``=``, ``!=``, ``=~`` and ``!~``. ``{service}`` and ``{namespace}`` inside a value stand for the
+request's fields; a matcher whose field the request does not give is left out.
+"""
+
+import re
+from dataclasses import dataclass
+
+SELECTOR = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
+MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+ESCAPE = re.compile(r"\\(.)")
+ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}  # others are kept as they are: "\d" for "\\d"
+FIELD = re.compile(r"\{(service|namespace)\}")
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """One condition on a label; `value` is a regular expression for ``=~`` and ``!~``, matched as a whole."""
+
+    label: str
+    operator: str
+    value: str
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        """Whether a series with these labels meets it; a label that is not there is empty, as in PromQL."""
+        actual = labels.get(self.label, "")
+        equal = actual == self.value if self.operator in ("=", "!=") else bool(re.fullmatch(self.value, actual))
+        return equal if self.operator in ("=", "=~") else not equal
+
+    def __str__(self) -> str:
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'{self.label}{self.operator}"{escaped}"'
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A metric and the matchers on its labels."""
+
+    metric: str
+    matchers: tuple[Matcher, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.metric}{{{','.join(map(str, self.matchers))}}}" if self.matchers else self.metric
+
+    def suffixed(self, suffix: str) -> "Selector":
+        """Name one of the metrics that a histogram consists of, such as ``_bucket``."""
+        return Selector(self.metric + suffix, self.matchers)
+
+
+def parse_matchers(text: str) -> tuple[Matcher, ...]:
+    """Read matchers as in PromQL: ``status=~"5..",handler!="/health"``; raises ValueError."""
+    found, rest = [], text.strip()
+    while rest:
+        match = MATCHER.match(rest)
+        if not match:
+            raise ValueError(f'{rest[:40]!r} is no matcher: write label="value", with =, !=, =~ or !~')
+        value = ESCAPE.sub(lambda m: ESCAPES.get(m[1], m[0]), match[3])
+        if match[2] in ("=~", "!~"):
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        found.append(Matcher(match[1], match[2], value))
+        rest = rest[match.end() :]
+    return tuple(found)
+
+
+def parse_selector(text: object) -> Selector:
+    """Read a selector as in PromQL: ``http_requests_total{status=~"5.."}``; raises ValueError."""
+    if isinstance(text, Selector):
+        return text
+    match = SELECTOR.fullmatch(text) if isinstance(text, str) else None
+    if not match:
+        raise ValueError(f"{text!r} is no selector: write a metric's name, and matchers in braces if it needs any")
+    return Selector(match[1], parse_matchers(match[2] or ""))
+
+
+def fill(matchers: tuple[Matcher, ...], service: str | None, namespace: str | None) -> tuple[Matcher, ...]:
+    """Put a request's fields into matchers; those whose field is not given are left out."""
+    given = {"service": service, "namespace": namespace}
+    filled = []
+    for matcher in matchers:
+        names = FIELD.findall(matcher.value)
+        if all(given[name] for name in names):
+            value = matcher.value
+            for name in names:
+                text = _literal(given[name] or "", regex=matcher.operator in ("=~", "!~"))
+                value = value.replace(f"{{{name}}}", text)
+            filled.append(Matcher(matcher.label, matcher.operator, value))
+    return tuple(filled)
+
+
+def arms_matcher(label: str, arms: tuple[str, ...]) -> Matcher:
+    """Select several arms at once."""
+    return Matcher(label, "=~", "|".join(_literal(arm, regex=True) for arm in arms))
+
+
+def _literal(value: str, *, regex: bool) -> str:
+    # [.] and not \. so that one text means the same in Python's, RE2's and PromQL's quoting; [^] would be none.
+    return (
+        re.sub(r"[^A-Za-z0-9_:/@-]", lambda m: f"\\{m[0]}" if m[0] in "^\\" else f"[{m[0]}]", value) if regex else value
+    )

@@ -1,0 +1,193 @@
+"""What a source reads: counts of one arm in time slices, of each kind, and the readings of both arms; all frozen.
+
+Knows no HTTP, no file and no clock.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.model.findings import Gap
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Requests of one arm and how many of them failed; arrays of shape (slices,)."""
+
+    errors: Floats
+    requests: Floats
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Observations of one arm in bins.
+
+    Attributes
+    ----------
+    edges : upper edges of the bins, ascending, the last one infinite; shape (bins,)
+    counts : observations in (previous edge, edge], not cumulative; shape (slices, bins)
+    exact : the counts come from single samples, whose values are the edges: nothing is lost to bins
+    """
+
+    edges: Floats
+    counts: Floats
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Predictions of one arm by class; `counts` has the shape (slices, classes)."""
+
+    names: tuple[str, ...]
+    counts: Floats
+
+
+@dataclass(frozen=True)
+class Conversions:
+    """Trials of one arm and how many succeeded; arrays of shape (slices,)."""
+
+    successes: Floats
+    trials: Floats
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values of one arm: sum, sum of squares and number; arrays of shape (slices,).
+
+    `squares` is an upper bound where only a histogram is known, and None where not even that.
+    """
+
+    total: Floats
+    squares: Floats | None
+    count: Floats
+
+
+@dataclass(frozen=True)
+class MeanOnly:
+    """Latency of one arm of which only sum (seconds) and count are known; arrays of shape (slices,)."""
+
+    total: Floats
+    count: Floats
+
+
+Counts = Errors | Histogram | Classes | Conversions | Values | MeanOnly
+
+
+def by_slice(counts: Counts) -> dict[str, Floats]:
+    """Give the arrays that have one row a time slice, by name: all but the edges of a histogram."""
+    named = {one.name: getattr(counts, one.name) for one in fields(counts)}
+    return {name: value for name, value in named.items() if isinstance(value, np.ndarray) and name != "edges"}
+
+
+def requests_by_slice(counts: Counts) -> Floats:
+    """Give how many requests, predictions or values each time slice has; shape (slices,)."""
+    match counts:
+        case Errors():
+            return counts.requests
+        case Conversions():
+            return counts.trials
+        case Values() | MeanOnly():
+            return counts.count
+        case Histogram() | Classes():
+            return np.asarray(counts.counts.sum(axis=1))
+
+
+C_co = TypeVar("C_co", bound=Counts, covariant=True)
+C = TypeVar("C", bound=Counts)
+
+
+def cut(counts: C, first: int, last: int) -> C:
+    """Cut out the slices from `first` up to and without `last`."""
+    parts = {name: value[first:last] for name, value in by_slice(counts).items()}
+    return replace(counts, **parts)  # type: ignore[arg-type]  # a union of dataclasses, each with its own fields
+
+
+def together(counts: C, slices: int) -> C:
+    """Put so many neighbouring slices together; the last may hold fewer."""
+    parts = {
+        name: np.add.reduceat(value, np.arange(0, len(value), slices), axis=0)
+        for name, value in by_slice(counts).items()
+    }
+    return replace(counts, **parts)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Reading(Generic[C_co]):
+    """What a source read for one check: both arms at the same moments, in time slices, oldest first.
+
+    Attributes
+    ----------
+    canary, baseline : counts of the same type and shape; None: the source knows nothing of this arm
+    slice_seconds : length of each slice (the last may be shorter); None when there is only one
+    begin : when the first slice began, in Unix seconds; None: not known
+    last_seconds : length of the last slice; None: as the others
+    scrape_seconds : about how far apart the samples of a pod are: a request may be counted so much after it was
+        served, and so in a later slice; None: each slice counts its own requests
+    left_out : slices before the first one that a warm-up excludes
+    history : the baseline before the canary, in slices of `history_seconds`; None: not known
+    notes : what the reader of the verdict should know about how the counts were read
+    """
+
+    canary: C_co | None
+    baseline: C_co | None
+    slice_seconds: float | None = None
+    begin: float | None = None
+    last_seconds: float | None = None
+    scrape_seconds: float | None = None
+    left_out: int = 0
+    history: C_co | None = None
+    history_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def slices(self) -> int:
+        """How many time slices there are."""
+        arm = self.canary if self.canary is not None else self.baseline
+        return 0 if arm is None else len(requests_by_slice(arm))
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the slices last together, where it is said how long each does."""
+        return self.slice_seconds * self.slices if self.slice_seconds and self.slices else None
+
+    def ends(self) -> Floats:
+        """Give the seconds from the begin of the first slice to the end of each; empty where they are not known."""
+        if self.slice_seconds is None:
+            return np.zeros(0)
+        ends = self.slice_seconds * np.arange(1.0, self.slices + 1)
+        if self.last_seconds is not None and self.slices:
+            ends[-1] += self.last_seconds - self.slice_seconds
+        return ends
+
+    def first(self, slices: int) -> "Reading[C_co]":
+        """Keep so many slices from the begin."""
+        canary = None if self.canary is None else cut(self.canary, 0, slices)
+        baseline = None if self.baseline is None else cut(self.baseline, 0, slices)
+        last = self.last_seconds if slices >= self.slices else None
+        return replace(self, canary=canary, baseline=baseline, last_seconds=last)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The half-open segment of time [start, end) that was judged, in Unix seconds; None: not known."""
+
+    start: float | None
+    end: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """Length in seconds, where both ends are known."""
+        return None if self.start is None or self.end is None else self.end - self.start
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a source read for one verdict: by name of the check, counts or the reason why there are none."""
+
+    window: Window
+    by_check: dict[str, Reading[Counts] | Gap]
+    queries: tuple[str, ...] = ()

@@ -1,0 +1,312 @@
+"""A window of the past, read once, and what a verdict at each of its moments would have read from Prometheus.
+
+Series by series is remembered how much it had grown at the end of each fine slice, and since when it was there. From
+that the counts of an earlier moment are put together by the code that a verdict uses, in the slices that it would have
+had then: what came later, a new bucket or a new pod, changes nothing.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from analyzer.config.profile import LatencyHistogram, Way, main_selectors, selectors, traffic_selectors
+from analyzer.config.selector import Selector
+from analyzer.errors import Problem, RequestError, SourceUnavailable
+from analyzer.model.counts import Counts, Floats, Reading, Readings
+from analyzer.model.findings import Code, Gap, Kind
+from analyzer.quantity import format_seconds
+from analyzer.sources.assembly import (
+    Grown,
+    NativeGrowth,
+    Selection,
+    Table,
+    absent,
+    assemble,
+    choose_way,
+    native_histograms,
+    window_of,
+)
+from analyzer.sources.counters import Places
+from analyzer.sources.prometheus import LATER, PrometheusSource, never_seen, with_history
+from analyzer.sources.promql import FINEST, timeline_of
+from analyzer.sources.reader import NATIVE_BUCKETS, Reader
+from analyzer.sources.samples import Followed, Timeline, slices_apart
+from analyzer.sources.scouting import Scouted
+from analyzer.sources.slicing import Limits, in_slices
+
+SLICES = 8000
+LIMITS = Limits(values=2_000_000, slices=SLICES, fewest_slices=240)
+COARSEST = 240.0  # seconds of a slice: with longer ones too little can be said about when
+LONGEST = SLICES * COARSEST  # seconds of a window
+SOON = 1e-6  # seconds
+NOBODY: frozenset[str] = frozenset()
+
+
+Found = Reading[Counts] | Gap
+
+
+class Recording:
+    """A source that answers from memory what Prometheus would have answered at a moment of the past.
+
+    Parameters
+    ----------
+    source : that is read
+    selection : of the whole window, for every kind that may be asked for
+    deadline : on the monotonic clock, for reading
+
+    Attributes
+    ----------
+    start : of the window; None: there is no sample of the canary
+    resolution : moments that many seconds apart, counted from the start, can be looked at, and the end
+    scrape_seconds : about how far apart the samples of a pod are
+    queries : what was asked
+
+    Raises
+    ------
+    SourceError : something could not be read
+    RequestError : the window is too long
+    """
+
+    name = "prometheus"
+
+    def __init__(self, source: PrometheusSource, selection: Selection, deadline: float) -> None:
+        self._source, self._whole, self._deadline = source, selection, deadline
+        self._scouted = source.scout(selection, deadline)
+        self.start = window_of(selection, self._scouted.start).start
+        self.resolution = self.scrape_seconds = FINEST
+        self.queries: tuple[str, ...] = ()
+        self._counters: dict[Way, _Counters] = {}
+        self._natives: dict[Way, _Natives] = {}
+        self._histories: dict[float, Mapping[Way, Found]] = {}
+        self._last: tuple[float, dict[Kind, tuple[Found, Way | None]]] = (math.nan, {})
+        if self.start is not None:
+            if selection.at - self.start > LONGEST:
+                length, most = format_seconds(selection.at - self.start), format_seconds(LONGEST)
+                text = f"the window of {length} is too long to be read at once: {most} is the most; give a later start"
+                raise RequestError([Problem("start", text)])
+            self._record(self.start)
+
+    def ready(self, deadline: float) -> None:
+        """Raise SourceError unless the source answers."""
+        self._source.ready(deadline)
+
+    def read(self, selection: Selection, deadline: float) -> Readings:  # noqa: ARG002 - what is there takes no time
+        """Give what a verdict at the moment of the selection would have read.
+
+        Raises
+        ------
+        SourceError : the baseline before the window, of a length that was not asked for yet, could not be read
+        """
+        window = window_of(selection, self.start)
+        if window.start is None:
+            return Readings(window, {name: never_seen(selection) for name in selection.checks})
+        if self._last[0] != selection.at:  # several policies ask for the same moment
+            self._last = selection.at, self._at(window.start, selection.at)
+        history, by_check = self._history(selection, window.start), {}
+        for name, kind in selection.checks.items():
+            found, way = self._last[1][kind]
+            by_check[name] = with_history(found, None if way is None else history.get(way))
+        return Readings(window, by_check, self.queries)
+
+    # Reading it once
+
+    def _record(self, start: float) -> None:
+        whole, scouted = self._whole, self._scouted
+        # Those that there are: an earlier verdict may have had to do without the metric that was chosen for the last.
+        others = [way for way, series in scouted.series.items() if series and not _is_native(way)]
+        reader = Reader(self._source.queries, _limits(scouted), whole, scouted, start, self._deadline)
+        ways = reader.choose(others)
+        reader.ask(ways)
+        if ways.exact:
+            samples, notes = reader.follow(ways)
+            exact = _Counters(ways.timeline, samples.followed(reader.wanted(ways.exact)), notes, exact=True)
+            self._counters |= dict.fromkeys(ways.exact, exact)
+            self.scrape_seconds = samples.scrape_seconds()
+        for way in ways.added_up:
+            table = reader.added_up(way, ways.coarse)
+            self._counters[way] = _Counters(ways.coarse, _sums(table, ways.coarse.slices), (reader.note_on(way),))
+        for native in ways.native:
+            self._natives[native] = _Natives(ways.timeline, reader.native(ways.timeline))
+        self.resolution = max((one.timeline.step for one in self._parts.values()), default=FINEST)
+        self.scrape_seconds = max(self.scrape_seconds, self.resolution)
+        self.queries = reader.queries
+
+    def _history(self, selection: Selection, start: float) -> Mapping[Way, Found]:
+        """Read the baseline before the window, in every way and once for each length."""
+        length = selection.history_seconds
+        if length not in self._histories:
+            asked, known = replace(self._whole, history_seconds=length), self._parts
+            found: dict[Way, Found] = {}
+            for choice in self._choices():
+                by_kind = self._source.history(asked, replace(self._scouted, ways=choice), start, self._deadline)
+                found |= {
+                    way: by_kind[kind] for kind, (way, _) in choice.items() if way and way in known and kind in by_kind
+                }
+            missed = [one.reason for one in found.values() if isinstance(one, Gap) and one.code in LATER]
+            if missed:
+                raise SourceUnavailable(f"the baseline before the canary could not be read: {missed[0]}")
+            self._histories[length] = found
+        return self._histories[length]
+
+    def _choices(self) -> Iterator[dict[Kind, tuple[Way | None, frozenset[str]]]]:
+        """Give the ways that were chosen for the last verdict, then those that are left, one a kind."""
+        chosen = {kind: way for kind, (way, _) in self._scouted.ways.items()}
+        yield dict(self._scouted.ways)
+        left = {kind: [way for way in self._ways(kind) if way != chosen[kind]] for kind in chosen}
+        while any(left.values()):
+            some = {kind: ways.pop(0) for kind, ways in left.items() if ways}
+            yield {kind: (way, self._parts[way].arms(way, self._whole.at)) for kind, way in some.items()}
+
+    # Any moment of it
+
+    @property
+    def _parts(self) -> "Mapping[Way, _Counters | _Natives]":
+        return {**self._counters, **self._natives}
+
+    def _ways(self, kind: Kind) -> list[Way]:
+        return [way for way in self._whole.profile.ways(kind) if way in self._counters or way in self._natives]
+
+    def _at(self, start: float, at: float) -> dict[Kind, tuple[Found, Way | None]]:
+        """Put together what was known at a moment: by kind, with how it was read if the baseline's past was too."""
+        whole, live, parts = self._whole, self._source.limits, self._parts
+        gaps: dict[Kind, tuple[Found, None]] = {}
+        chosen: dict[Kind, tuple[Way, bool]] = {}
+        for kind in self._scouted.ways:
+            ways = [(way, parts[way].arms(way, at) if way in parts else NOBODY) for way in whole.profile.ways(kind)]
+            way, present = choose_way(ways, whole.canary)
+            gap = absent(way, kind, whole, present)
+            if gap is not None or way is None:
+                gaps[kind] = gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}"), None
+            else:
+                chosen[kind] = way, whole.baseline in present
+        sizes = {way: self._counters[way].size(way, at) for way, _ in chosen.values() if way in self._counters}
+        timeline, too_large = live.fit(start, at, sizes)
+        coarse = timeline_of(start, at, live.fewest_slices)
+        read = {
+            way: parts[way].read(way, whole, coarse if way in too_large else timeline) for way, _ in chosen.values()
+        }
+        return {**gaps, **{kind: (read[way], way if baseline else None) for kind, (way, baseline) in chosen.items()}}
+
+
+class _Sums:
+    """How much each of many series had grown by the begin, and by the end of each slice."""
+
+    def __init__(self, timeline: Timeline, growth: Floats) -> None:
+        self.timeline = timeline
+        self._totals = _totals(growth)
+        self._last: tuple[Timeline, Floats, Places] | None = None
+
+    def place(self, at: float) -> int:
+        """Count the slices that had ended at a moment."""
+        if at >= self.timeline.end - SOON:
+            return self.timeline.slices
+        return max(0, math.floor((at - self.timeline.start + SOON) / self.timeline.step))
+
+    def cut(self, wanted: Timeline) -> tuple[Timeline, Floats, Places]:
+        """Give the growth in the slices of a verdict, or in those that were recorded where they are longer.
+
+        Returns
+        -------
+        The slices, the growth of shape (series, slices), and the recorded places at which the slices begin and end.
+        """
+        if self._last is None or self._last[0] != wanted:  # several kinds are read from the same series
+            step = max(self.timeline.step, wanted.step)
+            count = math.floor((wanted.end - wanted.start) / step + 1e-9)
+            slices = Timeline(wanted.start, wanted.end, step, count)
+            apart = round(step / self.timeline.step)
+            borders = np.minimum(apart * np.arange(slices.slices + 1), self.place(wanted.end))
+            self._last = slices, np.diff(self._totals[:, borders], axis=1), borders
+        return self._last
+
+    def by(self, at: float) -> Floats:
+        """Tell how much each had grown by a moment."""
+        return np.asarray(self._totals[:, self.place(at)])
+
+
+class _Counters(_Sums):
+    """Series that were followed one by one, or sums of them, from which several ways are read."""
+
+    def __init__(self, timeline: Timeline, followed: Followed, notes: tuple[str, ...], *, exact: bool = False) -> None:
+        super().__init__(timeline, followed.growth)
+        self._followed, self._notes = followed, notes
+        self._seen = _totals(followed.seen[:, 1:].astype(float)) if exact else None
+
+    def arms(self, way: Way, at: float) -> frozenset[str]:
+        """Tell which arms had a series by then, as `Scout` does."""
+        main = self._arms(main_selectors(way), self.place(at))
+        return self._arms(traffic_selectors(way), self.place(at)) if main else main
+
+    def size(self, way: Way, at: float) -> int:
+        """Count the series of the way's main metrics by then, as `Scout` does."""
+        place = self.place(at)
+        rows = (self._followed.selected[one] for one in main_selectors(way))
+        return sum(int((self._followed.inside[one] <= place).sum()) for one in rows)
+
+    def read(self, way: Way, selection: Selection, wanted: Timeline) -> Found:
+        """Put together what a verdict would have read in some slices."""
+        timeline, grown, borders = self.cut(wanted)
+        followed, place = self._followed, borders[-1]
+        table: Table = {
+            selector: [
+                replace(followed.series[row], growth=grown[row])
+                for row in followed.selected[selector]
+                if followed.since[row] <= place
+            ]
+            for selector in selectors(way)
+        }
+        apart = None
+        if self._seen is not None:
+            apart = timeline.step * slices_apart(np.diff(self._seen[:, borders], axis=1) > 0)
+        return in_slices(assemble(way, table, selection, timeline.slices), timeline, self._notes, apart)
+
+    def _arms(self, chosen: Iterable[Selector], place: int) -> frozenset[str]:
+        rows = (row for one in chosen for row in self._followed.selected[one])
+        return frozenset(self._followed.series[row].arm for row in rows if self._followed.inside[row] <= place)
+
+
+class _Natives(_Sums):
+    """Native histograms: a row for each bucket of each series."""
+
+    def __init__(self, timeline: Timeline, grown: list[NativeGrowth]) -> None:
+        rows = [(one.arm, bounds, counts) for one in grown for bounds, counts in one.buckets.items()]
+        super().__init__(timeline, np.array([counts for *_, counts in rows]).reshape(len(rows), timeline.slices))
+        self._rows = [(arm, bounds) for arm, bounds, _ in rows]
+
+    def arms(self, way: Way, at: float) -> frozenset[str]:  # noqa: ARG002 - one way only
+        """Tell which arms had counted something by then."""
+        return frozenset(self._rows[row][0] for row in np.flatnonzero(self.by(at) > 0))
+
+    def read(self, way: Way, selection: Selection, wanted: Timeline) -> Found:
+        """Put together what a verdict would have read in some slices."""
+        timeline, grown, _ = self.cut(wanted)
+        known = ((self._rows[row], grown[row]) for row in np.flatnonzero(self.by(wanted.end) > 0))
+        series = [NativeGrowth(arm, {bounds: counts}) for (arm, bounds), counts in known]
+        unit = way.unit.seconds if isinstance(way, LatencyHistogram) else 1.0
+        return in_slices(native_histograms(series, selection, unit, timeline.slices), timeline, ())
+
+
+def _is_native(way: Way) -> bool:
+    return isinstance(way, LatencyHistogram) and way.native_histogram is not None
+
+
+def _limits(scouted: Scouted) -> Limits:
+    """Leave room for native histograms, which are many values each."""
+    native = sum(scouted.series.get(way, 0) for way, _ in scouted.ways.values() if way is not None and _is_native(way))
+    most = LIMITS.values // (NATIVE_BUCKETS * max(native, 1))
+    return replace(LIMITS, slices=max(LIMITS.fewest_slices, min(SLICES, most)))
+
+
+def _totals(growth: Floats) -> Floats:
+    return np.concatenate([np.zeros((len(growth), 1)), np.cumsum(growth, axis=1)], axis=1)
+
+
+def _sums(table: Mapping[Selector, list[Grown]], slices: int) -> Followed:
+    """Take sums of the server for series that are there from their first growth on."""
+    series = tuple(one for several in table.values() for one in several)
+    growth = np.array([one.growth for one in series]).reshape(len(series), slices)
+    first = np.where(growth.any(axis=1), (growth != 0).argmax(axis=1), slices) + 1
+    rows = iter(range(len(series)))
+    selected = {selector: [next(rows) for _ in several] for selector, several in table.items()}
+    return Followed(series, growth, first, first, np.zeros((0, slices + 1), dtype=bool), selected)

@@ -1,0 +1,1 @@
+"""The path of one verdict: request, analysis, case, judge, answer."""

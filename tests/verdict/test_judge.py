@@ -1,0 +1,176 @@
+"""From findings to the verdict: what each role has to say."""
+
+from itertools import product
+
+import pytest
+
+from analyzer.config.policy import Policy
+from analyzer.model.findings import Code, Estimate, Finding, Outcome, Role
+from analyzer.verdict.judge import combine
+
+PASS, FAIL, OPEN = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
+CODES = {PASS: Code.PROVED_GOOD, FAIL: Code.PROVED_BAD, OPEN: Code.UNDECIDED}
+
+
+def policy(*roles: str) -> Policy:
+    """Make a policy with one check a role, named by role and place."""
+    check = {"kind": "error_rate", "promote": "0.5%", "rollback": "1%", "min_requests": 100}
+    names = [f"{role}-{place}" for place, role in enumerate(roles)]
+    return Policy.model_validate(
+        {"name": "test", "checks": {name: check | {"role": role} for name, role in zip(names, roles, strict=True)}}
+    )
+
+
+def finding(outcome: Outcome, n: float = 1000, code: Code | None = None) -> Finding:
+    """Make a finding on so many canary requests."""
+    return Finding(outcome, code or CODES[outcome], f"it is {outcome}", 0.005, 0.01, canary=Estimate(n=n))
+
+
+def verdict(roles: tuple[str, ...], *outcomes: Outcome, n: float = 1000) -> tuple[Outcome, str]:
+    """Combine one finding a role."""
+    judged = policy(*roles)
+    found = {name: finding(outcome, n) for name, outcome in zip(judged.checks, outcomes, strict=True)}
+    return combine(found, judged)
+
+
+@pytest.mark.parametrize(
+    ("roles", "outcomes", "expected"),
+    [
+        (("gate",), (PASS,), PASS),
+        (("gate",), (OPEN,), OPEN),
+        (("gate",), (FAIL,), FAIL),
+        (("gate", "gate"), (PASS, OPEN), OPEN),
+        (("gate", "gate"), (OPEN, FAIL), FAIL),
+        (("gate", "guardrail"), (PASS, OPEN), PASS),  # a guardrail must not be proved bad, and need not be proved good
+        (("gate", "guardrail"), (PASS, FAIL), FAIL),
+        (("gate", "guardrail"), (OPEN, PASS), OPEN),
+        (("guardrail",), (OPEN,), PASS),
+        (("guardrail", "guardrail"), (OPEN, FAIL), FAIL),
+        (("gate", "advisory"), (PASS, FAIL), PASS),
+        (("gate", "advisory"), (OPEN, PASS), OPEN),
+        (("guardrail", "advisory"), (OPEN, FAIL), PASS),
+        (("advisory",), (FAIL,), OPEN),
+        (("advisory",), (PASS,), OPEN),
+    ],
+)
+def test_what_each_role_decides(roles: tuple[str, ...], outcomes: tuple[Outcome, ...], expected: Outcome) -> None:
+    """Gates must be proved good, guardrails must not be proved bad, advice never decides."""
+    assert verdict(roles, *outcomes)[0] is expected
+
+
+@pytest.mark.parametrize("roles", list(product(["gate", "guardrail", "advisory"], repeat=3)))
+def test_the_whole_follows_its_rule_in_every_combination(roles: tuple[str, ...]) -> None:
+    """Any gate or guardrail that fails fails; every gate that passes passes; else nothing is decided."""
+    for outcomes in product(Outcome, repeat=3):
+        by_role = list(zip(roles, outcomes, strict=True))
+        deciding = [outcome for role, outcome in by_role if role != "advisory"]
+        gates = [outcome for role, outcome in by_role if role == "gate"]
+        if FAIL in deciding:
+            expected = FAIL
+        elif deciding and set(gates) <= {PASS}:
+            expected = PASS
+        else:
+            expected = OPEN
+
+        assert verdict(roles, *outcomes)[0] is expected
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected", "told"),
+    [
+        ((OPEN, OPEN), PASS, "not proved bad: gate-0, guardrail-1"),
+        ((PASS, OPEN), PASS, "not proved bad: gate-0, guardrail-1"),
+        ((FAIL, OPEN), FAIL, "gate-0"),
+        ((OPEN, FAIL), FAIL, "guardrail-1"),
+    ],
+)
+def test_gates_may_count_as_guardrails_while_ramping(
+    findings: tuple[Outcome, ...], expected: Outcome, told: str
+) -> None:
+    """At such a stage nothing must be proved good; what is proved bad fails as ever."""
+    judged = policy("gate", "guardrail").model_copy(update={"role": Role.GUARDRAIL})
+
+    outcome, reason = combine(dict(zip(judged.checks, map(finding, findings), strict=True)), judged)
+
+    assert outcome is expected
+    assert reason.startswith(told)
+
+
+@pytest.mark.parametrize(("blind", "expected"), [("gate-0", OPEN), ("guardrail-1", PASS)])
+def test_a_gate_needs_data_at_every_stage(blind: str, expected: Outcome) -> None:
+    """A gate whose metric is missing holds the ramp too; a guardrail without data stops nobody, as at the gates."""
+    judged = policy("gate", "guardrail").model_copy(update={"role": Role.GUARDRAIL})
+    found = {name: finding(OPEN, 0, Code.METRIC_MISSING) if name == blind else finding(OPEN) for name in judged.checks}
+
+    outcome, reason = combine(found, judged)
+
+    assert outcome is expected
+    assert blind in reason
+
+
+def test_gates_that_are_only_shown_never_decide() -> None:
+    """With the gates advisory the guardrails decide alone."""
+    judged = policy("gate", "guardrail").model_copy(update={"role": Role.ADVISORY})
+
+    assert combine({"gate-0": finding(FAIL), "guardrail-1": finding(OPEN)}, judged)[0] is PASS
+    assert combine({"gate-0": finding(PASS), "guardrail-1": finding(FAIL)}, judged)[0] is FAIL
+
+
+@pytest.mark.parametrize(("n", "expected"), [(0, OPEN), (99, OPEN), (100, PASS)])
+def test_guardrails_alone_need_enough_requests(n: float, expected: Outcome) -> None:
+    """Where no gate is asked for, each guardrail has to have seen `min_requests`."""
+    assert verdict(("guardrail",), OPEN, n=n)[0] is expected
+
+
+def test_a_guardrail_without_data_does_not_pass_alone() -> None:
+    """A guardrail whose metric is missing saw no requests, and so nothing is promoted on it."""
+    judged = policy("guardrail")
+
+    outcome, reason = combine({"guardrail-0": finding(OPEN, 0, Code.METRIC_MISSING)}, judged)
+
+    assert outcome is OPEN
+    assert "guardrail-0" in reason
+
+
+def test_the_reason_names_the_checks_that_led_to_it() -> None:
+    """The failed one, the open ones, or all that were proved."""
+    assert verdict(("gate", "gate"), PASS, FAIL)[1].startswith("gate-1: it is fail")
+    reason = verdict(("gate", "gate", "gate"), OPEN, PASS, OPEN)[1]
+    assert "gate-0" in reason
+    assert "gate-2" in reason
+    assert "gate-1" not in reason
+    reason = verdict(("gate", "guardrail"), PASS, OPEN)[1]
+    assert "proved good: gate-0" in reason
+    assert "not proved bad: guardrail-1" in reason
+
+
+def test_a_missing_metric_is_told_before_what_is_merely_open() -> None:
+    """Of several open gates the one that somebody has to repair comes first."""
+    judged = policy("gate", "gate")
+
+    _, reason = combine({"gate-0": finding(OPEN), "gate-1": finding(OPEN, 0, Code.METRIC_MISSING)}, judged)
+
+    assert reason.startswith("gate-1")
+
+
+def test_only_advice_is_said_to_decide_nothing() -> None:
+    """The reason tells why nothing can come of it."""
+    assert "advisory" in verdict(("advisory",), FAIL)[1]
+
+
+@pytest.mark.parametrize("roles", [("gate", "guardrail"), ("guardrail", "guardrail")])
+def test_trouble_of_the_service_is_no_moment_to_go_on(roles: tuple[str, ...]) -> None:
+    """A guardrail that is proved bad, if not by the canary's fault, does not roll back, and nothing passes."""
+    judged = policy(*roles)
+    excused = finding(OPEN, code=Code.COMMON_MODE)
+    outcome, reason = combine(dict(zip(judged.checks, (finding(PASS), excused), strict=True)), judged)
+
+    assert outcome is OPEN
+    assert reason.startswith("guardrail-1: ")
+
+
+def test_guardrails_alone_do_not_hold_at_another_weight() -> None:
+    """Where the traffic is not that of the weight, they have not been tried."""
+    judged = policy("guardrail")
+
+    assert combine({"guardrail-0": finding(OPEN, code=Code.TRAFFIC_SPLIT)}, judged)[0] is OPEN
