@@ -116,6 +116,24 @@ def together(counts: C, slices: int) -> C:
 
 
 @dataclass(frozen=True)
+class Pod(Generic[C_co]):
+    """What one pod of an arm counted, in the slices of the reading that it is part of.
+
+    Attributes
+    ----------
+    name : of the pod, or of the scrape target where there is no label for it
+    counts : of this pod alone
+    start : when its process started or its first sample was, in Unix seconds; None: before the first slice, or unknown
+    restarts : how often its process started again within the slices
+    """
+
+    name: str
+    counts: C_co
+    start: float | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
 class Reading(Generic[C_co]):
     """What a source read for one check: both arms at the same moments, in time slices, oldest first.
 
@@ -129,6 +147,8 @@ class Reading(Generic[C_co]):
         served, and so in a later slice; None: each slice counts its own requests
     left_out : slices before the first one that a warm-up excludes
     history : the baseline before the canary, in slices of `history_seconds`; None: not known
+    canary_pods, baseline_pods : the pods of each arm, whose counts add up to the arm's; empty: not known
+    history_pods : the same for the history
     notes : what the reader of the verdict should know about how the counts were read
     """
 
@@ -141,6 +161,9 @@ class Reading(Generic[C_co]):
     left_out: int = 0
     history: C_co | None = None
     history_seconds: float | None = None
+    canary_pods: tuple[Pod[C_co], ...] = ()
+    baseline_pods: tuple[Pod[C_co], ...] = ()
+    history_pods: tuple[Pod[C_co], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -168,7 +191,11 @@ class Reading(Generic[C_co]):
         canary = None if self.canary is None else cut(self.canary, 0, slices)
         baseline = None if self.baseline is None else cut(self.baseline, 0, slices)
         last = self.last_seconds if slices >= self.slices else None
-        return replace(self, canary=canary, baseline=baseline, last_seconds=last)
+        pods = {
+            name: tuple(replace(pod, counts=cut(pod.counts, 0, slices)) for pod in getattr(self, name))
+            for name in ("canary_pods", "baseline_pods")
+        }
+        return replace(self, canary=canary, baseline=baseline, last_seconds=last, **pods)
 
 
 @dataclass(frozen=True)
