@@ -133,6 +133,11 @@ class Pod(Generic[C_co]):
     restarts: int = 0
 
 
+def first_of(pods: tuple[Pod[C], ...], slices: int) -> tuple[Pod[C], ...]:
+    """Return the pods with so many slices from the start."""
+    return tuple(replace(pod, counts=cut(pod.counts, 0, slices)) for pod in pods)
+
+
 @dataclass(frozen=True)
 class Reading(Generic[C_co]):
     """What a source read for one check: both arms at the same moments, in time slices, oldest first.
@@ -191,11 +196,14 @@ class Reading(Generic[C_co]):
         canary = None if self.canary is None else cut(self.canary, 0, slices)
         baseline = None if self.baseline is None else cut(self.baseline, 0, slices)
         last = self.last_seconds if slices >= self.slices else None
-        pods = {
-            name: tuple(replace(pod, counts=cut(pod.counts, 0, slices)) for pod in getattr(self, name))
-            for name in ("canary_pods", "baseline_pods")
-        }
-        return replace(self, canary=canary, baseline=baseline, last_seconds=last, **pods)
+        return replace(
+            self,
+            canary=canary,
+            baseline=baseline,
+            last_seconds=last,
+            canary_pods=first_of(self.canary_pods, slices),
+            baseline_pods=first_of(self.baseline_pods, slices),
+        )
 
 
 @dataclass(frozen=True)
