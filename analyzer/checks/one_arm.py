@@ -28,7 +28,7 @@ class BadRequests:
     values : estimates in the check's unit, since each start; shape (starts,)
     trials : requests of the arm; shape (slices,)
     segments : since when they count
-    correlation : of requests
+    dispersion : of requests
     bad : of a limit and a side, the requests that are bad for certain ("above") or perhaps ("below"); shape
         (slices,), or None where nothing can tell
     allowed : of a limit, the share of bad requests that it allows
@@ -38,7 +38,7 @@ class BadRequests:
     values: Floats
     trials: Floats
     segments: Segments
-    correlation: Dispersion
+    dispersion: Dispersion
     bad: Callable[[float, Side], Floats | None]
     allowed: Callable[[float], float]
     expected: float | None = None
@@ -51,7 +51,7 @@ class BadRequests:
     @cached_property
     def factors(self) -> Floats:
         """Give by what counts are divided for overdispersion, since each start."""
-        return self.segments.factors(self.correlation, self.trials)
+        return self.segments.factors(self.dispersion, self.trials)
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since each start; -inf where nothing can tell."""
@@ -84,12 +84,13 @@ class BadRequests:
 
     def _in_bursts(self, events: Floats, allowed: float) -> Floats:
         """Give the log evidence since each start where a whole batch may be bad by chance; inf where none can."""
-        known, length = self.correlation, self.segments.slice_seconds or BATCH_SECONDS
-        each = max(1, round(known.batch_seconds / length))
-        correlation = min(known.correlation * known.batch_seconds / (each * length), 0.99)
+        length = self.segments.slice_seconds or BATCH_SECONDS
+        each = max(1, round(BATCH_SECONDS / length))
         first = np.arange(0, len(events), each)
         trials = np.add.reduceat(self.trials, first)
-        if len(events) == 1 or not (trials.max() - 1) * correlation > SHOWS:
+        busy = float((trials**2).sum() / max(trials.sum(), 1e-300))  # the size of the batch that a request is in
+        correlation = self.dispersion.correlation(busy)
+        if len(events) == 1 or not (busy - 1) * correlation > SHOWS:
             return np.full(self.requests.shape, math.inf)
         found = bursts.log_evidence_since(np.add.reduceat(events, first), trials, allowed, correlation)
         places = self.segments.starts.places  # those inside a batch are left out
