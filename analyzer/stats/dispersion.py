@@ -279,12 +279,12 @@ def _beside_incident(rows: Floats, statistic: _Statistic) -> NDArray[np.bool_] |
     for length in range(1, INCIDENT_BATCHES + 1):
         sums = summed[length:] - summed[:-length]
         start = int(sums.argmax())
-        if sums[start] > best * 1.02:  # no longer than it has to be
+        if sums[start] > best:
             best, first, last = float(sums[start]), start, start + length
     if best < INCIDENT_SHARE * whole:
         return None
     kept = np.ones(len(rows), bool)
-    kept[first:last] = False
+    kept[max(first - 1, 0) : last + 1] = False  # it begins and ends within a batch
     inside, outside = statistic.level(rows[~kept].sum(axis=0)), statistic.level(rows[kept].sum(axis=0))
     return kept if math.isnan(inside) or inside > INCIDENT_RATE * outside else None
 
