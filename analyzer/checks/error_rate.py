@@ -6,8 +6,10 @@ from analyzer.checks import comparison
 from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
-from analyzer.checks.one_arm import BadRequests, excuse
+from analyzer.checks.negative_control import Control, control_of
+from analyzer.checks.one_arm import BadRequests
 from analyzer.checks.segments import Segments
+from analyzer.checks.shared_trouble import SharedTrouble
 from analyzer.checks.wording import conclusion, decided, no_traffic
 from analyzer.config.policy import Check
 from analyzer.model.counts import Counts, Errors, Reading
@@ -35,19 +37,28 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
     correlation, source = correlation_of(check, reading)
     canary = tally(reading.canary)
     expected = None if check.rule is Rule.STRICT else FAULTY * check.rollback
-    measure, baseline, excused = share_of(canary, segments, correlation, expected), None, None
+    measure, baseline, shared = share_of(canary, segments, correlation, expected), None, None
     if compared and reading.baseline is not None:
         other = tally(reading.baseline)
         beside = Tally(other.events * (canary.trials > 0), other.trials * (canary.trials > 0))
         baseline = share_of(other, segments, correlation, expected)
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
-        excused = excuse(
+        past = None if reading.history is None else tally(reading.history)
+        shared = SharedTrouble(
+            measure,
             share_of(beside, segments, correlation),
-            canary.trials,
             lambda: comparison.rates_of(canary, other, segments, correlation, steady=True),
             limit, terms,
+            before=None if past is None else (float(past.events.sum()), float(past.trials.sum())),
         )  # fmt: skip
-    question = Question(measure, check.promote, check.rollback, "above", segments, excused)
+
+    def control(limit: float, level: float, start: int) -> Control | None:
+        def measuring(counts: Counts, of: Segments) -> BadRequests:
+            return share_of(tally(counts), of, correlation, expected)
+
+        return control_of(reading, measure, measuring, limit, level, start)
+
+    question = Question(measure, check.promote, check.rollback, "above", segments, shared, control)
     decision = decide(check, question, terms)
     start = decision.start
     text = (

@@ -3,6 +3,7 @@
 Knows no HTTP, no file and no clock.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeVar
 
@@ -113,6 +114,22 @@ def together(counts: C, slices: int) -> C:
         for name, value in by_slice(counts).items()
     }
     return replace(counts, **parts)  # type: ignore[arg-type]
+
+
+def where(counts: C, kept: NDArray[np.bool_]) -> C:
+    """Return the counts with zeros in the slices that are not kept; shape (slices,)."""
+    parts = {name: value * kept.reshape(-1, *[1] * (value.ndim - 1)) for name, value in by_slice(counts).items()}
+    return replace(counts, **parts)  # type: ignore[arg-type]
+
+
+def summed(several: Iterable[C]) -> C:
+    """Return the sum of counts in the same slices, bins and classes; at least one."""
+    first, *others = several
+    parts = {
+        name: np.sum([value, *(by_slice(other)[name] for other in others)], axis=0)
+        for name, value in by_slice(first).items()
+    }
+    return replace(first, **parts)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
