@@ -61,23 +61,23 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
 
 def _without_young_pods(reading: Reading[Counts], check: Check, elapsed_seconds: float | None) -> Reading[Counts] | Gap:
     """Leave out what each pod counted in its first time, once: a container that starts again is not young again."""
-    old = {name: _old(getattr(reading, name), reading, check.warmup) for name in ("canary_pods", "baseline_pods")}
-    if not old["canary_pods"]:
-        return reading
-    ours = summed(pod.counts for pod in old["canary_pods"])
-    left, seconds = _requests(ours), elapsed_seconds or reading.seconds or 0.0
+    ours, theirs = (_old(pods, reading, check.warmup) for pods in (reading.canary_pods, reading.baseline_pods))
+    kept = replace(
+        reading,
+        canary=summed([pod.counts for pod in ours]),
+        baseline=summed([pod.counts for pod in theirs]) if theirs else reading.baseline,
+        canary_pods=ours,
+        baseline_pods=theirs,
+    )
+    left, seconds = _requests(kept.canary), elapsed_seconds or reading.seconds or 0.0
     if left < MOST_YOUNG * _requests(reading.canary) and seconds > LONG * check.warmup:
         note = (
             f"most of the canary's requests reached pods younger than {format_seconds(check.warmup)}: the warm-up is "
             "not left out, for pods that never grow old must be judged"
         )
-        return trim(
-            replace(reading, notes=(*reading.notes, note)), check.model_copy(update={"warmup": 0.0}), elapsed_seconds
-        )
-    if left <= 0:
+        kept = replace(reading, notes=(*reading.notes, note))
+    elif left <= 0:
         return _too_early(check)
-    theirs = summed(pod.counts for pod in old["baseline_pods"]) if old["baseline_pods"] else reading.baseline
-    kept = replace(reading, canary=ours, baseline=theirs, **old)
     return trim(kept, check.model_copy(update={"warmup": 0.0}), elapsed_seconds)
 
 

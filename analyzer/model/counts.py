@@ -3,7 +3,7 @@
 Knows no HTTP, no file and no clock.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeVar
 
@@ -119,10 +119,10 @@ def together(counts: C, slices: int) -> C:
 def where(counts: C, kept: NDArray[np.bool_]) -> C:
     """Return the counts with zeros in the slices that are not kept; shape (slices,)."""
     parts = {name: value * kept.reshape(-1, *[1] * (value.ndim - 1)) for name, value in by_slice(counts).items()}
-    return replace(counts, **parts)  # type: ignore[arg-type]
+    return replace(counts, **parts)
 
 
-def summed(several: Iterable[C]) -> C:
+def summed(several: Sequence[C]) -> C:
     """Return the sum of counts in the same slices, bins and classes; at least one."""
     first, *others = several
     parts = {
