@@ -119,7 +119,7 @@ def together(counts: C, slices: int) -> C:
 def where(counts: C, kept: NDArray[np.bool_]) -> C:
     """Return the counts with zeros in the slices that are not kept; shape (slices,)."""
     parts = {name: value * kept.reshape(-1, *[1] * (value.ndim - 1)) for name, value in by_slice(counts).items()}
-    return replace(counts, **parts)
+    return replace(counts, **parts)  # type: ignore[arg-type]
 
 
 def summed(several: Sequence[C]) -> C:
@@ -129,7 +129,7 @@ def summed(several: Sequence[C]) -> C:
         name: np.sum([value, *(by_slice(other)[name] for other in others)], axis=0)
         for name, value in by_slice(first).items()
     }
-    return replace(first, **parts)  # type: ignore[arg-type]
+    return replace(first, **parts)
 
 
 @dataclass(frozen=True)
