@@ -27,7 +27,7 @@ RULES: dict[str, list[dict[str, Any]]] = {
         {"rule": "relative", "promote": "10%", "rollback": "50%"},
     ],
     "means": [{}, {"rule": "strict"}, {"rule": "point"}, {"rule": "relative", "promote": "10%", "rollback": "30%"}],
-    "scores": [{}, {"rule": "strict"}, {"rule": "point"}, {"zero_rule": "evidently"}],
+    "scores": [{}, {"rule": "strict"}, {"rule": "point"}],
     "classes": [{}, {"rule": "strict"}],
     "conversions": [{}, {"rule": "strict"}, {"rule": "point"}],
     "values": [{}, {"rule": "strict"}],
