@@ -163,7 +163,7 @@ def test_the_form_keeps_what_was_filled_in(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("query", "field", "message"),
     [
-        ("service=a b&canary=v2", "service", "is no name: use letters"),
+        ("service=a b&canary=v2", "service", "is not a valid name: use letters"),
         ("service=a&canary=v2&baseline=v2", "baseline", "podTemplateHashValue"),
         ("service=a&canary=v2&window=steps", "window", "must be start, step or a duration"),
         ("service=a&canary=v2&policy=ml-modle", "policy", "did you mean 'ml-model'?"),
