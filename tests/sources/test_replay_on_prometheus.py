@@ -186,8 +186,8 @@ def test_so_they_are_through_a_change_of_the_weight(prometheus: PrometheusServer
     """With a pass that must be proved at the present weight."""
     asked = question("steps", "steps-base", window="step", checks="error_rate")
     check(prometheus.url, asked, looks=10)
-    (played,) = replay(analyzer_of(prometheus.url), asked, every=60).played
-    codes = {look.seconds: look.checks["error_rate"] for look in played.looks}
+    (played,) = replay(analyzer_of(prometheus.url), asked, every=60).policies
+    codes = {look.seconds: look.checks["error_rate"] for look in played.measurements}
 
     assert codes[2400.0].requests > 20_000
     assert codes[2700.0].requests < 20_000  # of those since the change only
@@ -268,7 +268,7 @@ def test_a_longer_window_takes_no_more_queries(prometheus: PrometheusServer) -> 
             every=seconds / 20,
         )
         taken[seconds] = len(asked)
-        assert len(found.played[0].looks) == 20
+        assert len(found.policies[0].measurements) == 20
     assert taken[600.0] == taken[6 * HOUR] <= 12
     assert taken[24 * HOUR] == taken[600.0] + 3
 
@@ -280,8 +280,8 @@ def test_a_day_is_replayed_within_a_minute(prometheus: PrometheusServer) -> None
     found = replay(analyzer_of(prometheus.url), question("day", "day-base", checks="error_rate"), every=60)
     taken = time.monotonic() - began
 
-    assert (found.resolution, len(found.played[0].looks)) == (15, 1441)
-    assert found.played[0].decision.outcome is Outcome.PASS
+    assert (found.resolution, len(found.policies[0].measurements)) == (15, 1441)
+    assert found.policies[0].decision.outcome is Outcome.PASS
     assert taken < 60
 
 
@@ -297,9 +297,9 @@ def test_too_long_a_window_is_told(prometheus: PrometheusServer) -> None:
     )
 
     assert found.resolution == 30
-    codes = [look.checks["error_rate"].code for look in found.played[0].looks[:12]]
+    codes = [look.checks["error_rate"].code for look in found.policies[0].measurements[:12]]
     assert codes == [Code.METRIC_MISSING] * 10 + [Code.NO_CANARY_TRAFFIC, Code.UNDECIDED]
-    assert found.played[0].looks[-1].requests > 100_000
+    assert found.policies[0].measurements[-1].requests > 100_000
 
 
 @pytest.mark.prometheus

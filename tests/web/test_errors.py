@@ -340,5 +340,5 @@ def test_refusals_are_logged(pages: Pages, caplog: pytest.LogCaptureFixture) -> 
         ("refused", "warning", 503, "source_unavailable", "/readyz"),
         ("refused", "warning", 404, "not_found", "/none"),
     ]
-    assert "polcy: unknown field; did you mean policy" in lines[0]["message"]
+    assert "polcy: unknown field; did you mean 'policy'" in lines[0]["message"]
     assert all(line["time"].endswith("Z") for line in lines)
