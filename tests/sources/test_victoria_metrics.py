@@ -1,6 +1,5 @@
 """Tests that counts read from a real VictoriaMetrics are exact too, with the one parameter that it needs."""
 
-import os
 import shutil
 import subprocess
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from needs import lacking
 from pods import selection
 from ports import free_port
 from test_exact_counts import NOON, RANDOM, ROLLOUT, check, check_drawn
@@ -27,10 +27,7 @@ DRAWN = range(6)
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A VictoriaMetrics with the history of the rollouts."""
     if shutil.which("victoria-metrics") is None:
-        text = "victoria-metrics is not installed: install the package of this name"
-        if os.environ.get("ANALYZER_REQUIRE_PROMETHEUS") == "1":
-            pytest.fail(text)
-        pytest.skip(text)
+        lacking("PROMETHEUS", "victoria-metrics is not installed: install the package of this name")
     address = f"127.0.0.1:{free_port()}"
     folder: Path = tmp_path_factory.mktemp("victoria-metrics")
     options = ["-retentionPeriod=100y", "-search.latencyOffset=0s", "-loggerLevel=ERROR"]
