@@ -1,12 +1,13 @@
 # Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
-.PHONY: demo lint types quick test test-argo test-browser e2e check cover mutants test-stacks e2e-figures bench pictures \
+.PHONY: demo lint types quick test cover test-argo test-browser e2e check mutants test-stacks e2e-figures bench pictures \
 	image image-test lock clean
 .DEFAULT_GOAL := test
 PYTHON ?= python3
 BASE ?= python:3.11-slim-bookworm
 AT_ONCE ?= 8
 WORKERS ?= 2
-PYTEST = .venv/bin/pytest -q -n $(WORKERS) --dist worksteal
+PYTEST = .venv/bin/pytest -q --dist worksteal $(FLAGS)
+UNITS = tests/stats tests/checks tests/sources tests/config tests/verdict
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' analyzer/version.py)
 COMPILE = .venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url --extra kubernetes pyproject.toml
 
@@ -20,19 +21,22 @@ types: .venv/ready  ## mypy, strict over analyzer and rollouts
 	.venv/bin/mypy
 
 quick: .venv/ready  ## the unit tests, without servers or simulations; under a minute
-	$(PYTEST) -m "not (statistical or prometheus or victoriametrics or process)" $(UNITS)
+	$(PYTEST) -n $(WORKERS) -m "not (statistical or prometheus or victoriametrics or argo)" $(UNITS)
 
 test: .venv/ready  ## all that needs no compiler; what needs a missing tool is skipped, with the reason
-	$(PYTEST) -m "not argo"
+	$(PYTEST) -n $(WORKERS) -m "not argo"
+
+cover: .venv/ready  ## the same, and every branch of the decisions that no test takes
+	$(PYTEST) -n $(WORKERS) -m "not argo" --cov --cov-report=term-missing:skip-covered
 
 test-argo: .venv/full  ## manifests, templates and dashboards read by Argo's and Grafana's own code; needs Go
-	$(PYTEST) -m argo
+	$(PYTEST) -n $(WORKERS) -m argo
 
 test-browser: .venv/full  ## the pages as people see them, in a real Chromium
-	.venv/bin/pytest -q -n $(WORKERS) tests/browser
+	$(PYTEST) -n $(WORKERS) tests/browser
 
 e2e: .venv/full  ## Argo Rollouts on a real API server with pretend nodes; says what is missing
-	.venv/bin/pytest -q -n $(AT_ONCE) --dist worksteal $(ONLY) tests/e2e
+	$(PYTEST) -n $(AT_ONCE) $(ONLY) tests/e2e
 
 check: lint types test test-argo test-browser e2e  ## all of it
 
@@ -40,7 +44,7 @@ mutants: .venv/ready  ## faults of one line each, put in one by one: the tests m
 	.venv/bin/python tests/mutants
 
 test-stacks: .venv/full  ## real model servers, each in an environment of its own; the first time installs them
-	.venv/bin/pytest -q $(ONLY) tests/stacks
+	$(PYTEST) $(ONLY) tests/stacks
 
 e2e-figures: .venv/full  ## time to recovery and to promotion, for rollouts/README.md; under half an hour
 	.venv/bin/python tests/e2e/recovery $(FORM)
