@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Count what pytest's JUnit files say and print the closing line of `.ci/run`; exit code 1 where anything failed.
 
-Usage: count.py FOLDER, with STAGE.xml of each stage that ran pytest, STAGE.again.xml where its failures were tried again,
-and a file `broken` with a line for each stage that failed without such a file.
+Usage: count.py FOLDER, with STAGE.xml of each stage that ran pytest, STAGE.again.xml where its failures were tried
+again, and a file `broken` with a line for each stage that failed without such a file.
 """
 
 import sys

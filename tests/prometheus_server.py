@@ -11,7 +11,7 @@ import requests
 from needs import lacking
 from ports import free_port
 
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0  # a process that ends is noticed at once; this is for one that hangs
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 import yaml
+from argo.model_metrics import MODELS
 from kustomize import render
-from model_metrics import MODELS
 from needs import go_program
 from ports import free_port
 

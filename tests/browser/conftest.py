@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from browser.stories import STORIES, history
 from needs import lacking
 from playwright.sync_api import Browser, expect, sync_playwright
 from prometheus_server import PrometheusServer, require_prometheus
-from stories import STORIES, history
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from analyzer.config.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from grafana import FILES, FOLDER, dashboards, queries
+from dashboards.grafana import FILES, FOLDER, dashboards, queries
 from kustomize import render
 from needs import go_program, package
 

@@ -10,11 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from cluster import Object
-from conftest import PROJECT, MakeStage
-from jobs import Jobs
-from stage import Stage
-from traffic import Behaviour, selectors_of, to_service
+from e2e.cluster import Object
+from e2e.jobs import Jobs
+from e2e.stage import PROJECT, MakeStage, Stage
+from e2e.traffic import Behaviour, selectors_of, to_service
 
 EXAMPLES = PROJECT / "rollouts" / "examples"
 TEMPLATES = PROJECT / "analysis-templates"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from pods import (
+from prometheus_server import PrometheusServer, StartPrometheus
+from sources.pods import (
     OTHER_WAYS,
     PROFILE,
     Pod,
@@ -19,7 +20,6 @@ from pods import (
     selection,
     truth,
 )
-from prometheus_server import PrometheusServer, StartPrometheus
 
 from analyzer.config.profile import Profile
 from analyzer.model.counts import Reading, requests_by_slice

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from pods import CHECKS, OTHER_WAYS, PROFILE, Pod, Process, Scrape, first_sample
 from prometheus_server import Point, PrometheusServer, StartPrometheus
-from remote_write import write_histograms
+from sources.pods import CHECKS, OTHER_WAYS, PROFILE, Pod, Process, Scrape, first_sample
+from sources.remote_write import write_histograms
 from test_exact_counts import EXPERIMENT, IN_TURN, NOON, RANDOM, ROLLOUT
 from test_victoria_metrics import AS_ASKED, url  # noqa: F401 - a fixture
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 from needs import lacking
-from pods import selection
 from ports import free_port
+from sources.pods import selection
 from test_exact_counts import NOON, RANDOM, ROLLOUT, check, check_drawn
 
 from analyzer.model.findings import Code, Gap

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from serving import FAILING, PASSING, Pages, ask, client_of, json_of
+from web.serving import FAILING, PASSING, Pages, ask, client_of, json_of
 
 from analyzer.config.policy import load_policies
 from analyzer.config.profile import load_profiles

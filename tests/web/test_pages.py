@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from serving import FAILING, Pages, ask, client_of, json_of
+from web.serving import FAILING, Pages, ask, client_of, json_of
 
 from analyzer.config.policy import load_policies
 from analyzer.config.profile import load_profiles

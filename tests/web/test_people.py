@@ -15,10 +15,10 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markup import ACCEPT, BROWSER, Markup, page_of
 from needs import lacking
-from serving import COUNTS, FAILING, Pages, client_of, json_of
 from test_errors import broken_client
+from web.markup import ACCEPT, BROWSER, Markup, page_of
+from web.serving import COUNTS, FAILING, Pages, client_of, json_of
 from werkzeug.serving import make_server
 
 from analyzer.model.findings import Code
