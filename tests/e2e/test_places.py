@@ -433,7 +433,7 @@ def test_a_job_asks_until_it_has_proof(make_stage: MakeStage, folder: Path) -> N
     stage = job_stage(make_stage, 40, "4s")
     with jobs_of(stage, folder) as jobs:
         stage.release(NEW)
-        stage.wait(lambda: jobs.codes, "the first pod")
+        stage.wait(lambda: bool(jobs.codes), "the first pod")
         stage.traffic.requests_per_second = 4000
 
         assert stage.until("Healthy", "Degraded") == "Healthy"
