@@ -18,9 +18,9 @@ from listed import MUTANTS, Mutant
 
 PROJECT = Path(__file__).parents[2]
 MOST_ALIVE = 0.05
-SECONDS = 300
+SECONDS = 900  # for the tests of a mutant; all of them together may take three times as long
 AT_ONCE = int(os.environ.get("WORKERS", "2"))
-PASSED, FAILED = 0, 1
+PASSED, FAILED, LATE = 0, 1, -1
 
 
 def main(words: list[str]) -> int:
@@ -37,8 +37,8 @@ def main(words: list[str]) -> int:
             copies.put(_copy(Path(folder) / str(number)))
         files = sorted({file for mutant in chosen for file in mutant.tests.split()})
         copy = copies.get()
-        if _test(copy, files, "-n", str(AT_ONCE)) != PASSED:
-            print(f"the tests fail without any mutant: {' '.join(files)}")
+        if (code := _test(copy, files, "-n", str(AT_ONCE), seconds=3 * SECONDS)) != PASSED:
+            print(f"without any mutant pytest ends with {code}: {' '.join(files)}")
             return 1
         copies.put(copy)
 
@@ -53,8 +53,8 @@ def main(words: list[str]) -> int:
             finally:
                 copies.put(copy)
             if code not in (PASSED, FAILED):
-                print(f"{mutant}: pytest ended with {code}")
-            return code != FAILED
+                print(f"{mutant}: {'no end' if code == LATE else f'pytest ended with {code}'}", flush=True)
+            return code not in (FAILED, LATE)
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             alive = [mutant for mutant, lives in zip(chosen, pool.map(survives, chosen), strict=True) if lives]
@@ -70,15 +70,15 @@ def _copy(folder: Path) -> Path:
     return Path(shutil.copytree(PROJECT, folder, ignore=ignored))
 
 
-def _test(copy: Path, files: list[str], *options: str) -> int:
-    """Run test files on a copy until the first failure; pytest's exit code."""
+def _test(copy: Path, files: list[str], *options: str, seconds: float = SECONDS) -> int:
+    """Run test files on a copy until the first failure; pytest's exit code, or `LATE`."""
     without = "not (statistical or prometheus or victoriametrics or argo)"
     words = [sys.executable, "-B", "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-m", without, *options, *files]
     environment = {**os.environ, "PYTHONPATH": str(copy), "HYPOTHESIS_PROFILE": "quick"}
     try:
-        done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, timeout=SECONDS, check=False)
+        done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        return FAILED  # a mutant that never ends is noticed
+        return LATE
     return done.returncode
 
 
