@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hostile import HostileServer, close, hang, say, serving, trickle
-from pods import ARM, CHECKS, PROFILE
+from sources.hostile import HostileServer, close, hang, say, serving, trickle
+from sources.pods import ARM, CHECKS, PROFILE
 
 from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Profile
 from analyzer.config.selector import Selector, parse_selector

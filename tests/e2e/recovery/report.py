@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guards import GUARD
+from e2e.recovery.guards import GUARD
 
 MARKERS = ("<!-- recovery -->", "<!-- /recovery -->")
 FIXED_PAUSES_SECONDS = (300, 600, 600)
