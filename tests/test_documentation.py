@@ -65,7 +65,7 @@ def test_names_that_the_readme_promises_are_packaged() -> None:
 
 def test_every_profile_is_in_the_table() -> None:
     """The README of the profiles has one row a profile, which says by which label the arms are told apart."""
-    text = (PROJECT / "analyzer" / "profiles" / "README.md").read_text(encoding="utf-8")
+    text = (PROJECT / "analyzer" / "config" / "profiles" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \[`([^`]+)`\]\(([^)]+)\) \|(.*)\|$", text, re.MULTILINE)
     profiles = load_profiles(None)
 
