@@ -174,8 +174,8 @@ def _recovery(results: Results) -> str:
         f"knows two hours of the baseline; the analyses measure every 10 s, the first time after 10 s. *guard* is "
         f"`ml-model-guard`. *threshold* is Argo's own Prometheus provider on the last five minutes, as commonly "
         f"written: errors above 1%, p99 above 500 ms, PSI above 0.2 (by recorded bins), `failureLimit: 0`; *3 "
-        f"failures* with `failureLimit: 3`; *after 5 min* with a first measurement after five minutes, when its window is "
-        f"full. All have the same requests."
+        f"failures* with `failureLimit: 3`; *after 5 min* with a first measurement after five minutes, when its window "
+        f"is full. All have the same requests."
     )
     legend = (
         f"**Time to weight 0** from the first scrape that saw a bad request, in parentheses from the first bad request "
