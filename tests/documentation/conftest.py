@@ -29,7 +29,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shown")
     for kind in ("policies", "profiles"):
         (folder / "config" / kind).mkdir(parents=True)
-        for block in blocks("yaml", f"analyzer/{kind}"):
+        for block in blocks("yaml", f"analyzer/config/{kind}"):
             name = yaml.safe_load(block.text)["name"]
             (folder / "config" / kind / f"{name}.yaml").write_text(block.text)
     return folder
