@@ -33,6 +33,7 @@ _REQUEST = (
     click.option("--namespace", metavar="NAME", help="Its namespace; left out: any."),
     click.option("--canary", metavar="NAME", help="What tells the canary apart: with Argo, its pod template hash."),
     click.option("--baseline", metavar="NAME", help="The same for the baseline; left out: nothing is compared."),
+    click.option("--labels", metavar="LABELS", help="Further labels of every series, such as cluster=eu,region=west."),
     profile_option,
     policy_option,
     click.option("--checks", metavar="NAMES", help="Which checks of the policy, comma-separated; default all."),
