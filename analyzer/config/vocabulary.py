@@ -16,12 +16,14 @@ GRPC = (
     "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented",
     "Internal", "Unavailable", "DataLoss", "Unauthenticated",
 )  # fmt: skip
+SUCCESS = ("success", "succeeded", "successful", "ok", "pass", "passed", "good", "true", "completed", "done")
 WORDS = (
-    "success", "succeeded", "successful", "ok", "pass", "passed", "good", "true", "completed", "done",
+    *SUCCESS,
     "error", "errors", "errored", "failure", "failed", "fail", "exception", "fault", "fatal", "crash", "bad", "false",
     "timeout", "rejected", "invalid",
 )  # fmt: skip
 CLASSES = frozenset("12345")
+IN_WORDS = tuple(frozenset(form(word) for word in WORDS) for form in (str.lower, str.upper, str.capitalize))
 VOCABULARIES: tuple[frozenset[str], ...] = (
     frozenset(str(code) for code in range(100, 600)),
     frozenset(f"{digit}{rest}" for digit in range(1, 6) for rest in ("xx", "XX")),
@@ -30,7 +32,7 @@ VOCABULARIES: tuple[frozenset[str], ...] = (
     frozenset(GRPC),
     frozenset(["OK", "CANCELED", "CANCELLED", *(re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper() for name in GRPC[1:])]),
     frozenset([*(status.phrase for status in HTTPStatus), "I'm a teapot", "Internal Error"]),
-    *(frozenset(form(word) for word in WORDS) for form in (str.lower, str.upper, str.capitalize)),
+    *IN_WORDS,
 )
 NUMERIC = re.compile(r"[\d.xX-]*\d[\d.xX-]*")
 LETTERS = re.compile(r"[A-WYZa-wyz_]{2,}")  # in a pattern; "xx" is that of a class of codes
@@ -42,21 +44,22 @@ def understands(matcher: Matcher, value: str) -> bool:
         return True
     if not value:
         return False
-    told = _told(matcher)
-    theirs = [number for number, known in enumerate(VOCABULARIES) if value in known]
-    if theirs and told:
-        return any(number in told for number in theirs)
-    # A vocabulary of its own: only numbers and words are told apart.
+    told, theirs = _told(matcher), {known for known in VOCABULARIES if value in known}
+    if told & theirs:
+        return True
+    if told:  # beyond codes and gRPC's names only words are many
+        return not told.isdisjoint(IN_WORDS) and (value.lower() in SUCCESS or not (theirs or NUMERIC.fullmatch(value)))
+    # A vocabulary of its own, of numbers or of words.
     pattern = re.sub(r"\\[A-Za-z]", "0", matcher.value)
     return bool(re.search(r"[\d.]", pattern)) if NUMERIC.fullmatch(value) else bool(LETTERS.search(pattern))
 
 
 @lru_cache(maxsize=1024)
-def _told(matcher: Matcher) -> frozenset[int]:
+def _told(matcher: Matcher) -> frozenset[frozenset[str]]:
     """Return which vocabularies a matcher selects a value of; of gRPC's numbers, one that is no class of codes."""
     return frozenset(
-        number
-        for number, known in enumerate(VOCABULARIES)
+        known
+        for known in VOCABULARIES
         if any(matcher.matches({matcher.label: value}) for value in (known - CLASSES if known > CLASSES else known))
     )
 

@@ -1,7 +1,7 @@
 """From the growth of single series to the counts that a check is judged on; shared by all that read counters."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -193,6 +193,11 @@ def listed(values: Sequence[str]) -> str:
     """Write values, the first few of many."""
     more = f" and {len(values) - MOST_NAMED} more" if len(values) > MOST_NAMED else ""
     return ", ".join(values[:MOST_NAMED]) + more
+
+
+def noted(reading: Reading[Counts] | Gap, notes: tuple[str, ...]) -> Reading[Counts] | Gap:
+    """Add notes to what was read."""
+    return reading if isinstance(reading, Gap) or not notes else replace(reading, notes=(*notes, *reading.notes))
 
 
 def absent(way: Way | None, kind: Kind, selection: Selection, present: frozenset[str]) -> Gap | None:

@@ -14,7 +14,7 @@ from typing import Any
 from analyzer.errors import SourceError
 from analyzer.model.counts import Counts, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind
-from analyzer.sources.assembly import Selection, listed, window_of
+from analyzer.sources.assembly import Selection, listed, noted, window_of
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Queries
 from analyzer.sources.reader import Reader, gap_of
@@ -111,11 +111,6 @@ def with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap 
 def without_gaps(scouted: Scouted) -> Scouted:
     """Leave out the kinds that must not be read."""
     return replace(scouted, ways={kind: way for kind, way in scouted.ways.items() if kind not in scouted.gaps})
-
-
-def noted(reading: Reading[Counts] | Gap, notes: tuple[str, ...]) -> Reading[Counts] | Gap:
-    """Add notes to what was read."""
-    return reading if isinstance(reading, Gap) or not notes else replace(reading, notes=(*notes, *reading.notes))
 
 
 def never_seen(selection: Selection) -> Gap:

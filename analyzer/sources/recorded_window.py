@@ -26,10 +26,11 @@ from analyzer.sources.assembly import (
     assemble,
     choose_way,
     native_histograms,
+    noted,
     window_of,
 )
 from analyzer.sources.counters import Places
-from analyzer.sources.prometheus import LATER, PrometheusSource, never_seen, noted, with_history
+from analyzer.sources.prometheus import LATER, PrometheusSource, never_seen, with_history
 from analyzer.sources.promql import FINEST, timeline_of
 from analyzer.sources.reader import NATIVE_BUCKETS, Reader
 from analyzer.sources.samples import Followed, Timeline, slices_apart
