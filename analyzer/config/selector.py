@@ -16,12 +16,11 @@ ESCAPE = re.compile(r"\\(.)")
 ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}  # others are kept as they are: "\d" for "\\d"
 FIELD = re.compile(r"\{(service|namespace)\}")
 # Paths that no user asks for. They begin with a slash: the label `endpoint` is often the name of a port, "metrics".
+# Short, for it stands in a query many times, and some engines refuse queries of more than 16 KiB.
 PROBES = (
-    "/(.*/)?(metrics|healthz?|healthy|health[_-]?check|livez|liveness|readyz|readiness|startupz)"
-    "(/(live|livez|liveness|ready|readyz|readiness|startup|check|ping))?/?"
-    "|/(live|alive|ready|ping|startup|heartbeat|prometheus|-/.*|actuator/.*|v[12]/models/.*/ready|grpc[.]health[.].*)/?"
+    "/(.*/)?(metrics|health(y|z|[-_]?check)?|(live|ready|startup)z|(live|readi)ness)(/(live|read[iy])(z|ness)?)?/?"
+    "|/(live|ready|ping|prometheus|-/.*|v2/.*/ready)"
 )
-
 _GRPC = "Unknown|DeadlineExceeded|ResourceExhausted|Internal|Unavailable|DataLoss"
 _PHRASES = (status.phrase for status in HTTPStatus if status >= HTTPStatus.INTERNAL_SERVER_ERROR)
 FAILED = "|".join(("5..", _GRPC, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", _GRPC).upper(), *_PHRASES))

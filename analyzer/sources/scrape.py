@@ -254,7 +254,9 @@ def _grown(sample: Sample) -> Grown:
 
 
 def _filled(selector: Selector, selection: Selection) -> Selector:
-    filled = fill(selector.matchers, selection.service, selection.namespace)
+    # The profile's own matchers are on labels that Prometheus sets, but for those that exclude something.
+    excluding = tuple(one for one in selection.profile.matchers if one.matches({}))
+    filled = fill((*selector.matchers, *excluding), selection.service, selection.namespace)
     return Selector(selector.metric, (*filled, *selection.matchers))
 
 
@@ -271,7 +273,7 @@ def _processes(selection: Selection, samples: Sequence[Sample]) -> list[tuple[st
 
 
 def _selects(selector: Selector, sample: Sample) -> bool:
-    """Whether a sample is selected; the profile's own matchers are on labels that only Prometheus sets."""
+    """Whether a sample is selected."""
     return sample.metric == selector.metric and all(one.matches(dict(sample.labels)) for one in selector.matchers)
 
 
