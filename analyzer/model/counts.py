@@ -18,10 +18,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Errors:
-    """Requests of one arm and how many of them failed; arrays of shape (slices,)."""
+    """Requests of one arm and how many of them failed; arrays of shape (slices,).
+
+    `doubtful` are further ones of which it is not known whether they failed: a pass counts them as failed, a fail does
+    not; None: there are none.
+    """
 
     errors: Floats
     requests: Floats
+    doubtful: Floats | None = None
 
 
 @dataclass(frozen=True)

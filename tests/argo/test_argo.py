@@ -325,7 +325,9 @@ SENT = {
     "namespace": "default",
     "canary": "healthy",
     "baseline": "stable",
+    "labels": "{}",
     "profile": "prometheus-client",
+    "start": "unknown",
     "policy": {"base": "ml-model", "role": "gate", "checks": "{}"},
 }
 
@@ -333,7 +335,7 @@ SENT = {
 @pytest.mark.parametrize(
     ("template", "bodies"),
     [
-        (VERDICT, [SENT | {"window": "step", "start": "unknown", "weight": "unknown"}]),
+        (VERDICT, [SENT | {"window": "step", "weight": "unknown"}]),
         (METRICS, [SENT | {"window": "step", "weight": "unknown", "checks": check} for check in CHECKS]),
         (GUARD, [SENT | {"window": "start"}]),
     ],
