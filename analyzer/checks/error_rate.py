@@ -12,11 +12,12 @@ from analyzer.checks.segments import Segments
 from analyzer.checks.shared_trouble import SharedTrouble
 from analyzer.checks.wording import conclusion, decided, no_traffic
 from analyzer.config.policy import Check
-from analyzer.model.counts import Counts, Errors, Reading
+from analyzer.model.counts import Counts, Errors, Floats, Reading
 from analyzer.model.findings import Estimate, Finding, Rule
 from analyzer.quantity import format_ratio
 from analyzer.stats import binomial
 from analyzer.stats.dispersion import Dispersion
+from analyzer.stats.search import Side
 
 FAULTY = 2.0  # times the rollback limit: what faults are looked for first
 ASSUMPTION = "each request fails with a probability of its own, which the limit bounds"
@@ -79,16 +80,18 @@ def tally(counts: Counts) -> Tally:
     """Count the requests that failed."""
     if not isinstance(counts, Errors):
         raise TypeError(f"an error rate cannot be judged on {type(counts).__name__}")
-    return Tally(counts.errors, counts.requests)
+    return Tally(counts.errors, counts.requests, 0.0 if counts.doubtful is None else counts.doubtful)
 
 
 def share_of(arm: Tally, segments: Segments, correlation: Dispersion, expected: float | None = None) -> BadRequests:
     """Measure the share of failed requests since each start."""
+
+    def bad(_limit: float, side: Side) -> Floats:
+        return arm.events if side == "above" else np.asarray(arm.events + arm.doubtful)
+
     with np.errstate(divide="ignore", invalid="ignore"):
         values = segments.since(arm.events) / segments.since(arm.trials)
-    return BadRequests(
-        values, arm.trials, segments, correlation, bad=lambda *_: arm.events, allowed=float, expected=expected
-    )
+    return BadRequests(values, arm.trials, segments, correlation, bad=bad, allowed=float, expected=expected)
 
 
 def estimates(canary: BadRequests, baseline: BadRequests | None, decision: Decision) -> tuple[Estimate, Estimate]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.model.counts import Counts, Floats, Reading, requests_by_slice
+from analyzer.model.counts import Counts, Floats, Reading
 from analyzer.quantity import format_instant, format_seconds
-from analyzer.stats import split
 from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.onset import Starts, starts_of
 
@@ -41,7 +40,7 @@ class Segments:
         """Lay out the segments of a reading whose canary has counts."""
         starts, present = starts_of(reading.slices, reading.slice_seconds, reading.left_out), 0
         if at_this_weight:
-            change = weight_change(reading)
+            change = reading.weight_change
             if change > 0:
                 present = len(starts.places)  # beside the others, with no part of alpha: a fail never uses it
                 starts = Starts(np.append(starts.places, change), np.append(starts.weights, 0.0))
@@ -96,28 +95,6 @@ class Segments:
         # The rate that a request sees around it: an arm that had most of its requests in an hour was busier then.
         busy = self.since(requests * np.maximum(requests - 1, 0.0)) / np.maximum(total, 1e-300) / length
         return dispersion.factor(total, seconds, np.maximum(busy, total / seconds))
-
-
-def weight_change(reading: Reading[Counts]) -> int:
-    """Find the slice with which the present split of the traffic began; 0 where it cannot be told or never changed."""
-    if reading.canary is None or reading.baseline is None:
-        return 0
-    return split.last_change(
-        requests_by_slice(reading.canary),
-        requests_by_slice(reading.baseline),
-        seconds=lengths(reading),
-        scrape_seconds=reading.scrape_seconds,
-    )
-
-
-def lengths(reading: Reading[Counts]) -> Floats | None:
-    """Give the seconds of each slice, shape (slices,); None where they are not known."""
-    if reading.slice_seconds is None:
-        return None
-    seconds = np.full(reading.slices, reading.slice_seconds)
-    if reading.last_seconds is not None:
-        seconds[-1] = reading.last_seconds
-    return seconds
 
 
 Indices = NDArray[np.intp]

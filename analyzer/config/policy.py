@@ -33,7 +33,6 @@ from analyzer.quantity import (
     parse_ratio,
     parse_seconds,
 )
-from analyzer.stats.psi import ZeroRule
 
 PACKAGED = Path(__file__).parent / "policies"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
@@ -97,7 +96,6 @@ class Check(BaseModel):
     edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared; without
         it the quantiles are, which needs the fine buckets of a native histogram
     bins : drift of single scores: the edges between which they are counted; default deciles of the baseline
-    zero_rule : drift: shows the PSI as another tool computes it, beside the one that is judged; see `stats.psi.plain`
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,7 +112,6 @@ class Check(BaseModel):
     lag: Annotated[Seconds, Field(ge=0)] = 0.0
     decide_by: DecideBy | None = None
     bins: Annotated[tuple[Number, ...], Field(min_length=1)] | None = None
-    zero_rule: ZeroRule | None = None
 
     @property
     def compares(self) -> bool:
@@ -170,8 +167,8 @@ class Check(BaseModel):
             raise ValueError("quantile: only latency has one; remove it")
         if self.edge is not None and not (self.kind is Kind.LATENCY and self.rule is Rule.RELATIVE):
             raise ValueError("edge: only latency with rule relative uses it; remove it")
-        if self.kind is not Kind.DRIFT and (self.bins is not None or self.zero_rule is not None):
-            raise ValueError(f"{'bins' if self.bins else 'zero_rule'}: only drift has it; remove it")
+        if self.kind is not Kind.DRIFT and self.bins is not None:
+            raise ValueError("bins: only drift has it; remove it")
         if self.bins is not None and any(low >= high for low, high in pairwise(self.bins)):
             raise ValueError("bins: must ascend, such as [0.1, 0.3, 0.5]")
         if self.compares:
