@@ -7,15 +7,15 @@ The design effect, the variance of a count over that of independent requests, gr
 - a *common rate* that varies in time adds an amount in proportion to the requests that share it, and over segments
   longer than its memory the same amount again and again.
 
-So the design effect of an arm with `r` requests a second in a segment of `L` seconds is
-``1 + fixed(L) + slope(L) r``. One stream of counts alone cannot tell the two apart; its counts at two volumes (single
-pods and their sum) can. Without pods the cautious choice is made: all that shows within the shortest batch is taken
-for clusters, and only what longer batches add is scaled with the volume.
+So the design effect of an arm with `r` requests a second in a segment of `L` seconds is ``1 + fixed + slope(L) r``.
+The counts of one arm cannot tell the two apart, nor do those of its pods: retries may reach any pod. So the cautious
+choice is made: all that shows within the shortest batch is taken for clusters, and only what longer batches add is
+scaled with the volume. The same is asked of single pods, which may differ for longer than their sum shows.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -41,16 +41,16 @@ class Dispersion:
     Attributes
     ----------
     seconds : lengths of segments, ascending; empty: nothing is known, requests are taken to be independent
-    fixed : what is beyond 1 at each length, at any volume
+    fixed : what is beyond 1 at any length and volume
     slope : what each request a second adds to it, at each length
     rate : requests a second of the arm that showed it; 0: not known
     batches : of the shortest length, that it was estimated from; 0: it was not
     incident : whether one incident was left out of the estimate
-    pods : whether it was estimated from single pods and their sum
+    pods : whether it was estimated from single pods as well
     """
 
     seconds: tuple[float, ...] = ()
-    fixed: tuple[float, ...] = ()
+    fixed: float = 0.0
     slope: tuple[float, ...] = ()
     rate: float = 0.0
     batches: int = 0
@@ -60,7 +60,7 @@ class Dispersion:
     @property
     def independent(self) -> bool:
         """Whether nothing speaks against independent requests."""
-        return not any(self.fixed) and not any(self.slope)
+        return not self.fixed and not any(self.slope)
 
     def factor(self, requests: ArrayLike, seconds: ArrayLike, rate: ArrayLike | None = None) -> Floats:
         """Return the design effect, at least 1, of segments of an arm.
@@ -79,11 +79,10 @@ class Dispersion:
             rate = np.where(known, total / np.where(known, length, 1.0), self.rate)
         rate = np.asarray(rate, float)
         at = np.log(np.where(known, length, self.seconds[-1]))
-        steps = np.log(self.seconds)
-        fixed, slope = np.interp(at, steps, self.fixed), np.interp(at, steps, self.slope)
+        slope = np.interp(at, np.log(self.seconds), self.slope)
         # An arm of more traffic than the one observed may be larger clusters or a common rate: the latter is assumed.
-        more = np.maximum(rate / self.rate, 1.0) if self.rate > 0 and not self.pods else 1.0
-        return np.asarray(np.minimum(1 + fixed * more + slope * rate, np.maximum(total, 1.0)))
+        more = np.maximum(rate / self.rate, 1.0) if self.rate > 0 else 1.0
+        return np.asarray(np.minimum(1 + self.fixed * more + slope * rate, np.maximum(total, 1.0)))
 
     def correlation(self, requests: float) -> float:
         """Return the intraclass correlation of the requests of one batch, given their number, in [0, 0.99]."""
@@ -295,41 +294,21 @@ def _bounded(excess: float, error: float, null_error: float) -> float:
 
 
 def _fitted(whole: list[_Level], single: list[_Level], batches: int, *, incident: bool) -> Dispersion:
-    """Put the estimates of all lengths together."""
-    if len(single) > 0 and single[0].rate < 0.7 * whole[0].rate:
-        return _of_two_volumes(whole, single, batches, incident=incident)
-    first = whole[0]
-    base = _bounded(first.effect - 1, first.error, first.null_error)
-    growth = [0.0]
-    for level in whole[1:]:
-        more = _bounded(level.effect - first.effect, level.error, level.error)
-        growth.append(max(more, growth[-1]))
+    """Put the estimates of all lengths together: of the arm's counts, and of its single pods' where they are known."""
+    fixed, slope = 0.0, np.zeros(len(whole))
+    for levels in filter(None, (whole, single)):
+        first = levels[0]
+        fixed = max(fixed, _bounded(first.effect - 1, first.error, first.null_error))
+        growth = [0.0]
+        for level in levels[1 : len(whole)]:
+            growth.append(max(_bounded(level.effect - first.effect, level.error, level.error), growth[-1]))
+        by_rate = np.array(growth + growth[-1:] * (len(whole) - len(growth))) / max(first.rate, 1e-300)
+        slope = np.maximum(slope, by_rate)
     seconds = [level.seconds for level in whole]
-    slope = _extended([g / max(first.rate, 1e-300) for g in growth], seconds)
-    fixed = [base] * len(slope)
-    return Dispersion(_lengths(seconds, len(slope)), tuple(fixed), tuple(slope), first.rate, batches, incident)
-
-
-def _of_two_volumes(whole: list[_Level], single: list[_Level], batches: int, *, incident: bool) -> Dispersion:
-    """Tell clusters from a common rate by the effect on single pods and on their sum."""
-    fixed, slope = [], []
-    for total, pod in zip(whole, single, strict=False):
-        alone = _bounded(pod.effect - 1, pod.error, pod.null_error)
-        both = _bounded(total.effect - 1, total.error, total.null_error)
-        by_rate = max(both - alone, 0.0) / (total.rate - pod.rate)
-        fixed.append(max(alone - by_rate * pod.rate, 0.0))
-        slope.append(by_rate)
-    effect = [f + s * single[0].rate for f, s in zip(fixed, slope, strict=True)]
-    for index in range(1, len(effect)):  # longer segments never have less
-        if effect[index] < effect[index - 1]:
-            fixed[index], slope[index], effect[index] = fixed[index - 1], slope[index - 1], effect[index - 1]
-    seconds = [level.seconds for level in whole[: len(fixed)]]
-    longer = _extended(slope, seconds)
-    fixed = _extended(fixed, seconds)
-    size = max(len(longer), len(fixed))
-    longer, fixed = (part + [part[-1]] * (size - len(part)) for part in (longer, fixed))
-    known = Dispersion(_lengths(seconds, size), tuple(fixed), tuple(longer), whole[0].rate, batches, incident)
-    return replace(known, pods=True)
+    longer = _extended(slope.tolist(), seconds)
+    if len(longer) > len(seconds):
+        seconds.append(seconds[-1] * EXTRAPOLATED)
+    return Dispersion(tuple(seconds), fixed, tuple(longer), whole[0].rate, batches, incident, bool(single))
 
 
 def _extended(excess: list[float], seconds: list[float]) -> list[float]:
@@ -338,7 +317,3 @@ def _extended(excess: list[float], seconds: list[float]) -> list[float]:
         return excess
     ratio = min(excess[-1] / excess[-2], 2.0)
     return [*excess, excess[-1] * ratio**2]
-
-
-def _lengths(seconds: list[float], size: int) -> tuple[float, ...]:
-    return tuple(seconds) if size == len(seconds) else (*seconds, seconds[-1] * EXTRAPOLATED)
