@@ -184,8 +184,14 @@ def calibrate(
         wanted, found = format_seconds(length * MINUTE), format_seconds(past.minutes * MINUTE)
         text = f"{wanted} is longer than the past that was found, {found}; choose a shorter one"
         raise RequestError([Problem("length", text)])
+    clusters = {
+        name: 1 + estimate(policy.checks[name], counts, MINUTE).fixed
+        for name, counts in past.by_check.items()
+        if not isinstance(counts, Gap)
+    }
     trials = [
-        pretend(policy, past, length, share, np.random.default_rng((seed, number))) for number in watch(range(runs))
+        pretend(policy, past, length, share, np.random.default_rng((seed, number)), clusters)
+        for number in watch(range(runs))
     ]
     return Calibration(
         policy=policy,
@@ -198,7 +204,14 @@ def calibrate(
     )
 
 
-def pretend(policy: Policy, past: Past, length: int, share: float, rng: np.random.Generator) -> Trial:
+def pretend(
+    policy: Policy,
+    past: Past,
+    length: int,
+    share: float,
+    rng: np.random.Generator,
+    clusters: Mapping[str, float] | None = None,
+) -> Trial:
     """Draw one pretend rollout and judge it again and again, each check until it fails.
 
     One looks about every thirtieth of its length, and twice as often while a check is half-way to failing.
@@ -207,11 +220,15 @@ def pretend(policy: Policy, past: Past, length: int, share: float, rng: np.rando
     ----------
     length : in minutes
     share : of the traffic that goes to the pretend canary
+    clusters : how many events of each check go to one arm together; None: each by itself
     """
     before = round(policy.history / MINUTE)
     begin = int(rng.integers(min(before, past.minutes - length), past.minutes - length + 1))
     known = {name: counts for name, counts in past.by_check.items() if not isinstance(counts, Gap)}
-    arms = {name: thin(cut(counts, begin, begin + length), share, rng) for name, counts in known.items()}
+    arms = {
+        name: thin(cut(counts, begin, begin + length), share, rng, (clusters or {}).get(name, 1.0))
+        for name, counts in known.items()
+    }
     first = max(0, begin - before)
     history = {name: cut(counts, first, begin) for name, counts in known.items()} if first < begin else {}
 

@@ -245,13 +245,15 @@ def _by_minute(reading: Reading[Counts] | Gap, minutes: int) -> Counts | Gap:
 # Splitting it
 
 
-def thin(counts: Counts, share: float, rng: np.random.Generator) -> tuple[Counts, Counts]:
+def thin(counts: Counts, share: float, rng: np.random.Generator, cluster: float = 1.0) -> tuple[Counts, Counts]:
     """Split counts slice by slice; both parts add up to what there was.
 
     Parameters
     ----------
     counts : of the service
     share : of the requests that go to the canary, in (0, 1)
+    cluster : how many events go to one arm together, at least 1: dealt one by one, events that came in clusters would
+        be independent in either arm, and false alarms would be missed
 
     Returns
     -------
@@ -266,16 +268,16 @@ def thin(counts: Counts, share: float, rng: np.random.Generator) -> tuple[Counts
     """
     match counts:
         case Errors(errors, requests):
-            ours = _of_two(errors, requests, share, rng)
+            ours = _of_two(errors, requests, share, rng, cluster)
             return Errors(*ours), Errors(errors - ours[0], requests - ours[1])
         case Conversions(successes, trials):
-            ours = _of_two(successes, trials, share, rng)
+            ours = _of_two(successes, trials, share, rng, cluster)
             return Conversions(*ours), Conversions(successes - ours[0], trials - ours[1])
         case Histogram(edges, bins, exact):
-            part = _drawn(bins, share, rng)
+            part = _drawn(bins, share, rng, cluster)
             return Histogram(edges, part, exact), Histogram(edges, bins - part, exact)
         case Classes(names, bins):
-            part = _drawn(bins, share, rng)
+            part = _drawn(bins, share, rng, cluster)
             return Classes(names, part), Classes(names, bins - part)
         case Values(total, squares, count):
             canary = _values(counts, share, rng)
@@ -289,18 +291,21 @@ def thin(counts: Counts, share: float, rng: np.random.Generator) -> tuple[Counts
             assert_never(counts)
 
 
-def _drawn(counts: Floats, share: float, rng: np.random.Generator) -> Floats:
-    """Draw how many of each count go to the canary."""
-    whole = np.floor(counts)
-    part = rng.binomial(whole.astype(np.int64), share).astype(float)
-    fraction = counts - whole
+def _drawn(counts: Floats, share: float, rng: np.random.Generator, cluster: float = 1.0) -> Floats:
+    """Draw how many of each count go to the canary, so many at a time."""
+    size = max(round(cluster), 1)
+    clusters = np.floor(counts / size)
+    part = size * rng.binomial(clusters.astype(np.int64), share).astype(float)
+    fraction = counts - size * clusters
     return np.asarray(part + fraction * (rng.random(counts.shape) < share)) if fraction.any() else part
 
 
-def _of_two(events: Floats, trials: Floats, share: float, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _of_two(
+    events: Floats, trials: Floats, share: float, rng: np.random.Generator, cluster: float
+) -> tuple[Floats, Floats]:
     """Draw trials with their events; events beyond the trials of a slice, counted late, are drawn by themselves."""
     both = np.minimum(events, trials)
-    with_event = _drawn(both, share, rng)
+    with_event = _drawn(both, share, rng, cluster)
     without = _drawn(trials - both, share, rng)
     return with_event + _drawn(events - both, share, rng), with_event + without
 
