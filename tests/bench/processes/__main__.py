@@ -1,0 +1,126 @@
+"""Traffic whose requests depend on each other: `python tests/bench/processes [--short] [--only NAME] [--runs N]`.
+
+The product judges, one check of the default policy alone at its part of alpha, by `analyzer.case.Case`. Each run is a
+rollout of four hours, measured at fewer moments than every 30 s (see `judged.looks`). Ends with 1 where a bound is
+broken: in the short form where the interval (exact, 95%) lies beyond it.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+BENCH = Path(__file__).parents[1]
+sys.path[0] = str(BENCH.parent)  # the modules of this folder are imported by their full names only
+sys.path.insert(1, str(BENCH.parents[1]))
+
+from bench.processes import judged  # noqa: E402
+from bench.processes.cells import RUNS, SHORT_RUNS, Aim, Cell, every_cell  # noqa: E402
+from bench.processes.judged import NAMES, Decided  # noqa: E402
+from scipy.special import betaincinv  # noqa: E402
+
+LOOKS, SHORT_LOOKS = 72, 40
+CHUNK = 8  # runs
+
+
+def interval(events: int, runs: int) -> tuple[float, float]:
+    """Give the exact 95% interval of a probability (Clopper and Pearson)."""
+    low = betaincinv(events, runs - events + 1, 0.025) if events else 0.0
+    high = betaincinv(events + 1, runs - events, 0.975) if events < runs else 1.0
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell and what came of its runs."""
+
+    cell: Cell
+    runs: Sequence[Decided]
+
+    @cached_property
+    def events(self) -> int:
+        """Count the runs that did what the cell's aim names."""
+        if self.cell.aim in (Aim.NO_ROLLBACK, Aim.FOUND):
+            return sum(one.failed[0] is not None for one in self.runs)
+        return sum(one.passed is not None and one.failed[0] is None for one in self.runs)
+
+    def broken(self, *, short: bool) -> bool:
+        """Tell whether the bound is broken."""
+        if self.cell.bound is None:
+            return False
+        events = self.events
+        if self.cell.aim is Aim.PASSES:  # what is bounded is the contrary
+            events = sum(one.failed[0] is not None for one in self.runs)
+        share = interval(events, len(self.runs))[0] if short else events / len(self.runs)
+        return share > self.cell.bound
+
+    def line(self, *, short: bool) -> str:
+        """Write a row of the table."""
+        low, high = interval(self.events, len(self.runs))
+        ours = f"{self.events / len(self.runs):6.1%} [{low:.0%}, {high:.0%}]"
+        others = " ".join(
+            f"{sum(one.failed[place] is not None for one in self.runs) / len(self.runs):5.0%}"
+            for place in range(1, len(NAMES))
+        )
+        bound = "" if self.cell.bound is None else f"{self.cell.bound:.3g}"
+        state = "" if self.cell.bound is None else "MISSED" if self.broken(short=short) else "ok"
+        what = f"{self.cell.process}: {self.cell.setting}"
+        return f"{what:<62} {self.cell.rate:>4g} {self.cell.aim.value:<19} {ours:<20} {others}  {bound:>6} {state:<6} {self._took()}"
+
+    def _took(self) -> str:
+        """Write the medians of requests and time until the decision, where one is wanted."""
+        if self.cell.aim is Aim.NO_ROLLBACK or not self.events:
+            return ""
+        failing = self.cell.aim is Aim.FOUND
+        times = [(one.failed[0] if failing else one.passed, one.requests) for one in self.runs]
+        decided = [(seconds, requests) for seconds, requests in times if seconds is not None]
+        seconds, requests = (statistics.median(column) for column in zip(*decided, strict=True))
+        return f"{requests:.0f} requests, {seconds / 60:.3g} min"
+
+
+def simulate(cells: Sequence[Cell], runs: int, looks: int, processes: int) -> list[Row]:
+    """Run cells in several processes."""
+    tasks = [(cell, first) for cell in cells for first in range(0, runs, CHUNK)]
+    with ProcessPoolExecutor(processes) as pool:
+        parts = pool.map(_part, *zip(*((cell, first, min(CHUNK, runs - first), looks) for cell, first in tasks), strict=True))
+        found: dict[str, list[Decided]] = {}
+        for (cell, _), part in zip(tasks, parts, strict=True):
+            found.setdefault(cell.name, []).extend(part)
+            if len(found[cell.name]) == runs and sys.stderr.isatty():
+                print(cell.name, file=sys.stderr)
+    return [Row(cell, found[cell.name]) for cell in cells]
+
+
+def _part(cell: Cell, first: int, runs: int, looks: int) -> list[Decided]:
+    return [judged.run(cell, number, looks) for number in range(first, first + runs)]
+
+
+def main() -> None:
+    """Read the command line, run the cells and print the table."""
+    parser = argparse.ArgumentParser(description="Traffic whose requests depend on each other.")
+    parser.add_argument("--short", action="store_true", help="the part that CI runs")
+    parser.add_argument("--only", default="", metavar="NAME", help="cells whose name contains it")
+    parser.add_argument("--runs", type=int, help="runs a cell")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    began = time.monotonic()
+    cells = [cell for cell in every_cell() if options.only in cell.name and (cell.short or not options.short)]
+    runs = options.runs or (SHORT_RUNS if options.short else RUNS)
+    looks = SHORT_LOOKS if options.short else LOOKS
+    rows = simulate(cells, runs, looks, options.processes)
+    print(f"{'process: setting':<62} {'/s':>4} {'what':<19} {'ours':<20} {'thr. 4 fail. z'}   bound")
+    for row in rows:
+        print(row.line(short=options.short))
+    missed = sum(row.broken(short=options.short) for row in rows)
+    bounded = sum(row.cell.bound is not None for row in rows)
+    print(f"{missed} of {bounded} bounds missed; {len(rows)} cells of {runs} runs in {time.monotonic() - began:.0f} s")
+    sys.exit(missed > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""One simulated rollout, measured again and again: by the product, and by the rules that people use today."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from bench.processes.cells import Aim, Cell
+from bench.processes.traffic import HOUR, SLOT, SLOTS, Floats, requests
+from bench.simulation import rivals
+from bench.simulation.data import Arm, Bins, Moments, Shares, Sums
+
+from analyzer.case import Case
+from analyzer.model import (
+    Classes,
+    Conversions,
+    Counts,
+    Errors,
+    Histogram,
+    Outcome,
+    Reading,
+    Readings,
+    Values,
+    Window,
+)
+from analyzer.policy import Policy, choose_policy, load_policies
+
+BEGIN = 1_700_000_000.0  # Unix seconds
+MOST_SLICES = 120  # of the window: the source doubles the length of slices from 15 s until there are so few
+LATENCY_EDGES = np.array([0.05, 0.1, 0.2, 0.5, 1.0, np.inf])
+EVERY = 2  # slots: rivals see the data in slices of half a minute
+NAMES = ("ours", "threshold", "4 failures", "repeated test")
+
+
+@dataclass(frozen=True)
+class Decided:
+    """When rules decided in one run: seconds since the begin, or None.
+
+    Attributes
+    ----------
+    failed : of each of `NAMES`
+    passed : of ours
+    requests : of the canary until ours decided as the cell aims at
+    """
+
+    failed: tuple[float | None, ...]
+    passed: float | None
+    requests: float
+
+
+def looks(aim: Aim, many: int) -> list[int]:
+    """List the moments of the measurements, in slots: finely in the beginning, in even steps later.
+
+    Where a run ends with its first decision, every 15 s for 5 min, every 30 s for 20 min, every minute for an hour,
+    then every 5 min; else `many`, a geometric half and an even half.
+    """
+    if aim is not Aim.NO_ROLLBACK:
+        return [*range(1, 20), *range(20, 80, 2), *range(80, 240, 4), *range(240, SLOTS + 1, 20)]
+    early = np.geomspace(2, SLOTS / 8, many // 2)
+    even = np.linspace(SLOTS / 8, SLOTS, many - many // 2 + 1)
+    return sorted({int(moment / 2) * 2 for moment in (*early, *even)})
+
+
+def run(cell: Cell, number: int, many: int) -> Decided:
+    """Draw and judge one rollout."""
+    rng = np.random.default_rng(np.random.SeedSequence([zlib.crc32(cell.name.encode()), number]))
+    history = round(cell.history_hours * HOUR)
+    expected = requests(cell.rate, cell.weights, cell.step_minutes, cell.pods, history)
+    drawn = cell.draw(rng, expected, **cell.how)
+    canary, baseline = drawn.canary[history:], drawn.baseline[history:]
+    moments = looks(cell.aim, many)
+    ours = _ours(cell, canary, baseline, drawn.baseline[:history], moments)
+    return Decided((ours.failed[0], *_rivals(cell, canary, baseline, moments)), ours.passed, ours.requests)
+
+
+def _ours(cell: Cell, canary: Floats, baseline: Floats, past: Floats, moments: list[int]) -> Decided:
+    policy = choose_policy(load_policies(None), {"base": "ml-model", **cell.policy}, "ml-model")
+    judge = _Judge(cell, policy, canary, baseline, past)
+    passed: float | None = None
+    for moment in moments:
+        outcome = judge.outcome(moment)
+        if outcome is Outcome.FAIL or (outcome is Outcome.PASS and cell.aim.ends_at_pass):
+            seconds, seen = float(moment * SLOT), judge.requests(moment)
+            failed = outcome is Outcome.FAIL
+            return Decided((seconds if failed else None,), passed if failed else seconds, seen)
+        if outcome is Outcome.PASS and passed is None:
+            passed = float(moment * SLOT)
+    return Decided((None,), passed, judge.requests(moments[-1]))
+
+
+class _Judge:
+    """Asks the product about one rollout at any moment."""
+
+    def __init__(self, cell: Cell, policy: Policy, canary: Floats, baseline: Floats, past: Floats) -> None:
+        self.cell, self.policy = cell, policy
+        self.checks = {cell.check: policy.checks[cell.check]}
+        self.canary, self.baseline = (np.concatenate((arm[:1] * 0, np.cumsum(arm, axis=0))) for arm in (canary, baseline))
+        known = past[len(past) - min(len(past), round(policy.history / SLOT)) :]
+        self.history_step = _step(len(known), max(1, len(known) * SLOT // 60))
+        bounds = np.arange(0, len(known) - self.history_step + 1, self.history_step)
+        self.history = np.add.reduceat(known, bounds, axis=0) if len(bounds) else None
+
+    def requests(self, moment: int) -> float:
+        """Count the canary's requests, predictions or values until a moment."""
+        return float(self.cell.form.trials(self.canary[moment].sum(axis=0)))
+
+    def outcome(self, moment: int) -> Outcome:
+        """Judge what had been counted at a moment, as a verdict of then."""
+        seconds = float(moment * SLOT)
+        readings = Readings(Window(BEGIN, BEGIN + seconds), {self.cell.check: self._reading(moment)})
+        case = Case(self.checks, self.policy, readings, share=self.cell.nominal)
+        verdict = case.verdict()
+        return verdict.outcome if self.cell.whole else verdict.findings[self.cell.check].outcome
+
+    def _reading(self, moment: int) -> Reading[Counts]:
+        if self.cell.scraped:  # two sums since the begin, and nothing else
+            return Reading(*(self._counts(arm[moment][np.newaxis]) for arm in (self.canary, self.baseline)))
+        step = _step(moment, MOST_SLICES)
+        ends = np.append(np.arange(0, moment, step), moment)
+        canary, baseline = (np.diff(arm[ends], axis=0) for arm in (self.canary, self.baseline))
+        left = moment % step
+        return Reading(
+            canary=self._counts(canary),
+            baseline=self._counts(baseline),
+            slice_seconds=float(step * SLOT),
+            begin=BEGIN,
+            last_seconds=float(left * SLOT) if left else None,
+            scrape_seconds=float(SLOT),
+            history=None if self.history is None else self._counts(self.history),
+            history_seconds=None if self.history is None else float(self.history_step * SLOT),
+        )
+
+    def _counts(self, by_pod: Floats) -> Counts:
+        """Add up the pods, shape (slices, pods, columns), to counts of the cell's form."""
+        columns = by_pod.sum(axis=1)
+        match self.cell.form.value:
+            case "errors":
+                return Errors(columns[:, 0], columns[:, 1])
+            case "conversions":
+                return Conversions(columns[:, 0], columns[:, 1])
+            case "values":
+                return Values(columns[:, 0], columns[:, 1], columns[:, 2])
+            case "latencies":
+                return Histogram(LATENCY_EDGES, columns)
+            case "scores":
+                edges = np.append(np.arange(1, columns.shape[1]) / columns.shape[1], np.inf)
+                return Histogram(edges, columns)
+            case _:
+                return Classes(tuple(f"{number:04}" for number in range(columns.shape[1])), columns)
+
+
+def _step(slots: int, most: int) -> int:
+    """Give the length of slices, in slots."""
+    step = 1
+    while slots // step > most:
+        step *= 2
+    return step
+
+
+def _rivals(cell: Cell, canary: Floats, baseline: Floats, moments: list[int]) -> tuple[float | None, ...]:
+    """Judge the same run by the rules of today, at the same moments."""
+    ours, theirs = (arm.sum(axis=1).reshape(-1, EVERY, arm.shape[2]).sum(axis=1)[np.newaxis] for arm in (canary, baseline))
+    data: Shares | Sums | Bins
+    match cell.form.value:
+        case "errors" | "conversions":
+            data = Shares(*(Arm(arm[..., 0], arm[..., 1]) for arm in (ours, theirs, theirs)))
+        case "latencies":
+            data = Shares(*(Arm(arm[..., 4:].sum(axis=-1), arm.sum(axis=-1)) for arm in (ours, theirs, theirs)))
+        case "values":
+            data = Sums(*(Moments(arm[..., 2], arm[..., 0], arm[..., 1]) for arm in (ours, theirs, theirs)))
+        case _:
+            data = Bins(ours, theirs, theirs)
+    seen = np.array(moments)
+    at = np.unique(seen // EVERY)
+    at = at[at > 0] - 1
+    beyond = rivals.threshold(data, cell.limits)[0, at]
+    differ = rivals.repeated_test(data, cell.limits)[0, at]
+    found = (beyond, np.cumsum(beyond) > rivals.FAILURE_LIMIT, differ)
+    return tuple(float((at[one.argmax()] + 1) * EVERY * SLOT) if one.any() else None for one in found)

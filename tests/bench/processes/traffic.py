@@ -1,0 +1,240 @@
+"""What is simulated: the requests of every pod of both arms in slots of a quarter of a minute, and the past.
+
+Arrays of counts have the shape (slots, pods, columns); the columns are those of the cell's form. Slots begin with the
+history, in which the canary has no traffic. Both arms follow the same law unless a process says otherwise.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+Floats = NDArray[np.float64]
+Draw = Callable[..., "Rollout"]
+
+SLOT = 15  # seconds
+MINUTE = 60 // SLOT  # slots
+HOUR = 60 * MINUTE
+SLOTS = 4 * HOUR  # of the rollout
+BINS = np.array([0.3, 0.2, 0.12, 0.1, 0.08, 0.07, 0.05, 0.04, 0.03, 0.01])  # shares of the scores
+ONE_BIN = np.array([0.99, *[0.01 / 9] * 9])  # a fraud detector's
+CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Counts of both arms by slot and pod; the canary's before the rollout are 0."""
+
+    canary: Floats
+    baseline: Floats
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Expected requests of both arms; shape (slots, pods).
+
+    Attributes
+    ----------
+    history : slots before the canary
+    """
+
+    canary: Floats
+    baseline: Floats
+    history: int
+
+    def both(self, rng: np.random.Generator, arm: Callable[..., Floats], **how: object) -> Rollout:
+        """Draw both arms by the same law, each by itself."""
+        return Rollout(arm(rng, self.canary, **how), arm(rng, self.baseline, **how))
+
+    def path(self, values: Floats) -> Floats:
+        """Lay values of the rollout's slots behind a history that is as the first of them; shape (slots, 1)."""
+        return np.concatenate((np.full(self.history, values[0]), values))[:, np.newaxis]
+
+
+def requests(rate: float, weights: tuple[float, ...], step_minutes: float, pods: tuple[int, int], history: int) -> Requests:
+    """Spread a service's requests over arms and pods.
+
+    Parameters
+    ----------
+    rate : canary requests a second at the first weight
+    weights : the canary's part of the traffic, by step; the last one stays
+    step_minutes : length of each step
+    pods : of canary and baseline
+    history : slots before the canary
+    """
+    steps = np.minimum(np.arange(SLOTS) // round(step_minutes * MINUTE), len(weights) - 1)
+    weight = np.concatenate((np.zeros(history), np.asarray(weights)[steps]))
+    everything = rate / weights[0] * SLOT
+    arms = (everything * part[:, np.newaxis] / many * np.ones(many) for part, many in zip((weight, 1 - weight), pods))
+    return Requests(*arms, history)
+
+
+# Laws of one arm: requests expected (slots, pods) in, counts (slots, pods, columns) out
+
+
+def independent(rng: np.random.Generator, expected: Floats, share: Floats | float) -> Floats:
+    """Draw requests each of which is bad by itself with a probability; columns: bad ones, all."""
+    total = rng.poisson(expected)
+    return np.stack([rng.binomial(total, np.minimum(share, 0.95)), total], axis=-1).astype(float)
+
+
+def clustered(
+    rng: np.random.Generator, expected: Floats, share: float, size: float, *, fixed: bool = False, apart: float = 0.0,
+    spread: bool = False,
+) -> Floats:  # fmt: skip
+    """Draw bad requests that come in clusters, and good ones by themselves; columns: bad ones, all.
+
+    Parameters
+    ----------
+    size : mean number of bad requests in a cluster: geometric, or always the same where `fixed`
+    apart : mean seconds between two of a cluster
+    spread : each of a cluster reaches any pod of the arm, instead of one pod all of them
+    """
+    begun = rng.poisson(expected * share / size)
+    slot, pod = (np.repeat(index, begun[begun > 0]) for index in np.nonzero(begun))
+    sizes = np.full(len(slot), round(size)) if fixed else rng.geometric(1 / size, len(slot))
+    slot, pod = np.repeat(slot, sizes), np.repeat(pod, sizes)
+    if apart:
+        place = np.arange(len(slot)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        # Delays of one cluster are drawn one by one, which keeps their law and forgets their order.
+        slot = slot + ((rng.random(len(slot)) + rng.gamma(place) * apart / SLOT)).astype(int)
+    if spread:
+        pod = rng.integers(0, expected.shape[1], len(pod))
+    bad = _counted(slot, pod, expected.shape)
+    return np.stack([bad, bad + rng.poisson(expected * (1 - share))], axis=-1)
+
+
+def wandering(rng: np.random.Generator, expected: Floats, share: float, variation: float, minutes: float, *, each: bool = False) -> Floats:
+    """Draw requests whose probability to be bad wanders (lognormal) about a mean, in each pod by itself if `each`."""
+    kept, spread = np.exp(-1 / (minutes * MINUTE)), np.sqrt(np.log1p(variation**2))
+    steps = rng.standard_normal((len(expected), expected.shape[1] if each else 1))
+    steps[1:] *= np.sqrt(1 - kept**2)
+    levels = lfilter([1.0], [1.0, -kept], steps, axis=0)
+    return independent(rng, expected, share * np.exp(spread * levels - spread**2 / 2))
+
+
+def bad_minutes(rng: np.random.Generator, expected: Floats, share: float, often: float, bad: float, minutes: int = 1) -> Floats:
+    """Draw requests to pods that have bad minutes, each pod by itself: `often` of the time a share `bad` more fails."""
+    length = minutes * MINUTE
+    times = rng.random((-(-len(expected) // length), expected.shape[1])) < often
+    return independent(rng, expected, share + bad * np.repeat(times, length, axis=0)[: len(expected)])
+
+
+def bursts(rng: np.random.Generator, expected: Floats, share: float, correlation: float) -> Floats:
+    """Draw requests that correlate within each minute of an arm (beta-binomial)."""
+    strength = 1 / correlation - 1
+    shares = rng.beta(share * strength, (1 - share) * strength, len(expected) // MINUTE)
+    return independent(rng, expected, np.repeat(shares, MINUTE)[:, np.newaxis])
+
+
+def delayed(rng: np.random.Generator, expected: Floats, share: Floats | float, delay: float) -> Floats:
+    """Draw requests, and conversions that follow by an exponential delay of a mean (s); columns: conversions, all."""
+    before = int(6 * delay / SLOT)  # slots, so that the first one has conversions of earlier requests
+    ahead = np.concatenate((np.repeat(expected[:1], before, axis=0), expected))
+    total = rng.poisson(ahead)
+    won = rng.binomial(total, np.concatenate((np.repeat(share[:1], before, axis=0), share)) if np.ndim(share) else share)
+    slot, pod = (np.repeat(index, won[won > 0]) for index in np.nonzero(won))
+    slot = slot + (rng.random(len(slot)) + rng.exponential(delay / SLOT, len(slot))).astype(int)
+    return np.stack([_counted(slot, pod, ahead.shape), total], axis=-1)[before:].astype(float)
+
+
+def multinomial(rng: np.random.Generator, expected: Floats, shares: Floats, rows: int = 1) -> Floats:
+    """Draw predictions by bin, `rows` like ones a request; a column a bin."""
+    return rows * rng.poisson(expected[..., np.newaxis] / rows * shares).astype(float)
+
+
+def payments(rng: np.random.Generator, expected: Floats, buying: float, refunds: float, sigma: float) -> Floats:
+    """Draw payments of a lognormal law, some of them refunds of the same law; columns: sum, sum of squares, number."""
+    number = rng.poisson(expected * buying)
+    slot, pod = (np.repeat(index, number[number > 0]) for index in np.nonzero(number))
+    values = rng.lognormal(3.0, sigma, len(slot)) * np.where(rng.random(len(slot)) < refunds, -1, 1)
+    sums = [_counted(slot, pod, number.shape, power) for power in (values, values**2)]
+    return np.stack([*sums, number], axis=-1).astype(float)
+
+
+def _counted(slot: NDArray[np.intp], pod: NDArray[np.intp], shape: tuple[int, ...], weights: Floats | None = None) -> Floats:
+    """Count events by slot and pod; those after the end are lost."""
+    inside = slot < shape[0]
+    places = slot[inside] * shape[1] + pod[inside]
+    counts = np.bincount(places, None if weights is None else weights[inside], minlength=shape[0] * shape[1])
+    return counts.reshape(shape).astype(float)
+
+
+# Processes of both arms
+
+
+def alike(rng: np.random.Generator, expected: Requests, law: Callable[..., Floats], **how: object) -> Rollout:
+    """Draw both arms by one law."""
+    return expected.both(rng, law, **how)
+
+
+def incident(
+    rng: np.random.Generator, expected: Requests, share: float, bad: float, minutes: float, *, past: bool = False,
+    canary: float | None = None,
+) -> Rollout:  # fmt: skip
+    """Draw errors with an incident in both arms at any time of the rollout, or in the history if `past`."""
+    length = round(minutes * MINUTE)
+    first = rng.integers(0, expected.history - length) if past else expected.history + rng.integers(0, SLOTS - length)
+    level = np.full((len(expected.baseline), 1), share)
+    level[first : first + length] = bad
+    ours = level if canary is None else np.full_like(level, canary)
+    return Rollout(independent(rng, expected.canary, ours), independent(rng, expected.baseline, level))
+
+
+def rising(rng: np.random.Generator, expected: Requests, low: float, high: float, minutes: float) -> Rollout:
+    """Draw errors of both arms whose probability rises from the begin of the rollout on, and then stays."""
+    level = expected.path(low + (high - low) * np.minimum(np.arange(SLOTS) / (minutes * MINUTE), 1))
+    return expected.both(rng, independent, share=level)
+
+
+def faulty(rng: np.random.Generator, expected: Requests, canary: float, baseline: float) -> Rollout:
+    """Draw independent errors with a canary that is worse."""
+    return Rollout(independent(rng, expected.canary, canary), independent(rng, expected.baseline, baseline))
+
+
+def cold(
+    rng: np.random.Generator, expected: Requests, share: float, slow: float, minutes: float, restarts: int = 0
+) -> Rollout:  # fmt: skip
+    """Draw latencies: a share is slow, and more in the first minutes of each canary pod's life, which may restart."""
+    level = np.full(expected.canary.shape, share)
+    length = round(minutes * MINUTE)
+    for pod in range(level.shape[1]):
+        for first in (0, *rng.integers(0, SLOTS, restarts)):
+            level[expected.history + first :][:length, pod] = slow
+    ours, theirs = independent(rng, expected.canary, level), independent(rng, expected.baseline, share)
+    return Rollout(*(_latencies(arm) for arm in (ours, theirs)))
+
+
+def _latencies(arm: Floats) -> Floats:
+    """Put bad requests between half a second and one, the others under 100 ms: six buckets."""
+    counts = np.zeros((*arm.shape[:2], 6))
+    counts[..., 4], counts[..., 1] = arm[..., 0], arm[..., 1] - arm[..., 0]
+    return counts
+
+
+def late(rng: np.random.Generator, expected: Requests, share: float, delay: float, loss: float = 0.0) -> Rollout:
+    """Draw conversions that come late; a loss is a part of them that the canary has less."""
+    law = delayed if delay else independent
+    how = {"delay": delay} if delay else {}
+    return Rollout(
+        law(rng, expected.canary, share=share * (1 - loss), **how), law(rng, expected.baseline, share=share, **how)
+    )
+
+
+def drifting(rng: np.random.Generator, expected: Requests, baseline: Floats, canary: Floats) -> Rollout:
+    """Draw predictions of a canary whose bins or classes have other shares."""
+    return Rollout(multinomial(rng, expected.canary, canary), multinomial(rng, expected.baseline, baseline))
+
+
+def zipf(classes: int = CLASSES, exponent: float = 1.0) -> Floats:
+    """Give shares of classes by Zipf's law."""
+    weights = np.arange(1.0, classes + 1) ** -exponent
+    return np.asarray(weights / weights.sum())
+
+
+def only_first(shares: Floats, known: int) -> Floats:
+    """Give the shares of a model that knows the first classes only."""
+    kept = np.where(np.arange(len(shares)) < known, shares, 0.0)
+    return np.asarray(kept / kept.sum())
