@@ -1,7 +1,7 @@
 """Traffic whose requests depend on each other: `python tests/bench/processes [--short] [--only NAME] [--runs N]`.
 
 The product judges, one check of the default policy alone at its part of alpha, by `analyzer.case.Case`. Each run is a
-rollout of four hours, measured at fewer moments than every 30 s (see `judged.looks`). Ends with 1 where a bound is
+rollout of four hours, measured every 30 s (see `looks`). Ends with 1 where a bound is
 broken: in the short form where the interval (exact, 95%) lies beyond it.
 """
 
@@ -24,7 +24,6 @@ from bench.processes.cells import RUNS, SHORT_RUNS, Aim, Cell, every_cell  # noq
 from bench.processes.judged import NAMES, Decided  # noqa: E402
 from scipy.special import betaincinv  # noqa: E402
 
-LOOKS, SHORT_LOOKS = 72, 40
 CHUNK = 8  # runs
 
 
@@ -83,11 +82,11 @@ class Row:
         return f"{requests:.0f} requests, {seconds / 60:.3g} min"
 
 
-def simulate(cells: Sequence[Cell], runs: int, looks: int, processes: int) -> list[Row]:
+def simulate(cells: Sequence[Cell], runs: int, processes: int, *, every: bool) -> list[Row]:
     """Run cells in several processes."""
     tasks = [(cell, first) for cell in cells for first in range(0, runs, CHUNK)]
     with ProcessPoolExecutor(processes) as pool:
-        parts = pool.map(_part, *zip(*((cell, first, min(CHUNK, runs - first), looks) for cell, first in tasks), strict=True))
+        parts = pool.map(_part, *zip(*((cell, first, min(CHUNK, runs - first), every) for cell, first in tasks), strict=True))
         found: dict[str, list[Decided]] = {}
         for (cell, _), part in zip(tasks, parts, strict=True):
             found.setdefault(cell.name, []).extend(part)
@@ -96,8 +95,8 @@ def simulate(cells: Sequence[Cell], runs: int, looks: int, processes: int) -> li
     return [Row(cell, found[cell.name]) for cell in cells]
 
 
-def _part(cell: Cell, first: int, runs: int, looks: int) -> list[Decided]:
-    return [judged.run(cell, number, looks) for number in range(first, first + runs)]
+def _part(cell: Cell, first: int, runs: int, every: bool) -> list[Decided]:
+    return [judged.run(cell, number, every=every) for number in range(first, first + runs)]
 
 
 def main() -> None:
@@ -106,13 +105,13 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="the part that CI runs")
     parser.add_argument("--only", default="", metavar="NAME", help="cells whose name contains it")
     parser.add_argument("--runs", type=int, help="runs a cell")
+    parser.add_argument("--every", action="store_true", help="judge at all moments, to check that none is missed")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     began = time.monotonic()
     cells = [cell for cell in every_cell() if options.only in cell.name and (cell.short or not options.short)]
     runs = options.runs or (SHORT_RUNS if options.short else RUNS)
-    looks = SHORT_LOOKS if options.short else LOOKS
-    rows = simulate(cells, runs, looks, options.processes)
+    rows = simulate(cells, runs, options.processes, every=options.every)
     print(f"{'process: setting':<62} {'/s':>4} {'what':<19} {'ours':<20} {'thr. 4 fail. z'}   bound")
     for row in rows:
         print(row.line(short=options.short))

@@ -4,7 +4,8 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from bench.processes.cells import Aim, Cell
+from bench.processes.cells import Cell
+from bench.processes.looks import EVERY, moments
 from bench.processes.traffic import HOUR, SLOT, SLOTS, Floats, requests
 from bench.simulation import rivals
 from bench.simulation.data import Arm, Bins, Moments, Shares, Sums
@@ -27,7 +28,6 @@ from analyzer.policy import Policy, choose_policy, load_policies
 BEGIN = 1_700_000_000.0  # Unix seconds
 MOST_SLICES = 120  # of the window: the source doubles the length of slices from 15 s until there are so few
 LATENCY_EDGES = np.array([0.05, 0.1, 0.2, 0.5, 1.0, np.inf])
-EVERY = 2  # slots: rivals see the data in slices of half a minute
 NAMES = ("ours", "threshold", "4 failures", "repeated test")
 
 
@@ -47,36 +47,23 @@ class Decided:
     requests: float
 
 
-def looks(aim: Aim, many: int) -> list[int]:
-    """List the moments of the measurements, in slots: finely in the beginning, in even steps later.
-
-    Where a run ends with its first decision, every 15 s for 5 min, every 30 s for 20 min, every minute for an hour,
-    then every 5 min; else `many`, a geometric half and an even half.
-    """
-    if aim is not Aim.NO_ROLLBACK:
-        return [*range(1, 20), *range(20, 80, 2), *range(80, 240, 4), *range(240, SLOTS + 1, 20)]
-    early = np.geomspace(2, SLOTS / 8, many // 2)
-    even = np.linspace(SLOTS / 8, SLOTS, many - many // 2 + 1)
-    return sorted({int(moment / 2) * 2 for moment in (*early, *even)})
-
-
-def run(cell: Cell, number: int, many: int) -> Decided:
-    """Draw and judge one rollout."""
+def run(cell: Cell, number: int, *, every: bool = False) -> Decided:
+    """Draw one rollout and judge it; at all moments if `every`."""
     rng = np.random.default_rng(np.random.SeedSequence([zlib.crc32(cell.name.encode()), number]))
     history = round(cell.history_hours * HOUR)
     expected = requests(cell.rate, cell.weights, cell.step_minutes, cell.pods, history)
     drawn = cell.draw(rng, expected, **cell.how)
     canary, baseline = drawn.canary[history:], drawn.baseline[history:]
-    moments = looks(cell.aim, many)
-    ours = _ours(cell, canary, baseline, drawn.baseline[:history], moments)
-    return Decided((ours.failed[0], *_rivals(cell, canary, baseline, moments)), ours.passed, ours.requests)
+    sums = canary.sum(axis=1), baseline.sum(axis=1)
+    ours = _ours(cell, canary, baseline, drawn.baseline[:history], moments(cell, *sums, every=every))
+    return Decided((ours.failed[0], *_rivals(cell, *sums)), ours.passed, ours.requests)
 
 
-def _ours(cell: Cell, canary: Floats, baseline: Floats, past: Floats, moments: list[int]) -> Decided:
+def _ours(cell: Cell, canary: Floats, baseline: Floats, past: Floats, measured: list[int]) -> Decided:
     policy = choose_policy(load_policies(None), {"base": "ml-model", **cell.policy}, "ml-model")
     judge = _Judge(cell, policy, canary, baseline, past)
     passed: float | None = None
-    for moment in moments:
+    for moment in measured:
         outcome = judge.outcome(moment)
         if outcome is Outcome.FAIL or (outcome is Outcome.PASS and cell.aim.ends_at_pass):
             seconds, seen = float(moment * SLOT), judge.requests(moment)
@@ -84,7 +71,7 @@ def _ours(cell: Cell, canary: Floats, baseline: Floats, past: Floats, moments: l
             return Decided((seconds if failed else None,), passed if failed else seconds, seen)
         if outcome is Outcome.PASS and passed is None:
             passed = float(moment * SLOT)
-    return Decided((None,), passed, judge.requests(moments[-1]))
+    return Decided((None,), passed, judge.requests(SLOTS))
 
 
 class _Judge:
@@ -156,23 +143,21 @@ def _step(slots: int, most: int) -> int:
     return step
 
 
-def _rivals(cell: Cell, canary: Floats, baseline: Floats, moments: list[int]) -> tuple[float | None, ...]:
-    """Judge the same run by the rules of today, at the same moments."""
-    ours, theirs = (arm.sum(axis=1).reshape(-1, EVERY, arm.shape[2]).sum(axis=1)[np.newaxis] for arm in (canary, baseline))
+def _rivals(cell: Cell, canary: Floats, baseline: Floats) -> tuple[float | None, ...]:
+    """Judge the same run by the rules of today every 30 s."""
+    arms = (canary, baseline, baseline)  # the last stands for the history, which these rules do not look at
+    ours, theirs, past = (arm.reshape(-1, EVERY, arm.shape[1]).sum(axis=1)[np.newaxis] for arm in arms)
     data: Shares | Sums | Bins
     match cell.form.value:
         case "errors" | "conversions":
-            data = Shares(*(Arm(arm[..., 0], arm[..., 1]) for arm in (ours, theirs, theirs)))
+            data = Shares(*(Arm(arm[..., 0], arm[..., 1]) for arm in (ours, theirs, past)))
         case "latencies":
-            data = Shares(*(Arm(arm[..., 4:].sum(axis=-1), arm.sum(axis=-1)) for arm in (ours, theirs, theirs)))
+            data = Shares(*(Arm(arm[..., 4:].sum(axis=-1), arm.sum(axis=-1)) for arm in (ours, theirs, past)))
         case "values":
-            data = Sums(*(Moments(arm[..., 2], arm[..., 0], arm[..., 1]) for arm in (ours, theirs, theirs)))
+            data = Sums(*(Moments(arm[..., 2], arm[..., 0], arm[..., 1]) for arm in (ours, theirs, past)))
         case _:
-            data = Bins(ours, theirs, theirs)
-    seen = np.array(moments)
-    at = np.unique(seen // EVERY)
-    at = at[at > 0] - 1
-    beyond = rivals.threshold(data, cell.limits)[0, at]
-    differ = rivals.repeated_test(data, cell.limits)[0, at]
-    found = (beyond, np.cumsum(beyond) > rivals.FAILURE_LIMIT, differ)
-    return tuple(float((at[one.argmax()] + 1) * EVERY * SLOT) if one.any() else None for one in found)
+            data = Bins(ours, theirs, past)
+    beyond = rivals.threshold(data, cell.limits)[0]
+    differ = rivals.repeated_test(data, cell.limits)[0]
+    rules = (beyond, np.cumsum(beyond) > rivals.FAILURE_LIMIT, differ)
+    return tuple(float((rolls.argmax() + 1) * EVERY * SLOT) if rolls.any() else None for rolls in rules)
