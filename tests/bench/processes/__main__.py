@@ -86,7 +86,9 @@ def simulate(cells: Sequence[Cell], runs: int, processes: int, *, every: bool) -
     """Run cells in several processes."""
     tasks = [(cell, first) for cell in cells for first in range(0, runs, CHUNK)]
     with ProcessPoolExecutor(processes) as pool:
-        parts = pool.map(_part, *zip(*((cell, first, min(CHUNK, runs - first), every) for cell, first in tasks), strict=True))
+        parts = pool.map(
+            _part, *zip(*((cell, first, min(CHUNK, runs - first), every) for cell, first in tasks), strict=True)
+        )
         found: dict[str, list[Decided]] = {}
         for (cell, _), part in zip(tasks, parts, strict=True):
             found.setdefault(cell.name, []).extend(part)

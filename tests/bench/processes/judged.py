@@ -1,29 +1,30 @@
 """One simulated rollout, measured again and again: by the product, and by the rules that people use today."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from bench.processes.cells import Cell
 from bench.processes.looks import EVERY, moments
-from bench.processes.traffic import HOUR, SLOT, SLOTS, Floats, requests
+from bench.processes.traffic import HOUR, SLOT, SLOTS, Floats, Rollout, requests
 from bench.simulation import rivals
 from bench.simulation.data import Arm, Bins, Moments, Shares, Sums
 
-from analyzer.case import Case
-from analyzer.model import (
+from analyzer.config.policy import Policy, choose_policy, load_policies
+from analyzer.model.counts import (
     Classes,
     Conversions,
     Counts,
     Errors,
     Histogram,
-    Outcome,
+    Pod,
     Reading,
     Readings,
     Values,
     Window,
 )
-from analyzer.policy import Policy, choose_policy, load_policies
+from analyzer.model.findings import Outcome
+from analyzer.verdict.case import Case
 
 BEGIN = 1_700_000_000.0  # Unix seconds
 MOST_SLICES = 120  # of the window: the source doubles the length of slices from 15 s until there are so few
@@ -53,19 +54,17 @@ def run(cell: Cell, number: int, *, every: bool = False) -> Decided:
     history = round(cell.history_hours * HOUR)
     expected = requests(cell.rate, cell.weights, cell.step_minutes, cell.pods, history)
     drawn = cell.draw(rng, expected, **cell.how)
-    canary, baseline = drawn.canary[history:], drawn.baseline[history:]
-    sums = canary.sum(axis=1), baseline.sum(axis=1)
-    ours = _ours(cell, canary, baseline, drawn.baseline[:history], moments(cell, *sums, every=every))
+    sums = drawn.canary[history:].sum(axis=1), drawn.baseline[history:].sum(axis=1)
+    policy = choose_policy(load_policies(None), {"base": "ml-model", **cell.policy}, "ml-model")
+    ours = _ours(_Judge(cell, policy, drawn, history), moments(cell, *sums, every=every))
     return Decided((ours.failed[0], *_rivals(cell, *sums)), ours.passed, ours.requests)
 
 
-def _ours(cell: Cell, canary: Floats, baseline: Floats, past: Floats, measured: list[int]) -> Decided:
-    policy = choose_policy(load_policies(None), {"base": "ml-model", **cell.policy}, "ml-model")
-    judge = _Judge(cell, policy, canary, baseline, past)
+def _ours(judge: "_Judge", measured: list[int]) -> Decided:
     passed: float | None = None
     for moment in measured:
         outcome = judge.outcome(moment)
-        if outcome is Outcome.FAIL or (outcome is Outcome.PASS and cell.aim.ends_at_pass):
+        if outcome is Outcome.FAIL or (outcome is Outcome.PASS and judge.cell.aim.ends_at_pass):
             seconds, seen = float(moment * SLOT), judge.requests(moment)
             failed = outcome is Outcome.FAIL
             return Decided((seconds if failed else None,), passed if failed else seconds, seen)
@@ -77,14 +76,16 @@ def _ours(cell: Cell, canary: Floats, baseline: Floats, past: Floats, measured: 
 class _Judge:
     """Asks the product about one rollout at any moment."""
 
-    def __init__(self, cell: Cell, policy: Policy, canary: Floats, baseline: Floats, past: Floats) -> None:
-        self.cell, self.policy = cell, policy
+    def __init__(self, cell: Cell, policy: Policy, drawn: Rollout, history: int) -> None:
+        self.cell, self.policy, self.starts = cell, policy, drawn.starts
         self.checks = {cell.check: policy.checks[cell.check]}
-        self.canary, self.baseline = (np.concatenate((arm[:1] * 0, np.cumsum(arm, axis=0))) for arm in (canary, baseline))
-        known = past[len(past) - min(len(past), round(policy.history / SLOT)) :]
+        arms = (drawn.canary[history:], drawn.baseline[history:])
+        self.canary, self.baseline = (np.concatenate((arm[:1] * 0, np.cumsum(arm, axis=0))) for arm in arms)
+        known = drawn.baseline[max(0, history - round(policy.history / SLOT)) : history]
         self.history_step = _step(len(known), max(1, len(known) * SLOT // 60))
-        bounds = np.arange(0, len(known) - self.history_step + 1, self.history_step)
-        self.history = np.add.reduceat(known, bounds, axis=0) if len(bounds) else None
+        whole = len(known) // self.history_step * self.history_step
+        bounds = np.arange(0, whole, self.history_step)
+        self.history = np.add.reduceat(known[:whole], bounds, axis=0) if whole else None
 
     def requests(self, moment: int) -> float:
         """Count the canary's requests, predictions or values until a moment."""
@@ -105,16 +106,40 @@ class _Judge:
         ends = np.append(np.arange(0, moment, step), moment)
         canary, baseline = (np.diff(arm[ends], axis=0) for arm in (self.canary, self.baseline))
         left = moment % step
-        return Reading(
+        past = self.history
+        reading: Reading[Counts] = Reading(
             canary=self._counts(canary),
             baseline=self._counts(baseline),
             slice_seconds=float(step * SLOT),
             begin=BEGIN,
             last_seconds=float(left * SLOT) if left else None,
             scrape_seconds=float(SLOT),
-            history=None if self.history is None else self._counts(self.history),
-            history_seconds=None if self.history is None else float(self.history_step * SLOT),
+            history=None if past is None else self._counts(past),
+            history_seconds=None if past is None else float(self.history_step * SLOT),
         )
+        if not self.cell.pods_known:
+            return reading
+        return replace(
+            reading,
+            canary_pods=self._pods("canary", canary, moment),
+            baseline_pods=self._pods("baseline", baseline),
+            history_pods=() if past is None else self._pods("baseline", past),
+        )
+
+    def _pods(self, arm: str, counts: Floats, moment: int = 0) -> tuple[Pod[Counts], ...]:
+        """Give each pod by itself; those of the canary with their starts until a moment."""
+        pods = []
+        for number in range(counts.shape[1]):
+            mine = self._counts(counts[:, number : number + 1])
+            if arm == "baseline":
+                pods.append(Pod(f"baseline-{number}", mine))
+            elif starts := [slot for slot in self.starts_of(number) if slot < moment]:
+                pods.append(Pod(f"canary-{number}", mine, BEGIN + starts[0] * SLOT, len(starts) - 1))
+        return tuple(pods)
+
+    def starts_of(self, pod: int) -> tuple[int, ...]:
+        """Give the slots of the rollout in which the process of a canary pod started."""
+        return self.starts[pod] if self.starts else (0,)
 
     def _counts(self, by_pod: Floats) -> Counts:
         """Add up the pods, shape (slices, pods, columns), to counts of the cell's form."""

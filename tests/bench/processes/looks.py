@@ -12,7 +12,9 @@ from bench.processes.traffic import SLOT, SLOTS, Floats
 
 EVERY = 30 // SLOT  # slots
 LEAST = 3.0  # nats; at a level of 1.25% it takes 4.4
-LASTING = 4  # measurements: a rollback may also follow where nothing new is bad, so that often it is looked all the same
+LASTING = (
+    4  # measurements: a rollback may also follow where nothing new is bad, so that often it is looked all the same
+)
 FEW = 96
 
 

@@ -25,10 +25,16 @@ CLASSES = 1000
 
 @dataclass(frozen=True)
 class Rollout:
-    """Counts of both arms by slot and pod; the canary's before the rollout are 0."""
+    """Counts of both arms by slot and pod; the canary's before the rollout are 0.
+
+    Attributes
+    ----------
+    starts : of each canary pod, the slots of the rollout in which its process started; empty: all in the first
+    """
 
     canary: Floats
     baseline: Floats
+    starts: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,9 @@ class Requests:
         return np.concatenate((np.full(self.history, values[0]), values))[:, np.newaxis]
 
 
-def requests(rate: float, weights: tuple[float, ...], step_minutes: float, pods: tuple[int, int], history: int) -> Requests:
+def requests(
+    rate: float, weights: tuple[float, ...], step_minutes: float, pods: tuple[int, int], history: int
+) -> Requests:
     """Spread a service's requests over arms and pods.
 
     Parameters
@@ -99,14 +107,16 @@ def clustered(
     if apart:
         place = np.arange(len(slot)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         # Delays of one cluster are drawn one by one, which keeps their law and forgets their order.
-        slot = slot + ((rng.random(len(slot)) + rng.gamma(place) * apart / SLOT)).astype(int)
+        slot = slot + (rng.random(len(slot)) + rng.gamma(place) * apart / SLOT).astype(int)
     if spread:
         pod = rng.integers(0, expected.shape[1], len(pod))
     bad = _counted(slot, pod, expected.shape)
     return np.stack([bad, bad + rng.poisson(expected * (1 - share))], axis=-1)
 
 
-def wandering(rng: np.random.Generator, expected: Floats, share: float, variation: float, minutes: float, *, each: bool = False) -> Floats:
+def wandering(
+    rng: np.random.Generator, expected: Floats, share: float, variation: float, minutes: float, *, each: bool = False
+) -> Floats:
     """Draw requests whose probability to be bad wanders (lognormal) about a mean, in each pod by itself if `each`."""
     kept, spread = np.exp(-1 / (minutes * MINUTE)), np.sqrt(np.log1p(variation**2))
     steps = rng.standard_normal((len(expected), expected.shape[1] if each else 1))
@@ -115,7 +125,9 @@ def wandering(rng: np.random.Generator, expected: Floats, share: float, variatio
     return independent(rng, expected, share * np.exp(spread * levels - spread**2 / 2))
 
 
-def bad_minutes(rng: np.random.Generator, expected: Floats, share: float, often: float, bad: float, minutes: int = 1) -> Floats:
+def bad_minutes(
+    rng: np.random.Generator, expected: Floats, share: float, often: float, bad: float, minutes: int = 1
+) -> Floats:
     """Draw requests to pods that have bad minutes, each pod by itself: `often` of the time a share `bad` more fails."""
     length = minutes * MINUTE
     times = rng.random((-(-len(expected) // length), expected.shape[1])) < often
@@ -134,7 +146,9 @@ def delayed(rng: np.random.Generator, expected: Floats, share: Floats | float, d
     before = int(6 * delay / SLOT)  # slots, so that the first one has conversions of earlier requests
     ahead = np.concatenate((np.repeat(expected[:1], before, axis=0), expected))
     total = rng.poisson(ahead)
-    won = rng.binomial(total, np.concatenate((np.repeat(share[:1], before, axis=0), share)) if np.ndim(share) else share)
+    won = rng.binomial(
+        total, np.concatenate((np.repeat(share[:1], before, axis=0), share)) if np.ndim(share) else share
+    )
     slot, pod = (np.repeat(index, won[won > 0]) for index in np.nonzero(won))
     slot = slot + (rng.random(len(slot)) + rng.exponential(delay / SLOT, len(slot))).astype(int)
     return np.stack([_counted(slot, pod, ahead.shape), total], axis=-1)[before:].astype(float)
@@ -154,7 +168,9 @@ def payments(rng: np.random.Generator, expected: Floats, buying: float, refunds:
     return np.stack([*sums, number], axis=-1).astype(float)
 
 
-def _counted(slot: NDArray[np.intp], pod: NDArray[np.intp], shape: tuple[int, ...], weights: Floats | None = None) -> Floats:
+def _counted(
+    slot: NDArray[np.intp], pod: NDArray[np.intp], shape: tuple[int, ...], weights: Floats | None = None
+) -> Floats:
     """Count events by slot and pod; those after the end are lost."""
     inside = slot < shape[0]
     places = slot[inside] * shape[1] + pod[inside]
@@ -195,16 +211,28 @@ def faulty(rng: np.random.Generator, expected: Requests, canary: float, baseline
 
 
 def cold(
-    rng: np.random.Generator, expected: Requests, share: float, slow: float, minutes: float, restarts: int = 0
+    rng: np.random.Generator, expected: Requests, share: float, slow: float, minutes: float, *, restarts: int = 0,
+    added: int = 0,
 ) -> Rollout:  # fmt: skip
-    """Draw latencies: a share is slow, and more in the first minutes of each canary pod's life, which may restart."""
-    level = np.full(expected.canary.shape, share)
-    length = round(minutes * MINUTE)
-    for pod in range(level.shape[1]):
-        for first in (0, *rng.integers(0, SLOTS, restarts)):
-            level[expected.history + first :][:length, pod] = slow
-    ours, theirs = independent(rng, expected.canary, level), independent(rng, expected.baseline, share)
-    return Rollout(*(_latencies(arm) for arm in (ours, theirs)))
+    """Draw latencies: a share is slow, and more in the first minutes of each process of the canary.
+
+    Parameters
+    ----------
+    restarts : of each canary pod, at any time
+    added : canary pods that come at any time later than the others, and then share their traffic
+    """
+    pods = expected.canary.shape[1]
+    late_pods = np.sort(rng.integers(1, SLOTS, added))
+    starts = [(0, *np.sort(rng.integers(1, SLOTS, restarts)).tolist()) for _ in range(pods - added)]
+    starts += [(int(slot),) for slot in late_pods]
+    level, serving = np.full(expected.canary.shape, share), np.zeros(expected.canary.shape)
+    for pod, slots in enumerate(starts):
+        serving[expected.history + slots[0] :, pod] = 1
+        for first in slots:
+            level[expected.history + first :][: round(minutes * MINUTE), pod] = slow
+    arm = expected.canary.sum(axis=1, keepdims=True) * serving / np.maximum(serving.sum(axis=1, keepdims=True), 1)
+    ours, theirs = independent(rng, arm, level), independent(rng, expected.baseline, share)
+    return Rollout(_latencies(ours), _latencies(theirs), tuple(starts))
 
 
 def _latencies(arm: Floats) -> Floats:
