@@ -15,6 +15,7 @@ FIGURES = {
     "A verdict over a real Prometheus": "verdict_latency.py",
     "A report": "report_figures.py",
     "Verdicts, simulated": "simulation",
+    "Verdicts on dependent requests, simulated": "processes",
 }
 
 
@@ -24,7 +25,7 @@ def main() -> None:
     short = ["--short"] if "--short" in sys.argv[1:] else []
     for title, name in FIGURES.items():
         print(f"\n{title} (tests/bench/{name})", flush=True)
-        options = short if name in ("simulation", "judging_time.py", "report_figures.py") else []
+        options = short if name in ("simulation", "processes", "judging_time.py", "report_figures.py") else []
         if subprocess.run([sys.executable, HERE / name, *options], check=False).returncode != 0:
             failed.append(name)
     print(f"\nnot met: {', '.join(failed)}" if failed else "\nall met")

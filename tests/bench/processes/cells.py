@@ -1,17 +1,19 @@
-"""Which processes are simulated, at which settings and rates, and what is asked of the verdicts there."""
+"""Which processes are simulated, at which settings and rates, and what is asked of the verdicts there.
+
+A setting is a line of a table: fields of `Cell`, and parameters of the process's function in `traffic`.
+"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
-import numpy as np
 from bench.processes import traffic
-from bench.processes.traffic import BINS, ONE_BIN, Draw, Floats
+from bench.processes.traffic import BINS, Draw, Floats, one_bin, only_first, zipf
 from bench.simulation.rivals import Limits
 
-RUNS, SHORT_RUNS = 200, 24
-WHOLE, LOOSE = 0.05, 0.10  # false rollbacks allowed; the check's own part of alpha is a quarter of the first
+RUNS, SHORT_RUNS = 200, 16
+PART = 0.0125  # of alpha, of one of the four checks
 
 
 class Aim(Enum):
@@ -22,28 +24,28 @@ class Aim(Enum):
     PASSES = "passed"
     NEVER_PASSES = "wrongly passed"
 
-    @property
-    def ends_at_pass(self) -> bool:
-        """Whether a run is over when it passes."""
-        return self in (Aim.PASSES, Aim.NEVER_PASSES)
-
 
 class Form(Enum):
-    """What the columns of the counts are."""
+    """What the columns of the counts are; the value is the check of the default policy that judges them."""
 
-    ERRORS = "errors"
-    CONVERSIONS = "conversions"
-    VALUES = "values"
-    LATENCIES = "latencies"
-    SCORES = "scores"
-    CLASSES = "classes"
+    ERRORS = "error_rate"
+    LATENCIES = "latency_p99"
+    CONVERSIONS = "business_proxy"
+    VALUES = "business_proxy, values"
+    SCORES = "prediction_drift"
+    CLASSES = "prediction_drift, classes"
+
+    @property
+    def check(self) -> str:
+        """The name of the check."""
+        return self.value.split(",")[0]
 
     def trials(self, columns: Floats) -> float:
         """Count requests, predictions or values in sums by column."""
         return float(columns.sum() if self in (Form.LATENCIES, Form.SCORES, Form.CLASSES) else columns[-1])
 
 
-LIMITS = {
+LIMITS = {  # for the rivals
     "error_rate": Limits(0.005, 0.01),
     "latency_p99": Limits(0.01, 0.01),
     "prediction_drift": Limits(0.1, 0.2),
@@ -59,9 +61,9 @@ class Cell:
     ----------
     process, setting : in words
     rate : canary requests a second, at the first weight
-    check : of the default policy, judged alone at its part of alpha
+    form : of the counts; its check is judged alone
     draw, how : the process, and its parameters
-    bound : of the probability that `aim` names; None: only reported
+    bound : of the probability that `aim` names, of a false rollback where that is a pass; None: only reported
     policy : overrides
     weights, step_minutes : see `traffic.requests`
     pods : of canary and baseline
@@ -69,29 +71,29 @@ class Cell:
     pods_known : the source tells the pods apart
     scraped : two sums, without slices and history
     whole : the outcome is the verdict's, not the finding's
-    nominal : the weight that the request names
-    short : whether the short form has it
+    nominal, least : the weight that the request names; requests of both arms from which it is judged
+    short : the rate at which the short form has it
     """
 
     process: str
     setting: str
     rate: float
-    check: str
-    form: Form
     draw: Draw
     how: Mapping[str, Any] = field(default_factory=dict)
+    form: Form = Form.ERRORS
     aim: Aim = Aim.NO_ROLLBACK
-    bound: float | None = WHOLE
+    bound: float | None = 0.05
     policy: Mapping[str, Any] = field(default_factory=dict)
     weights: tuple[float, ...] = (0.05,)
-    step_minutes: float = 10.0
+    step_minutes: float = 20.0
     pods: tuple[int, int] = (2, 6)
     history_hours: float = 2.0
     pods_known: bool = True
     scraped: bool = False
     whole: bool = False
     nominal: float | None = None
-    short: bool = False
+    least: float = 0.0
+    short: float | None = None
 
     @property
     def name(self) -> str:
@@ -101,382 +103,170 @@ class Cell:
     @property
     def limits(self) -> Limits:
         """The limits for the rivals."""
-        return LIMITS[self.check]
+        return LIMITS[self.form.check]
+
+
+FIELDS = frozenset(one.name for one in fields(Cell))
+
+
+def _cells(
+    process: str, draw: Draw, common: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]],
+    rates: tuple[float, ...] = (1.0, 10.0),
+) -> Iterator[Cell]:  # fmt: skip
+    """Make a cell of each setting and rate."""
+    for setting, changes in settings.items():
+        every = {**common, **changes}
+        how = {name: value for name, value in every.items() if name not in FIELDS}
+        rest = {name: value for name, value in every.items() if name in FIELDS}
+        for rate in rates:
+            yield Cell(process, setting, rate, draw, how, **rest)
 
 
 def every_cell() -> list[Cell]:
     """List all cells."""
-    return [*clusters(), *clumps(), *baskets(), *wandering(), *incidents(), *pods(), *cold_starts(), *scraped(),
-            *late_events(), *refunds(), *drifts(), *guardrails(), *faults(), *healthy()]  # fmt: skip
+    return [*_dependent(), *_incidents(), *_pods(), *_business(), *_drift(), *_faults()]
 
 
-def _errors(process: str, setting: str, rate: float, draw: Draw, **more: Any) -> Cell:
-    return Cell(process, setting, rate, "error_rate", Form.ERRORS, draw, **more)
+def _dependent() -> Iterator[Cell]:
+    """Requests that fail together, and rates that wander: issues of variance."""
+    clusters = {"law": traffic.clustered, "share": 0.004}
+    yield from _cells("1 clusters", traffic.alike, clusters, {
+        "geometric, mean 3": {"size": 3.0, "short": 1.0},
+        "geometric, mean 5": {"size": 5.0, "short": 10.0},
+        "mean 5, pods unknown": {"size": 5.0, "pods_known": False},
+        "mean 2, over all pods": {"size": 2.0, "spread": True},
+        "mean 5, 20 s apart, over all pods": {"size": 5.0, "spread": True, "apart": 20.0},
+        "mean 10, one pod an arm": {"size": 10.0, "pods": (1, 1)},
+    })  # fmt: skip
+    yield from _cells("2 clumps", traffic.alike, {**clusters, "fixed": True}, {
+        "16 at once, 0.5%": {"size": 16.0, "share": 0.005, "short": 50.0},
+        "8 at once, 0.5%": {"size": 8.0, "share": 0.005},
+        "50 at once": {"size": 50.0},
+        "16 at once, 0.5%, pods unknown": {"size": 16.0, "share": 0.005, "pods_known": False},
+    }, (5.0, 50.0))  # fmt: skip
+    baskets = {"law": traffic.clustered, "share": 0.05, "fixed": True, "form": Form.CONVERSIONS}
+    yield from _cells("3 baskets", traffic.alike, baskets, {
+        f"{size:g} conversions": {"size": size, "short": 10.0 if size == 3 else None} for size in (2.0, 3.0, 8.0)
+    })  # fmt: skip
+    yield from _cells("3 rows", traffic.alike, {"law": traffic.multinomial, "shares": BINS, "form": Form.SCORES}, {
+        f"{rows} like rows a request": {"rows": rows, "short": 1.0 if rows == 10 else None} for rows in (3, 10, 100)
+    })  # fmt: skip
+    wandering = {"law": traffic.wandering, "share": 0.004, "variation": 1.0, "minutes": 10.0, "bound": 0.1}
+    yield from _cells("4 wandering", traffic.alike, wandering, {"CV 1, 10 min": {"short": 10.0}}, (1.0, 10.0, 100.0))
+    yield from _cells("4 wandering", traffic.alike, wandering, {
+        "CV 1, 10 min, each pod": {"each": True},
+        "CV 0.5, 10 min": {"variation": 0.5},
+        "CV 1, 3 min": {"minutes": 3.0},
+        "CV 0.7, 30 min": {"variation": 0.7, "minutes": 30.0},
+    })  # fmt: skip
+    yield from _cells("8 scrape", traffic.alike, {"law": traffic.bursts, "share": 0.005, "scraped": True}, {
+        f"ICC {icc:g}": {"correlation": icc, "short": 10.0 if icc == 0.01 else None} for icc in (0.003, 0.01, 0.03)
+    })  # fmt: skip
+    yield from _cells("8 scrape", traffic.alike, clusters, {"clusters, mean 3": {"size": 3.0, "scraped": True}})
 
 
-def clusters() -> Iterator[Cell]:
-    """1: a client retries what failed."""
-    for size, how, more, setting in (
-        (3.0, {}, {}, "geometric, mean 3"),
-        (5.0, {}, {}, "geometric, mean 5"),
-        (5.0, {}, {"pods_known": False}, "mean 5, pods unknown"),
-        (2.0, {"spread": True}, {}, "mean 2, over all pods"),
-        (5.0, {"spread": True, "apart": 20.0}, {}, "mean 5, 20 s apart, all pods"),
-        (10.0, {}, {"pods": (1, 1)}, "mean 10, one pod an arm"),
-    ):
-        for rate in (1.0, 10.0):
-            how_all = {"law": traffic.clustered, "share": 0.004, "size": size, **how}
-            short = (setting, rate) in {("geometric, mean 3", 1.0), ("geometric, mean 5", 10.0)}
-            yield _errors("1 clusters", setting, rate, traffic.alike, how=how_all, short=short, **more)
+def _incidents() -> Iterator[Cell]:
+    """Both arms are in trouble, the canary having most of the traffic."""
+    common = {"share": 0.001, "minutes": 5.0, "pods": (4, 2)}
+    yield from _cells("5 incident", traffic.incident, common, {
+        "10% for 5 min, weight 90%": {"bad": 0.1, "weights": (0.9,), "short": 2.0},
+        "20% for 5 min, weight 75%": {"bad": 0.2, "weights": (0.75,)},
+        "5% for 5 min, weight 75%": {"bad": 0.05, "weights": (0.75,), "short": 2.0},
+        "3% for 20 min, weight 90%": {"bad": 0.03, "minutes": 20.0, "weights": (0.9,)},
+        "20% for 5 min, weight 50%": {"bad": 0.2, "weights": (0.5,)},
+        "50% for 2 min, weight 95%": {"bad": 0.5, "minutes": 2.0, "weights": (0.95,)},
+    }, (2.0, 20.0))  # fmt: skip
+    yield from _cells("5 rise", traffic.rising, {"low": 0.001, "high": 0.02, "pods": (4, 2)}, {
+        ".1 to 2% in 1 h, weight 5 to 90%": {"minutes": 60.0, "weights": (0.05, 0.5, 0.9)},
+        ".1 to 2% in 15 min, weight 50 to 90%": {"minutes": 15.0, "weights": (0.5, 0.9), "step_minutes": 7.5},
+        ".1 to 2% in 2 h, weight 90%": {"minutes": 120.0, "weights": (0.9,)},
+    })  # fmt: skip
+    yield from _cells("past incident", traffic.incident, {"share": 0.004, "minutes": 10.0, "past": True}, {
+        f"{bad:.0%} for 10 min, now 0.4%": {"bad": bad} for bad in (0.05, 0.2, 0.5)
+    })  # fmt: skip
 
 
-def clumps() -> Iterator[Cell]:
-    """2: a failing batch, or what a crashed pod was at."""
-    for size, share in ((16.0, 0.005), (8.0, 0.005), (50.0, 0.004)):
-        for rate in (5.0, 50.0):
-            how = {"law": traffic.clustered, "share": share, "size": size, "fixed": True}
-            short = size == 16 and rate == 50
-            yield _errors("2 clumps", f"{size:g} at once, {share:.1%}", rate, traffic.alike, how=how, short=short)
+def _pods() -> Iterator[Cell]:
+    """Pods that are not alike."""
+    common = {"law": traffic.bad_minutes, "share": 0.001, "often": 0.01, "bad": 0.3, "bound": 0.1}
+    yield from _cells("6 pods", traffic.alike, common, {
+        "1 of 20, 1% of the minutes at 30%": {"pods": (1, 19), "short": 10.0},
+        "1 of 20, 1% of the minutes at 20%": {"pods": (1, 19), "bad": 0.2, "share": 0.002},
+        "2 of 12, 1% of the minutes at 30%": {"pods": (2, 10), "weights": (1 / 6,)},
+        "1 of 20, 0.2% in 5 min at 50%": {"pods": (1, 19), "often": 0.002, "bad": 0.5, "minutes": 5},
+        "1 of 5, 1% of the minutes at 30%": {"pods": (1, 4), "weights": (0.2,)},
+    })  # fmt: skip
+    yield from _cells("7 cold start", traffic.cold, {"share": 0.004, "slow": 0.1, "form": Form.LATENCIES}, {
+        "10% slow for 2 min": {"minutes": 2.0, "short": 10.0},
+        "30% slow for 1 min": {"slow": 0.3, "minutes": 1.0},
+        "5% slow for 2 min": {"slow": 0.05, "minutes": 2.0},
+        "10% slow for 2 min, one pod later": {"minutes": 2.0, "added": 1},
+        "10% slow for 1 min, each pod restarts": {"minutes": 1.0, "restarts": 1},
+    })  # fmt: skip
 
 
-def baskets() -> Iterator[Cell]:
-    """3: several conversions or predictions come of one request."""
-    for size in (2.0, 3.0, 8.0):
-        for rate in (1.0, 10.0):
-            how = {"law": traffic.clustered, "share": 0.05, "size": size, "fixed": True}
-            yield Cell(
-                "3 baskets",
-                f"{size:g} conversions",
-                rate,
-                "business_proxy",
-                Form.CONVERSIONS,
-                traffic.alike,
-                how,
-                short=size == 3 and rate == 10,
-            )
-    for rows in (3, 10, 100):
-        for rate in (1.0, 10.0):
-            how = {"law": traffic.multinomial, "shares": BINS, "rows": rows}
-            yield Cell(
-                "3 rows",
-                f"{rows} like rows a request",
-                rate,
-                "prediction_drift",
-                Form.SCORES,
-                traffic.alike,
-                how,
-                short=rows == 10 and rate == 1,
-            )
+def _business() -> Iterator[Cell]:
+    """Events that come late, or that are refunds."""
+    ramp = (0.05, 0.25, 0.5)
+    yield from _cells("late events", traffic.late, {"share": 0.05, "form": Form.CONVERSIONS}, {
+        f"mean {delay:g} s, {word}": {"delay": delay, "weights": weights, "short": 10.0 if delay == 600 else None}
+        for delay in (10.0, 60.0, 600.0) for word, weights in (("weight 5%", ramp[:1]), ("5-25-50%", ramp))
+    })  # fmt: skip
+    loss = {"share": 0.05, "loss": 0.2, "form": Form.CONVERSIONS, "aim": Aim.FOUND, "bound": None}
+    yield from _cells("late, real loss", traffic.late, loss, {
+        f"20% fewer, mean {delay:g} s": {"delay": delay} for delay in (0.0, 60.0, 600.0)
+    }, (10.0,))  # fmt: skip
+    refunds = {"law": traffic.payments, "buying": 0.2, "form": Form.VALUES, "bound": PART}
+    yield from _cells("refunds", traffic.alike, refunds, {
+        "10% negative, sigma 1": {"refunds": 0.1, "sigma": 1.0, "short": 1.0},
+        "30% negative, sigma 1": {"refunds": 0.3, "sigma": 1.0},
+        "10% negative, sigma 1.5": {"refunds": 0.1, "sigma": 1.5},
+    })  # fmt: skip
 
 
-def wandering() -> Iterator[Cell]:
-    """4: each arm's error rate wanders by itself."""
-    for variation, minutes, each in (
-        (1.0, 10.0, False),
-        (1.0, 10.0, True),
-        (0.5, 10.0, False),
-        (1.0, 3.0, False),
-        (0.7, 30.0, False),
-    ):
-        for rate in (1.0, 10.0, 100.0) if (variation, minutes, each) == (1.0, 10.0, False) else (1.0, 10.0):
-            how = {"law": traffic.wandering, "share": 0.004, "variation": variation, "minutes": minutes, "each": each}
-            setting = f"CV {variation:g}, {minutes:g} min{', each pod' if each else ''}"
-            yield _errors(
-                "4 wandering",
-                setting,
-                rate,
-                traffic.alike,
-                how=how,
-                bound=LOOSE,
-                short=not each and variation == 1 and minutes == 10 and rate == 10,
-            )
-
-
-def incidents() -> Iterator[Cell]:
-    """5: both arms have the same incident, the canary having most of the traffic."""
-    for weight, bad, minutes in (
-        (0.9, 0.1, 5.0),
-        (0.9, 0.02, 5.0),
-        (0.75, 0.05, 5.0),
-        (0.75, 0.2, 5.0),
-        (0.9, 0.03, 20.0),
-        (0.5, 0.2, 5.0),
-        (0.95, 0.5, 2.0),
-    ):
-        for rate in (2.0, 20.0):
-            how = {"share": 0.001, "bad": bad, "minutes": minutes}
-            setting = f"{bad:.0%} for {minutes:g} min, weight {weight:.0%}"
-            yield _errors(
-                "5 incident",
-                setting,
-                rate,
-                traffic.incident,
-                how=how,
-                weights=(weight,),
-                pods=(4, 2),
-                short=(weight, bad, rate) in {(0.9, 0.1, 2.0), (0.75, 0.2, 2.0)},
-            )
-    for weights, minutes in (((0.05, 0.25, 0.5, 0.75, 0.9), 60.0), ((0.5, 0.9), 15.0), ((0.9,), 120.0)):
-        for rate in (1.0, 10.0):
-            how = {"low": 0.001, "high": 0.02, "minutes": minutes}
-            setting = f".1 to 2% in {minutes:g} min, weight {weights[0]:.0%} to {weights[-1]:.0%}"
-            yield _errors(
-                "5 rise",
-                setting,
-                rate,
-                traffic.rising,
-                how=how,
-                weights=weights,
-                step_minutes=minutes / len(weights),
-                pods=(4, 2),
-            )
-
-
-def pods() -> Iterator[Cell]:
-    """6: pods have bad minutes, each by itself, and the canary is few pods."""
-    for pods_, often, bad, minutes in (
-        ((1, 19), 0.01, 0.3, 1),
-        ((1, 19), 0.01, 0.1, 1),
-        ((2, 10), 0.01, 0.3, 1),
-        ((1, 19), 0.002, 0.5, 5),
-        ((1, 4), 0.01, 0.3, 1),
-    ):
-        for rate in (1.0, 10.0):
-            how = {"law": traffic.bad_minutes, "share": 0.001, "often": often, "bad": bad, "minutes": minutes}
-            setting = f"{pods_[0]} of {sum(pods_)} pods, {often:.1%} of {minutes} min at {bad:.0%}"
-            weight = pods_[0] / sum(pods_)
-            yield _errors(
-                "6 pods",
-                setting,
-                rate,
-                traffic.alike,
-                how=how,
-                bound=LOOSE,
-                pods=pods_,
-                weights=(weight,),
-                short=pods_ == (1, 19) and bad == 0.3 and rate == 10,
-            )
-
-
-def cold_starts() -> Iterator[Cell]:
-    """7: the canary's pods are slow at first."""
-    for slow, minutes, more, setting in (
-        (0.1, 2.0, {}, ""),
-        (0.3, 1.0, {}, ""),
-        (0.05, 2.0, {}, ""),
-        (0.1, 2.0, {"added": 1}, ", second pod later"),
-        (0.1, 1.0, {"restarts": 1}, ", each pod restarts"),
-    ):
-        for rate in (1.0, 10.0):
-            how = {"share": 0.004, "slow": slow, "minutes": minutes, **more}
-            yield Cell(
-                "7 cold start",
-                f"{slow:.0%} slow for {minutes:g} min{setting}",
-                rate,
-                "latency_p99",
-                Form.LATENCIES,
-                traffic.cold,
-                how,
-                short=slow == 0.1 and not more and rate == 10,
-            )
-
-
-def scraped() -> Iterator[Cell]:
-    """8: bursts, and no more than two sums is known."""
-    for correlation in (0.003, 0.01, 0.03):
-        for rate in (1.0, 10.0):
-            how = {"law": traffic.bursts, "share": 0.005, "correlation": correlation}
-            yield _errors(
-                "8 scrape",
-                f"ICC {correlation:g}",
-                rate,
-                traffic.alike,
-                how=how,
-                scraped=True,
-                short=correlation == 0.01 and rate == 10,
-            )
-    for rate in (1.0, 10.0):
-        how = {"law": traffic.clustered, "share": 0.004, "size": 3.0}
-        yield _errors("8 scrape", "clusters, mean 3", rate, traffic.alike, how=how, scraped=True)
-
-
-def late_events() -> Iterator[Cell]:
-    """Conversions follow their requests by a delay; the canary has 5% of the traffic, or 5, 25, 50%."""
-    for delay in (10.0, 60.0, 600.0):
-        for weights, setting in (((0.05,), "weight 5%"), ((0.05, 0.25, 0.5), "5-25-50%")):
-            for rate in (1.0, 10.0):
-                how = {"share": 0.05, "delay": delay}
-                yield Cell(
-                    "late events",
-                    f"mean {delay:g} s, {setting}",
-                    rate,
-                    "business_proxy",
-                    Form.CONVERSIONS,
-                    traffic.late,
-                    how,
-                    weights=weights,
-                    step_minutes=20.0,
-                    short=delay == 600 and rate == 10,
-                )
-    for delay in (0.0, 60.0, 600.0):
-        how = {"share": 0.05, "delay": delay, "loss": 0.2}
-        yield Cell(
-            "late, real loss",
-            f"20% fewer, mean {delay:g} s",
-            10.0,
-            "business_proxy",
-            Form.CONVERSIONS,
-            traffic.late,
-            how,
-            Aim.FOUND,
-            None,
-        )
-
-
-def refunds() -> Iterator[Cell]:
-    """One value in ten is negative; at most the check's part of alpha."""
-    for part, sigma in ((0.1, 1.0), (0.3, 1.0), (0.1, 1.5)):
-        for rate in (10.0, 50.0):
-            how = {"law": traffic.payments, "buying": 0.05, "refunds": part, "sigma": sigma}
-            yield Cell(
-                "refunds",
-                f"{part:.0%} negative, sigma {sigma:g}",
-                rate,
-                "business_proxy",
-                Form.VALUES,
-                traffic.alike,
-                how,
-                bound=WHOLE / 4,
-                short=part == 0.1 and sigma == 1 and rate == 10,
-            )
-
-
-def drifts() -> Iterator[Cell]:
+def _drift() -> Iterator[Cell]:
     """A canary that has forgotten most answers must not pass, and one that has not must."""
-    drift = ("prediction_drift", Form.SCORES, traffic.drifting)
-    constant = np.eye(10)[0]
-    for rate in (1.0, 10.0):
-        for share in (0.99, 0.97):
-            bins = np.array([share, *[(1 - share) / 9] * 9])
-            yield Cell(
-                "one bin",
-                f"{share:.0%} in it, canary always",
-                rate,
-                *drift,
-                {"baseline": bins, "canary": constant},
-                Aim.NEVER_PASSES,
-                0.0,
-                short=share == 0.99 and rate == 1,
-            )
-        half = 0.5 * constant + 0.5 * np.array([0.97, *[0.03 / 9] * 9])
-        yield Cell(
-            "one bin",
-            "97% in it, half constant",
-            rate,
-            *drift,
-            {"baseline": np.array([0.97, *[0.03 / 9] * 9]), "canary": half},
-            Aim.NEVER_PASSES,
-            0.0,
-        )
-        yield Cell(
-            "one bin, no drift",
-            "99% in it",
-            rate,
-            *drift,
-            {"baseline": ONE_BIN, "canary": ONE_BIN},
-            Aim.PASSES,
-            WHOLE / 4,
-        )
-        yield Cell("no drift", "ten bins", rate, *drift, {"baseline": BINS, "canary": BINS}, Aim.PASSES, WHOLE / 4)
-    for rate, classes, known in ((1.0, 1000, 10), (1.0, 1000, 100), (1.0, 200, 10), (5.0, 1000, 10)):
-        shares = traffic.zipf(classes)
-        how = {"baseline": shares, "canary": traffic.only_first(shares, known)}
-        yield Cell(
-            "Zipf classes",
-            f"{classes}, canary knows {known}",
-            rate,
-            "prediction_drift",
-            Form.CLASSES,
-            traffic.drifting,
-            how,
-            Aim.NEVER_PASSES,
-            0.0,
-            pods=(1, 1),
-            history_hours=0.5,
-        )
+    never = {"aim": Aim.NEVER_PASSES, "bound": 0.0}
+    narrow, wide, constant = one_bin(0.99), one_bin(0.97), one_bin(1.0)
+    yield from _cells("one bin", traffic.drifting, {"form": Form.SCORES, **never}, {
+        "99% in it, canary always": {"baseline": narrow, "canary": constant, "short": 1.0},
+        "97% in it, canary always": {"baseline": wide, "canary": constant},
+        "97% in it, half constant": {"baseline": wide, "canary": (wide + constant) / 2},
+    })  # fmt: skip
+    yield from _cells("no drift", traffic.drifting, {"form": Form.SCORES, "aim": Aim.PASSES, "bound": PART}, {
+        "99% in one bin": {"baseline": narrow, "canary": narrow},
+        "ten bins": {"baseline": BINS, "canary": BINS},
+    })  # fmt: skip
+    classes = {"form": Form.CLASSES, **never, "pods": (1, 1), "history_hours": 0.5}
+    yield from _cells("Zipf classes", traffic.drifting, classes, {
+        f"{many:,}, canary knows {known}": {"baseline": zipf(many), "canary": only_first(zipf(many), known)}
+        for many, known in ((1000, 10), (1000, 100), (200, 10))
+    }, (1.0, 5.0))  # fmt: skip
 
 
-def guardrails() -> Iterator[Cell]:
-    """The step at which it is enough not to be proved bad."""
-    for share in (0.03, 0.05):
-        for rate in (1.0, 3.0):
-            how = {"canary": share, "baseline": 0.001}
-            yield _errors(
-                "guardrail",
-                f"{share:.0%} errors",
-                rate,
-                traffic.faulty,
-                how=how,
-                aim=Aim.NEVER_PASSES,
-                bound=0.1,
-                policy={"role": "guardrail"},
-                whole=True,
-                short=rate == 1,
-            )
-    for rate in (1.0, 10.0):
-        how = {"canary": 0.002, "baseline": 0.002}
-        yield _errors(
-            "guardrail, healthy",
-            "0.2% errors",
-            rate,
-            traffic.faulty,
-            how=how,
-            aim=Aim.PASSES,
-            bound=None,
-            policy={"role": "guardrail"},
-            whole=True,
-        )
-
-
-def faults() -> Iterator[Cell]:
-    """Faults that must be found, and what that takes."""
-    for share in (0.03, 0.05, 0.1):
-        for rate in (1.0, 10.0):
-            how = {"canary": share, "baseline": 0.001}
-            yield _errors(
-                "fault", f"{share:.0%} errors, weight 5%", rate, traffic.faulty, how=how, aim=Aim.FOUND, bound=None
-            )
-    for weight in (0.75, 0.9):
-        for rate in (2.0, 20.0):
-            how = {"canary": 0.05, "baseline": 0.001}
-            yield _errors(
-                "fault",
-                f"5% errors, weight {weight:.0%}",
-                rate,
-                traffic.faulty,
-                how=how,
-                aim=Aim.FOUND,
-                bound=None,
-                weights=(weight,),
-                pods=(4, 2),
-            )
-    for bad in (0.05, 0.2, 0.5):
-        for rate in (1.0, 10.0):
-            how = {"share": 0.001, "bad": bad, "minutes": 10.0, "past": True, "canary": 0.05}
-            yield _errors(
-                "fault",
-                f"5% errors, past incident of {bad:.0%}",
-                rate,
-                traffic.incident,
-                how=how,
-                aim=Aim.FOUND,
-                bound=None,
-            )
-
-
-def healthy() -> Iterator[Cell]:
-    """Independent requests of a good canary: how soon it passes."""
-    for share in (0.0, 0.002):
-        for rate in (1.0, 10.0):
-            how = {"canary": share, "baseline": share}
-            yield _errors("healthy", f"{share:.1%} errors", rate, traffic.faulty, how=how, aim=Aim.PASSES, bound=None)
+def _faults() -> Iterator[Cell]:
+    """Faults that must be found, healthy canaries that must pass, and what that takes; requests are independent."""
+    step = {"policy": {"role": "guardrail"}, "whole": True}
+    yield from _cells("guardrail", traffic.faulty, {**step, "baseline": 0.001, "aim": Aim.NEVER_PASSES, "bound": 0.1}, {
+        f"{share:.0%} errors": {"canary": share, "short": 1.0} for share in (0.03, 0.05)
+    }, (1.0, 3.0))  # fmt: skip
+    good = {"aim": Aim.PASSES, "bound": None}
+    yield from _cells("guardrail", traffic.faulty, {**step, **good}, {"healthy": {"canary": 0.002, "baseline": 0.002}})
+    never = {"aim": Aim.NEVER_PASSES, "bound": 0.05, "nominal": 0.05, "least": 5000.0}
+    yield from _cells("uncounted", traffic.faulty, {**never, "canary": 0.001, "baseline": 0.001}, {
+        f"{lost:.0%} of the canary's requests": {"lost": lost} for lost in (0.2, 0.3, 0.5)
+    })  # fmt: skip
+    found = {"baseline": 0.001, "canary": 0.05, "aim": Aim.FOUND, "bound": None}
+    yield from _cells("fault", traffic.faulty, found, {
+        f"{share:.0%} errors, weight 5%": {"canary": share} for share in (0.03, 0.05, 0.1)
+    })  # fmt: skip
+    yield from _cells("fault", traffic.faulty, {**found, "pods": (4, 2)}, {
+        f"5% errors, weight {weight:.0%}": {"weights": (weight,)} for weight in (0.75, 0.9)
+    }, (2.0, 20.0))  # fmt: skip
+    past = {"share": 0.001, "canary": 0.05, "minutes": 10.0, "past": True, "aim": Aim.FOUND, "bound": None}
+    yield from _cells("fault", traffic.incident, past, {
+        f"5% errors, past incident of {bad:.0%}": {"bad": bad} for bad in (0.05, 0.2, 0.5)
+    })  # fmt: skip
+    yield from _cells("healthy", traffic.faulty, good, {
+        f"{share:.1%} errors": {"canary": share, "baseline": share} for share in (0.0, 0.002)
+    })  # fmt: skip

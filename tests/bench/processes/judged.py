@@ -4,7 +4,7 @@ import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
-from bench.processes.cells import Cell
+from bench.processes.cells import Aim, Cell, Form
 from bench.processes.looks import EVERY, moments
 from bench.processes.traffic import HOUR, SLOT, SLOTS, Floats, Rollout, requests
 from bench.simulation import rivals
@@ -64,7 +64,7 @@ def _ours(judge: "_Judge", measured: list[int]) -> Decided:
     passed: float | None = None
     for moment in measured:
         outcome = judge.outcome(moment)
-        if outcome is Outcome.FAIL or (outcome is Outcome.PASS and judge.cell.aim.ends_at_pass):
+        if outcome is Outcome.FAIL or (outcome is Outcome.PASS and judge.cell.aim in (Aim.PASSES, Aim.NEVER_PASSES)):
             seconds, seen = float(moment * SLOT), judge.requests(moment)
             failed = outcome is Outcome.FAIL
             return Decided((seconds if failed else None,), passed if failed else seconds, seen)
@@ -78,7 +78,7 @@ class _Judge:
 
     def __init__(self, cell: Cell, policy: Policy, drawn: Rollout, history: int) -> None:
         self.cell, self.policy, self.starts = cell, policy, drawn.starts
-        self.checks = {cell.check: policy.checks[cell.check]}
+        self.checks = {cell.form.check: policy.checks[cell.form.check]}
         arms = (drawn.canary[history:], drawn.baseline[history:])
         self.canary, self.baseline = (np.concatenate((arm[:1] * 0, np.cumsum(arm, axis=0))) for arm in arms)
         known = drawn.baseline[max(0, history - round(policy.history / SLOT)) : history]
@@ -94,14 +94,16 @@ class _Judge:
     def outcome(self, moment: int) -> Outcome:
         """Judge what had been counted at a moment, as a verdict of then."""
         seconds = float(moment * SLOT)
-        readings = Readings(Window(BEGIN, BEGIN + seconds), {self.cell.check: self._reading(moment)})
+        readings = Readings(Window(BEGIN, BEGIN + seconds), {self.cell.form.check: self._reading(moment)})
         case = Case(self.checks, self.policy, readings, share=self.cell.nominal)
         verdict = case.verdict()
-        return verdict.outcome if self.cell.whole else verdict.findings[self.cell.check].outcome
+        return verdict.outcome if self.cell.whole else verdict.findings[self.cell.form.check].outcome
 
     def _reading(self, moment: int) -> Reading[Counts]:
         if self.cell.scraped:  # two sums since the begin, and nothing else
-            return Reading(*(self._counts(arm[moment][np.newaxis]) for arm in (self.canary, self.baseline)))
+            return Reading(
+                self._counts(self.canary[moment : moment + 1]), self._counts(self.baseline[moment : moment + 1])
+            )
         step = _step(moment, MOST_SLICES)
         ends = np.append(np.arange(0, moment, step), moment)
         canary, baseline = (np.diff(arm[ends], axis=0) for arm in (self.canary, self.baseline))
@@ -144,16 +146,16 @@ class _Judge:
     def _counts(self, by_pod: Floats) -> Counts:
         """Add up the pods, shape (slices, pods, columns), to counts of the cell's form."""
         columns = by_pod.sum(axis=1)
-        match self.cell.form.value:
-            case "errors":
+        match self.cell.form:
+            case Form.ERRORS:
                 return Errors(columns[:, 0], columns[:, 1])
-            case "conversions":
+            case Form.CONVERSIONS:
                 return Conversions(columns[:, 0], columns[:, 1])
-            case "values":
+            case Form.VALUES:
                 return Values(columns[:, 0], columns[:, 1], columns[:, 2])
-            case "latencies":
+            case Form.LATENCIES:
                 return Histogram(LATENCY_EDGES, columns)
-            case "scores":
+            case Form.SCORES:
                 edges = np.append(np.arange(1, columns.shape[1]) / columns.shape[1], np.inf)
                 return Histogram(edges, columns)
             case _:
@@ -173,12 +175,12 @@ def _rivals(cell: Cell, canary: Floats, baseline: Floats) -> tuple[float | None,
     arms = (canary, baseline, baseline)  # the last stands for the history, which these rules do not look at
     ours, theirs, past = (arm.reshape(-1, EVERY, arm.shape[1]).sum(axis=1)[np.newaxis] for arm in arms)
     data: Shares | Sums | Bins
-    match cell.form.value:
-        case "errors" | "conversions":
+    match cell.form:
+        case Form.ERRORS | Form.CONVERSIONS:
             data = Shares(*(Arm(arm[..., 0], arm[..., 1]) for arm in (ours, theirs, past)))
-        case "latencies":
+        case Form.LATENCIES:
             data = Shares(*(Arm(arm[..., 4:].sum(axis=-1), arm.sum(axis=-1)) for arm in (ours, theirs, past)))
-        case "values":
+        case Form.VALUES:
             data = Sums(*(Moments(arm[..., 2], arm[..., 0], arm[..., 1]) for arm in (ours, theirs, past)))
         case _:
             data = Bins(ours, theirs, past)

@@ -1,6 +1,6 @@
 """When a rollout is measured: every 30 s, less the moments at which no rule of the product can roll back.
 
-Few looks would flatter: what bursts leave behind is seen for a minute or two. Thirty times as many cost too much, so the
+Few looks would flatter: what bursts leave behind is seen for a minute or two. All of them cost too much, so the
 moments are passed over at which no segment of the window speaks for a rollback. That is where in every segment either
 the estimate is not beyond the rollback limit, or the largest log likelihood ratio of independent requests against the
 promote limit is below `LEAST`; log evidence is the mean of such ratios over alternatives and starts, and so no larger.
@@ -26,7 +26,9 @@ def moments(cell: Cell, canary: Floats, baseline: Floats, *, every: bool = False
     """
     everything = range(EVERY, SLOTS + 1, EVERY)
     if cell.aim is not Aim.NO_ROLLBACK:
-        return [*range(1, 20), *range(20, 80, 2), *range(80, 240, 4), *range(240, SLOTS + 1, 20)]
+        fine = [*range(1, 20), *range(20, 80, 2), *range(80, 240, 4), *range(240, SLOTS + 1, 20)]
+        counted = np.cumsum(canary[:, -1] + baseline[:, -1])
+        return [moment for moment in fine if counted[moment - 1] >= cell.least]
     if every:
         return list(everything)
     if cell.form in (Form.VALUES, Form.SCORES, Form.CLASSES):

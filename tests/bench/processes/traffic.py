@@ -4,8 +4,10 @@ Arrays of counts have the shape (slots, pods, columns); the columns are those of
 history, in which the canary has no traffic. Both arms follow the same law unless a process says otherwise.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,6 @@ MINUTE = 60 // SLOT  # slots
 HOUR = 60 * MINUTE
 SLOTS = 4 * HOUR  # of the rollout
 BINS = np.array([0.3, 0.2, 0.12, 0.1, 0.08, 0.07, 0.05, 0.04, 0.03, 0.01])  # shares of the scores
-ONE_BIN = np.array([0.99, *[0.01 / 9] * 9])  # a fraud detector's
-CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,6 @@ class Requests:
     baseline: Floats
     history: int
 
-    def both(self, rng: np.random.Generator, arm: Callable[..., Floats], **how: object) -> Rollout:
-        """Draw both arms by the same law, each by itself."""
-        return Rollout(arm(rng, self.canary, **how), arm(rng, self.baseline, **how))
-
-    def path(self, values: Floats) -> Floats:
-        """Lay values of the rollout's slots behind a history that is as the first of them; shape (slots, 1)."""
-        return np.concatenate((np.full(self.history, values[0]), values))[:, np.newaxis]
-
 
 def requests(
     rate: float, weights: tuple[float, ...], step_minutes: float, pods: tuple[int, int], history: int
@@ -75,8 +67,11 @@ def requests(
     steps = np.minimum(np.arange(SLOTS) // round(step_minutes * MINUTE), len(weights) - 1)
     weight = np.concatenate((np.zeros(history), np.asarray(weights)[steps]))
     everything = rate / weights[0] * SLOT
-    arms = (everything * part[:, np.newaxis] / many * np.ones(many) for part, many in zip((weight, 1 - weight), pods))
-    return Requests(*arms, history)
+    ours, theirs = (
+        everything * part[:, np.newaxis] / many * np.ones(many)
+        for part, many in zip((weight, 1 - weight), pods, strict=True)
+    )
+    return Requests(ours, theirs, history)
 
 
 # Laws of one arm: requests expected (slots, pods) in, counts (slots, pods, columns) out
@@ -118,11 +113,11 @@ def wandering(
     rng: np.random.Generator, expected: Floats, share: float, variation: float, minutes: float, *, each: bool = False
 ) -> Floats:
     """Draw requests whose probability to be bad wanders (lognormal) about a mean, in each pod by itself if `each`."""
-    kept, spread = np.exp(-1 / (minutes * MINUTE)), np.sqrt(np.log1p(variation**2))
+    kept, spread = math.exp(-1 / (minutes * MINUTE)), math.sqrt(math.log1p(variation**2))
     steps = rng.standard_normal((len(expected), expected.shape[1] if each else 1))
-    steps[1:] *= np.sqrt(1 - kept**2)
+    steps[1:] *= math.sqrt(1 - kept**2)
     levels = lfilter([1.0], [1.0, -kept], steps, axis=0)
-    return independent(rng, expected, share * np.exp(spread * levels - spread**2 / 2))
+    return independent(rng, expected, np.asarray(share * np.exp(spread * levels - spread**2 / 2)))
 
 
 def bad_minutes(
@@ -141,17 +136,15 @@ def bursts(rng: np.random.Generator, expected: Floats, share: float, correlation
     return independent(rng, expected, np.repeat(shares, MINUTE)[:, np.newaxis])
 
 
-def delayed(rng: np.random.Generator, expected: Floats, share: Floats | float, delay: float) -> Floats:
+def delayed(rng: np.random.Generator, expected: Floats, share: float, delay: float) -> Floats:
     """Draw requests, and conversions that follow by an exponential delay of a mean (s); columns: conversions, all."""
     before = int(6 * delay / SLOT)  # slots, so that the first one has conversions of earlier requests
-    ahead = np.concatenate((np.repeat(expected[:1], before, axis=0), expected))
-    total = rng.poisson(ahead)
-    won = rng.binomial(
-        total, np.concatenate((np.repeat(share[:1], before, axis=0), share)) if np.ndim(share) else share
-    )
+    total = rng.poisson(np.concatenate((np.repeat(expected[:1], before, axis=0), expected)))
+    won = rng.binomial(total, share)
     slot, pod = (np.repeat(index, won[won > 0]) for index in np.nonzero(won))
-    slot = slot + (rng.random(len(slot)) + rng.exponential(delay / SLOT, len(slot))).astype(int)
-    return np.stack([_counted(slot, pod, ahead.shape), total], axis=-1)[before:].astype(float)
+    if delay:
+        slot = slot + (rng.random(len(slot)) + rng.exponential(delay / SLOT, len(slot))).astype(int)
+    return np.stack([_counted(slot, pod, total.shape), total], axis=-1)[before:].astype(float)
 
 
 def multinomial(rng: np.random.Generator, expected: Floats, shares: Floats, rows: int = 1) -> Floats:
@@ -181,9 +174,9 @@ def _counted(
 # Processes of both arms
 
 
-def alike(rng: np.random.Generator, expected: Requests, law: Callable[..., Floats], **how: object) -> Rollout:
-    """Draw both arms by one law."""
-    return expected.both(rng, law, **how)
+def alike(rng: np.random.Generator, expected: Requests, law: Callable[..., Floats], **how: Any) -> Rollout:
+    """Draw both arms by one law, each by itself."""
+    return Rollout(law(rng, expected.canary, **how), law(rng, expected.baseline, **how))
 
 
 def incident(
@@ -201,13 +194,18 @@ def incident(
 
 def rising(rng: np.random.Generator, expected: Requests, low: float, high: float, minutes: float) -> Rollout:
     """Draw errors of both arms whose probability rises from the begin of the rollout on, and then stays."""
-    level = expected.path(low + (high - low) * np.minimum(np.arange(SLOTS) / (minutes * MINUTE), 1))
-    return expected.both(rng, independent, share=level)
+    passed = (np.arange(len(expected.baseline)) - expected.history) / (minutes * MINUTE)
+    level = low + (high - low) * np.clip(passed, 0, 1)
+    return alike(rng, expected, independent, share=level[:, np.newaxis])
 
 
-def faulty(rng: np.random.Generator, expected: Requests, canary: float, baseline: float) -> Rollout:
-    """Draw independent errors with a canary that is worse."""
-    return Rollout(independent(rng, expected.canary, canary), independent(rng, expected.baseline, baseline))
+def faulty(
+    rng: np.random.Generator, expected: Requests, canary: float, baseline: float, lost: float = 0.0
+) -> Rollout:  # fmt: skip
+    """Draw independent errors of arms of their own; a part of the canary's requests is lost and not counted."""
+    return Rollout(
+        independent(rng, expected.canary * (1 - lost), canary), independent(rng, expected.baseline, baseline)
+    )
 
 
 def cold(
@@ -244,10 +242,8 @@ def _latencies(arm: Floats) -> Floats:
 
 def late(rng: np.random.Generator, expected: Requests, share: float, delay: float, loss: float = 0.0) -> Rollout:
     """Draw conversions that come late; a loss is a part of them that the canary has less."""
-    law = delayed if delay else independent
-    how = {"delay": delay} if delay else {}
     return Rollout(
-        law(rng, expected.canary, share=share * (1 - loss), **how), law(rng, expected.baseline, share=share, **how)
+        delayed(rng, expected.canary, share * (1 - loss), delay), delayed(rng, expected.baseline, share, delay)
     )
 
 
@@ -256,7 +252,12 @@ def drifting(rng: np.random.Generator, expected: Requests, baseline: Floats, can
     return Rollout(multinomial(rng, expected.canary, canary), multinomial(rng, expected.baseline, baseline))
 
 
-def zipf(classes: int = CLASSES, exponent: float = 1.0) -> Floats:
+def one_bin(share: float) -> Floats:
+    """Give the shares of ten bins of which the first has most, as in a fraud detector."""
+    return np.array([share, *[(1 - share) / 9] * 9])
+
+
+def zipf(classes: int, exponent: float = 1.0) -> Floats:
     """Give shares of classes by Zipf's law."""
     weights = np.arange(1.0, classes + 1) ** -exponent
     return np.asarray(weights / weights.sum())
