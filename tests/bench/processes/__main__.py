@@ -9,7 +9,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ from bench.processes.cells import RUNS, SHORT_RUNS, Aim, Cell, every_cell  # noq
 from bench.processes.judged import NAMES, Decided  # noqa: E402
 from scipy.special import betaincinv  # noqa: E402
 
-CHUNK = 8  # runs
+CHUNK = 4  # runs
 
 
 def interval(events: int, runs: int) -> tuple[float, float]:
@@ -83,19 +83,14 @@ class Row:
         return f"{requests:.0f} requests, {seconds / 60:.3g} min"
 
 
-def simulate(cells: Sequence[Cell], runs: int, processes: int, *, every: bool) -> list[Row]:
-    """Run cells in several processes."""
-    tasks = [(cell, first) for cell in cells for first in range(0, runs, CHUNK)]
+def simulate(cells: Sequence[Cell], runs: int, processes: int, *, every: bool) -> Iterator[Row]:
+    """Run cells in several processes; gives each as soon as it is complete."""
+    firsts = range(0, runs, CHUNK)
+    tasks = [(cell, first, min(CHUNK, runs - first), every) for cell in cells for first in firsts]
     with ProcessPoolExecutor(processes) as pool:
-        parts = pool.map(
-            _part, *zip(*((cell, first, min(CHUNK, runs - first), every) for cell, first in tasks), strict=True)
-        )
-        found: dict[str, list[Decided]] = {}
-        for (cell, _), part in zip(tasks, parts, strict=True):
-            found.setdefault(cell.name, []).extend(part)
-            if len(found[cell.name]) == runs and sys.stderr.isatty():
-                print(cell.name, file=sys.stderr)
-    return [Row(cell, found[cell.name]) for cell in cells]
+        parts = pool.map(_part, *zip(*tasks, strict=True))
+        for cell in cells:
+            yield Row(cell, [decided for _ in firsts for decided in next(parts)])
 
 
 def _part(cell: Cell, first: int, runs: int, every: bool) -> list[Decided]:
@@ -116,10 +111,11 @@ def main() -> None:
         cell for cell in every_cell() if options.only in cell.name and (not options.short or cell.short == cell.rate)
     ]
     runs = options.runs or (SHORT_RUNS if options.short else RUNS)
-    rows = simulate(cells, runs, options.processes, every=options.every)
     print(f"{'process: setting':<62} {'/s':>4} {'what':<19} {'ours':<20} {'thr. 4 fail. z'}   bound")
-    for row in rows:
-        print(row.line(short=options.short))
+    rows = []
+    for row in simulate(cells, runs, options.processes, every=options.every):
+        print(row.line(short=options.short), flush=True)
+        rows.append(row)
     missed = sum(row.broken(short=options.short) for row in rows)
     bounded = sum(row.cell.bound is not None for row in rows)
     print(f"{missed} of {bounded} bounds missed; {len(rows)} cells of {runs} runs in {time.monotonic() - began:.0f} s")

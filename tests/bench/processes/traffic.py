@@ -117,7 +117,7 @@ def wandering(
     steps = rng.standard_normal((len(expected), expected.shape[1] if each else 1))
     steps[1:] *= math.sqrt(1 - kept**2)
     levels = lfilter([1.0], [1.0, -kept], steps, axis=0)
-    return independent(rng, expected, np.asarray(share * np.exp(spread * levels - spread**2 / 2)))
+    return independent(rng, expected, np.asarray(share * np.exp(spread * levels - spread**2 / 2), float))
 
 
 def bad_minutes(
