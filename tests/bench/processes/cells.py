@@ -146,8 +146,10 @@ def _dependent() -> Iterator[Cell]:
     }, (5.0, 50.0))  # fmt: skip
     baskets = {"law": traffic.clustered, "share": 0.05, "fixed": True, "form": Form.CONVERSIONS}
     yield from _cells("3 baskets", traffic.alike, baskets, {
-        f"{size:g} conversions": {"size": size, "short": 10.0 if size == 3 else None} for size in (2.0, 3.0, 8.0)
-    })  # fmt: skip
+        "3 conversions": {"size": 3.0, "short": 50.0},
+        "geometric, mean 3": {"size": 3.0, "fixed": False},
+        "8 conversions": {"size": 8.0},
+    }, (10.0, 50.0))  # fmt: skip
     yield from _cells("3 rows", traffic.alike, {"law": traffic.multinomial, "shares": BINS, "form": Form.SCORES}, {
         f"{rows} like rows a request": {"rows": rows, "short": 1.0 if rows == 10 else None} for rows in (3, 10, 100)
     })  # fmt: skip

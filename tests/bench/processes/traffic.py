@@ -116,8 +116,8 @@ def wandering(
     kept, spread = math.exp(-1 / (minutes * MINUTE)), math.sqrt(math.log1p(variation**2))
     steps = rng.standard_normal((len(expected), expected.shape[1] if each else 1))
     steps[1:] *= math.sqrt(1 - kept**2)
-    levels = lfilter([1.0], [1.0, -kept], steps, axis=0)
-    return independent(rng, expected, np.asarray(share * np.exp(spread * levels - spread**2 / 2), float))
+    levels: Floats = lfilter([1.0], [1.0, -kept], steps, axis=0)
+    return independent(rng, expected, share * np.exp(spread * levels - spread**2 / 2))
 
 
 def bad_minutes(
@@ -125,8 +125,8 @@ def bad_minutes(
 ) -> Floats:
     """Draw requests to pods that have bad minutes, each pod by itself: `often` of the time a share `bad` more fails."""
     length = minutes * MINUTE
-    times = rng.random((-(-len(expected) // length), expected.shape[1])) < often
-    return independent(rng, expected, share + bad * np.repeat(times, length, axis=0)[: len(expected)])
+    times = np.where(rng.random((-(-len(expected) // length), expected.shape[1])) < often, bad, 0.0)
+    return independent(rng, expected, share + np.repeat(times, length, axis=0)[: len(expected)])
 
 
 def bursts(rng: np.random.Generator, expected: Floats, share: float, correlation: float) -> Floats:
