@@ -1,8 +1,8 @@
 """Traffic whose requests depend on each other: `python tests/bench/processes [--short] [--only NAME] [--runs N]`.
 
 The product judges, one check of the default policy alone at its part of alpha, by `analyzer.case.Case`. Each run is a
-rollout of four hours, measured every 30 s (see `looks`). Ends with 1 where a bound is
-broken: in the short form where the interval (exact, 95%) lies beyond it.
+rollout of four hours, measured every 30 s (see `looks`). The full form writes a section of tests/bench/README.md.
+Ends with 1 where a bound is broken: in the short form where the interval (exact, 95%) lies beyond it.
 """
 
 import argparse
@@ -22,9 +22,19 @@ sys.path.insert(1, str(BENCH.parents[1]))
 from bench.processes import judged  # noqa: E402
 from bench.processes.cells import RUNS, SHORT_RUNS, Aim, Cell, every_cell  # noqa: E402
 from bench.processes.judged import NAMES, Decided  # noqa: E402
+from bench.simulation.report import DEPENDENT  # noqa: E402
 from scipy.special import betaincinv  # noqa: E402
 
 CHUNK = 4  # runs
+ABOUT = """
+`python tests/bench/processes` made this section: traffic whose requests are not independent, in both arms alike and
+within the promote limits where *falsely rolled back* is said. The product judges one check of the default policy alone,
+at its part of alpha (1.25%), over four hours, every 30 s; *one bin*, *Zipf classes*, *guardrail* and *uncounted* have
+faults that must not pass. {runs} runs a row; exact 95% intervals; rivals roll back on the same data: the threshold of
+the last five minutes, its fourth failure, and the z or chi-square test repeated at 5%. The bounds are for the policy as
+a whole, so that a check alone has to be well within them. The median is that of canary requests and time until the
+decision.
+"""
 
 
 def interval(events: int, runs: int) -> tuple[float, float]:
@@ -58,19 +68,18 @@ class Row:
         share = interval(events, len(self.runs))[0] if short else events / len(self.runs)
         return share > self.cell.bound
 
-    def line(self, *, short: bool) -> str:
-        """Write a row of the table."""
+    def words(self, *, short: bool) -> list[str]:
+        """Write the columns of a row of the table."""
         low, high = interval(self.events, len(self.runs))
-        ours = f"{self.events / len(self.runs):6.1%} [{low:.0%}, {high:.0%}]"
-        others = " ".join(
-            f"{sum(one.failed[place] is not None for one in self.runs) / len(self.runs):5.0%}"
+        others = (
+            f"{sum(one.failed[place] is not None for one in self.runs) / len(self.runs):.0%}"
             for place in range(1, len(NAMES))
         )
-        bound = "" if self.cell.bound is None else f"{self.cell.bound:.3g}"
+        bound = "" if self.cell.bound is None else f"{self.cell.bound:.4g}"
         state = "" if self.cell.bound is None else "MISSED" if self.broken(short=short) else "ok"
-        what = f"{self.cell.process}: {self.cell.setting}"
-        measured = f"{self.cell.aim.value:<19} {ours:<20} {others}  {bound:>6} {state:<6} {self._took()}"
-        return f"{what:<62} {self.cell.rate:>4g} {measured}".rstrip()
+        ours = f"{self.events / len(self.runs):.1%} [{low:.0%}, {high:.0%}]"
+        cell = (f"{self.cell.process}: {self.cell.setting}", f"{self.cell.rate:g}", self.cell.aim.value)
+        return [*cell, ours, *others, bound, state, self._took()]
 
     def _took(self) -> str:
         """Write the medians of requests and time until the decision, where one is wanted."""
@@ -81,6 +90,23 @@ class Row:
         decided = [(seconds, requests) for seconds, requests in times if seconds is not None]
         seconds, requests = (statistics.median(column) for column in zip(*decided, strict=True))
         return f"{requests:.0f} requests, {seconds / 60:.3g} min"
+
+
+WIDTHS = (62, 4, 20, 19, 9, 9, 9, 7, 7, 0)
+HEADER = ["process: setting", "/s", "what", "ours", *NAMES[1:], "bound", "", "median"]
+
+
+def line(words: Sequence[str]) -> str:
+    """Lay out a row for a terminal."""
+    return " ".join(word.ljust(width) for word, width in zip(words, WIDTHS, strict=True)).rstrip()
+
+
+def write(rows: Sequence[Row], path: Path) -> None:
+    """Put the table behind what else stands on the page."""
+    table = [HEADER, ["---"] * len(HEADER), *(row.words(short=False) for row in rows)]
+    text = "\n".join(f"| {' | '.join(words)} |" for words in table)
+    before = path.read_text(encoding="utf-8").partition(DEPENDENT)[0]
+    path.write_text(f"{before}{DEPENDENT}{ABOUT.format(runs=len(rows[0].runs))}\n{text}\n", encoding="utf-8")
 
 
 def simulate(cells: Sequence[Cell], runs: int, processes: int, *, every: bool) -> Iterator[Row]:
@@ -111,11 +137,13 @@ def main() -> None:
         cell for cell in every_cell() if options.only in cell.name and (not options.short or cell.short == cell.rate)
     ]
     runs = options.runs or (SHORT_RUNS if options.short else RUNS)
-    print(f"{'process: setting':<62} {'/s':>4} {'what':<19} {'ours':<20} {'thr. 4 fail. z'}   bound")
+    print(line(HEADER))
     rows = []
     for row in simulate(cells, runs, options.processes, every=options.every):
-        print(row.line(short=options.short), flush=True)
+        print(line(row.words(short=options.short)), flush=True)
         rows.append(row)
+    if not (options.short or options.only or options.every):
+        write(rows, BENCH / "README.md")
     missed = sum(row.broken(short=options.short) for row in rows)
     bounded = sum(row.cell.bound is not None for row in rows)
     print(f"{missed} of {bounded} bounds missed; {len(rows)} cells of {runs} runs in {time.monotonic() - began:.0f} s")

@@ -220,8 +220,9 @@ def _business() -> Iterator[Cell]:
     }, (10.0,))  # fmt: skip
     refunds = {"law": traffic.payments, "buying": 0.2, "form": Form.VALUES, "bound": PART}
     yield from _cells("refunds", traffic.alike, refunds, {
-        "10% negative, sigma 1": {"refunds": 0.1, "sigma": 1.0, "short": 1.0},
+        "10% negative, sigma 1": {"refunds": 0.1, "sigma": 1.0},
         "30% negative, sigma 1": {"refunds": 0.3, "sigma": 1.0},
+        "10% negative, five times as large": {"refunds": 0.1, "sigma": 0.5, "times": 5.0, "short": 1.0},
         "10% negative, sigma 1.5": {"refunds": 0.1, "sigma": 1.5},
     })  # fmt: skip
 

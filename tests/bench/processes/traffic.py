@@ -152,11 +152,13 @@ def multinomial(rng: np.random.Generator, expected: Floats, shares: Floats, rows
     return rows * rng.poisson(expected[..., np.newaxis] / rows * shares).astype(float)
 
 
-def payments(rng: np.random.Generator, expected: Floats, buying: float, refunds: float, sigma: float) -> Floats:
-    """Draw payments of a lognormal law, some of them refunds of the same law; columns: sum, sum of squares, number."""
+def payments(
+    rng: np.random.Generator, expected: Floats, buying: float, refunds: float, sigma: float, times: float = 1.0
+) -> Floats:
+    """Draw lognormal payments, some of them refunds, so many times as large; columns: sum, sum of squares, number."""
     number = rng.poisson(expected * buying)
     slot, pod = (np.repeat(index, number[number > 0]) for index in np.nonzero(number))
-    values = rng.lognormal(3.0, sigma, len(slot)) * np.where(rng.random(len(slot)) < refunds, -1, 1)
+    values = rng.lognormal(3.0, sigma, len(slot)) * np.where(rng.random(len(slot)) < refunds, -times, 1.0)
     sums = [_counted(slot, pod, number.shape, power) for power in (values, values**2)]
     return np.stack([*sums, number], axis=-1).astype(float)
 

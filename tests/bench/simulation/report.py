@@ -18,6 +18,7 @@ RIVALS = (
     "Mann-Whitney judge",
 )
 NONE = "-"
+DEPENDENT = "\n## Dependent requests\n"  # the heading of a section of bench.processes
 HEAD = """\
 # How good the verdicts are
 
@@ -73,7 +74,14 @@ def write(rows: Sequence[Row], path: Path) -> None:
     for kind in Kind:
         parts += [f"## {str(kind).capitalize()}\n", _false_alarms(results, kind), _detection(results, kind)]
         parts += [_passing(results, kind)]
-    path.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+    text = "\n".join(part for part in parts if part)
+    path.write_text(text + section_of(path), encoding="utf-8")
+
+
+def section_of(path: Path) -> str:
+    """Read the section that another benchmark wrote at the end of the page."""
+    _, heading, section = path.read_text(encoding="utf-8").partition(DEPENDENT)
+    return f"{heading}{section}"
 
 
 def _asked(found: Sequence[Figure]) -> str:
