@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from documentation.readmes import anchors
+from pydantic import BaseModel
 
 import analyzer
-from analyzer.config.policy import load_policies
-from analyzer.config.profile import SECTIONS, load_profiles
+from analyzer.config.policy import Check, Policy, load_policies
+from analyzer.config.profile import SECTIONS, Profile, load_profiles
 from analyzer.config.settings import PREFIX, Settings
+from analyzer.verdict.request import VerdictRequest
 from analyzer.version import __version__
 
 PROJECT = Path(__file__).parent.parent
@@ -60,10 +62,10 @@ def test_settings_named_exist(readme: Path) -> None:
 
 
 def test_names_that_the_readme_promises_are_packaged() -> None:
-    """The default policy and both profiles are loaded, and the image's tag is the version."""
+    """The default policy and both profiles are loaded, and the image's tag is the version of the manifests."""
     assert "ml-model" in load_policies(None)
     assert {"prometheus-client", "istio"} <= set(load_profiles(None))
-    assert f"rollout-analyzer:{__version__}" in (PROJECT / "Makefile").read_text()
+    assert f"image `rollout-analyzer:{__version__}`" in (PROJECT / "rollouts" / "analyzer" / "README.md").read_text()
 
 
 def test_every_profile_is_in_the_table() -> None:
@@ -78,6 +80,22 @@ def test_every_profile_is_in_the_table() -> None:
         assert link == f"{name}.yaml"
         assert [cell != "no" for cell in kinds] == [bool(profiles[name].ways(kind)) for kind in SECTIONS]
         assert (arms == "pod template hash") is (profiles[name].arm_label == "rollouts_pod_template_hash")
+
+
+@pytest.mark.parametrize(
+    ("readme", "model"),
+    [
+        ("README.md", VerdictRequest),
+        ("analyzer/config/policies/README.md", Policy),
+        ("analyzer/config/policies/README.md", Check),
+        ("analyzer/config/profiles/README.md", Profile),
+    ],
+)
+def test_every_field_is_explained(readme: str, model: type[BaseModel]) -> None:
+    """Fields of requests, policies and profiles are named in their README."""
+    text = (PROJECT / readme).read_text(encoding="utf-8")
+
+    assert [name for name in model.model_fields if not re.search(rf"`{name}\b|^{name}:", text, re.MULTILINE)] == []
 
 
 def test_what_a_verdict_takes() -> None:

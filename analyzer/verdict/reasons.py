@@ -249,6 +249,19 @@ REASONS: Mapping[Code, Reason] = {
             "Leave `weight` out where the split is known to differ.",
         ),
     ),
+    Code.NEGATIVE_CONTROL: Reason(
+        meaning="The canary is beyond the limit, but the same test proves pods of the baseline bad as well.",
+        rollout="The canary is neither rolled back nor promoted: the rollout waits.",
+        causes=(
+            "requests depend on each other more than the baseline's history shows",
+            "single pods or nodes of the baseline have a fault",
+            "pods receive different kinds of requests",
+        ),
+        remedies=(
+            "Compare the pods that the reason names with the others: logs, nodes, inputs.",
+            "Or judge the change against the baseline only, with `rule: relative`.",
+        ),
+    ),
 }
 
 
