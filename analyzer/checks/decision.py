@@ -259,7 +259,7 @@ def _controlled(part: float, start: int, question: Question, limit: float, terms
     """Withhold a failure whose evidence does not exceed that of the same test against pods of the baseline."""
     control = None if question.control is None else question.control(limit, terms.fail, start)
     if control is not None and part - control.log_evidence / -math.log(terms.fail) < 1:
-        return _Failing(UNDECIDED_AT_MOST, start, Code.NEGATIVE_CONTROL, control)
+        return _Failing(UNDECIDED_AT_MOST, start, Code.PLACEBO_FAILED, control)
     return _Failing(part, start, control=control)
 
 

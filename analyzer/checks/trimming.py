@@ -32,10 +32,13 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
     -------
     The shorter reading; or why nothing is left of it. Counts that have no slices stay whole, with a note.
     """
-    if isinstance(reading, Gap) or not (check.warmup or check.lag):
+    if isinstance(reading, Gap) or not (check.warmup or check.lag or check.pod_warmup):
         return reading
-    if check.warmup and reading.canary_pods and reading.slice_seconds is not None and reading.begin is not None:
-        return _without_young_pods(reading, check, elapsed_seconds)
+    if check.pod_warmup and reading.slice_seconds is not None:
+        if reading.canary_pods and reading.begin is not None:
+            return _without_young_pods(reading, check, elapsed_seconds)
+        # The pods are as old as the window, for all that is known.
+        return trim(reading, _without(check, warmup=max(check.warmup, check.pod_warmup)), elapsed_seconds)
     if elapsed_seconds is not None and elapsed_seconds <= check.warmup + check.lag:
         return _too_early(check)
     arm = reading.canary if reading.canary is not None else reading.baseline
@@ -61,7 +64,7 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
 
 def _without_young_pods(reading: Reading[Counts], check: Check, elapsed_seconds: float | None) -> Reading[Counts] | Gap:
     """Leave out what each pod counted in its first time, once: a container that starts again is not young again."""
-    ours, theirs = (_old(pods, reading, check.warmup) for pods in (reading.canary_pods, reading.baseline_pods))
+    ours, theirs = (_old(pods, reading, check.pod_warmup) for pods in (reading.canary_pods, reading.baseline_pods))
     kept = replace(
         reading,
         canary=summed([pod.counts for pod in ours]),
@@ -70,15 +73,21 @@ def _without_young_pods(reading: Reading[Counts], check: Check, elapsed_seconds:
         baseline_pods=theirs,
     )
     left, seconds = _requests(kept.canary), elapsed_seconds or reading.seconds or 0.0
-    if left < MOST_YOUNG * _requests(reading.canary) and seconds > LONG * check.warmup:
+    if left < MOST_YOUNG * _requests(reading.canary) and seconds > LONG * check.pod_warmup:
         note = (
-            f"most of the canary's requests reached pods younger than {format_seconds(check.warmup)}: the warm-up is "
+            f"most of the canary's requests reached pods younger than {format_seconds(check.pod_warmup)}: the warm-up is "
             "not left out, for pods that never grow old must be judged"
         )
         kept = replace(reading, notes=(*reading.notes, note))
     elif left <= 0:
-        return _too_early(check)
-    return trim(kept, check.model_copy(update={"warmup": 0.0}), elapsed_seconds)
+        young = f"all pods of the canary are younger than {format_seconds(check.pod_warmup)}, which is left out of each"
+        return Gap(Code.WARMING_UP, young)
+    return trim(kept, _without(check), elapsed_seconds)
+
+
+def _without(check: Check, **more: float) -> Check:
+    """Return the check without a warm-up of pods."""
+    return check.model_copy(update={"pod_warmup": 0.0, **more})
 
 
 def _old(pods: tuple[Pod[Counts], ...], reading: Reading[Counts], warmup: float) -> tuple[Pod[Counts], ...]:

@@ -80,7 +80,7 @@ def conclusion(check: Check, decision: Decision, question: Question, show: Calla
         within = "below" if question.worse == "above" else "above"
         when = question.segments.when(decision.held_by)
         return f"proved {within} the {show(question.promote)} promote limit, and held back as it looks worse{when}"
-    if decision.outcome is not Outcome.INCONCLUSIVE or decision.code in (Code.COMMON_MODE, Code.NEGATIVE_CONTROL):
+    if decision.outcome is not Outcome.INCONCLUSIVE or decision.code in (Code.COMMON_MODE, Code.PLACEBO_FAILED):
         return text
     if decision.remaining_requests is None:
         return text if check.rule is Rule.POINT else f"{text}: more requests will not decide at this value"
@@ -118,7 +118,7 @@ def proof(check: Check, decision: Decision, question: Question, show: Callable[[
             return f"proved {beyond} the {rollback} rollback limit{_ranked(decision)}"
         case Code.PROVED_BAD, _:
             return f"{beyond} the {rollback} rollback limit and proved {beyond} {promote}{_ranked(decision)}"
-        case Code.NEGATIVE_CONTROL, _ if decision.control is not None:
+        case Code.PLACEBO_FAILED, _ if decision.control is not None:
             pods = decision.control.proved_bad
             return (
                 f"{beyond} the {rollback} rollback limit, but the same test proves {len(pods)} of "

@@ -91,6 +91,7 @@ class Check(BaseModel):
     min_requests : no pass below this many canary requests; a fail never waits for it
     quantile : which quantile of the latency, in (0, 1)
     warmup : seconds at the begin of the window that are left out: cold caches are no regression
+    pod_warmup : seconds of each pod's life that are left out, once; where pods are not known, of the window
     lag : seconds at its end that are left out, because labels or events arrive late
     decide_by : settles a check that stays undecided, at the price of its proof; default never
     edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared; without
@@ -109,6 +110,7 @@ class Check(BaseModel):
     quantile: Annotated[Ratio, Field(gt=0, lt=1)] | None = None
     edge: Annotated[Seconds, Field(gt=0)] | None = None
     warmup: Annotated[Seconds, Field(ge=0)] = 0.0
+    pod_warmup: Annotated[Seconds, Field(ge=0)] = 0.0
     lag: Annotated[Seconds, Field(ge=0)] = 0.0
     decide_by: DecideBy | None = None
     bins: Annotated[tuple[Number, ...], Field(min_length=1)] | None = None

@@ -96,7 +96,7 @@ def plan_check(check: Check, policy: Policy, traffic: Traffic, assumption: Assum
         requests = min((one for one in (proof, settled) if one is not None), default=None)
         if requests is None:
             return Need(value, None, None)
-        seconds = check.warmup + check.lag + requests / traffic.canary
+        seconds = max(check.warmup, check.pod_warmup) + check.lag + requests / traffic.canary
         return Need(value, requests, seconds, by_estimate=requests != proof)
 
     faults = tuple(need(value, Outcome.FAIL) for value in assumption.faults)
@@ -138,7 +138,7 @@ def _settled(check: Check, traffic: Traffic, value: float, wanted: Outcome) -> f
         return None
     moments = [check.decide_by.requests]
     if check.decide_by.after is not None:
-        judged_seconds = check.decide_by.after - check.warmup - check.lag
+        judged_seconds = check.decide_by.after - max(check.warmup, check.pod_warmup) - check.lag
         moments.append(max(judged_seconds * traffic.canary, 1.0))
     first = min(one for one in moments if one is not None)
     return max(first, check.min_requests) if passes else first

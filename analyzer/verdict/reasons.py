@@ -249,7 +249,7 @@ REASONS: Mapping[Code, Reason] = {
             "Leave `weight` out where the split is known to differ.",
         ),
     ),
-    Code.NEGATIVE_CONTROL: Reason(
+    Code.PLACEBO_FAILED: Reason(
         meaning="The canary is beyond the limit, but the same test proves pods of the baseline bad as well.",
         rollout="The canary is neither rolled back nor promoted: the rollout waits.",
         causes=(

@@ -102,7 +102,7 @@ def test_the_good_version_passes_and_the_bad_one_fails(models: dict[str, str]) -
         time.sleep(0.1)
     targets = {arm: [f"{url}/metrics"] for arm, url in models.items()}
     analyzer = build_analyzer(Settings(source="scrape", scrape_targets=targets))
-    warm = {"base": "ml-model", "checks": {"latency_p99": {"warmup": "0s"}}}
+    warm = {"base": "ml-model", "checks": {"latency_p99": {"pod_warmup": "0s"}}}
     asked = {"service": "fraud-detector", "baseline": "stable", "policy": warm}
 
     good, bad = (render(analyzer.verdict(parse_request(asked | {"canary": arm}))) for arm in ("good", "bad"))

@@ -132,7 +132,7 @@ MUTANTS = [
         ("(gates | guardrails).items() if found.outcome is Outcome.FAIL", "gates.items() if found.outcome is Outcome.FAIL"),
         ("if policy.role is not Role.ADVISORY else {}", ""),
         ("found.outcome is not Outcome.PASS]", "found.outcome is Outcome.FAIL]"),
-        ("if found.code in (Code.COMMON_MODE, Code.NEGATIVE_CONTROL)", "if False"),
+        ("if found.code in (Code.COMMON_MODE, Code.PLACEBO_FAILED)", "if False"),
     ),
     *_of(
         "analyzer/sources/counters.py", "tests/sources/test_counters.py",
