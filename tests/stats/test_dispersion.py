@@ -128,7 +128,7 @@ def test_independent_requests_cost_next_to_nothing(requests: float, share: float
 def test_clusters_have_the_known_effect_at_every_volume(mean: int, requests: float, *, fixed: bool, pods: bool) -> None:
     """2 m - 1 of geometric numbers, m of fixed ones: E size^2 / E size, less what the share itself takes away.
 
-    The bound is above it, by less than two fifths on average; an arm a tenth as large has the same effect.
+    The bound is above it, by less than half on average; an arm a tenth as large has the same effect.
     """
     rng = np.random.default_rng(7)
     rows = clustered(rng, (40, 240, 4), requests / 4, mean, fixed=fixed)
@@ -137,7 +137,7 @@ def test_clusters_have_the_known_effect_at_every_volume(mean: int, requests: flo
 
     for volume in (requests / 10, requests):
         found = effects(known, volume)
-        assert 0.95 * truth < found.mean() < 1.4 * truth
+        assert 0.95 * truth < found.mean() < 1.5 * truth
         assert (found > 0.9 * truth).mean() > 0.85
 
 
