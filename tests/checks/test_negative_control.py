@@ -68,7 +68,9 @@ def test_healthy_pods_change_nothing_but_the_words(judge_it: Any, past: Sequence
 
     assert found.code == "proved_bad"
     assert found.reason.endswith("; worse than each of 4 baseline pods (p = 0.2)")
-    assert found.evidence.towards_fail == judge_it(reading_of(failed(0.03), HEALTHY[:1], past[:1])).evidence.towards_fail
+    assert (
+        found.evidence.towards_fail == judge_it(reading_of(failed(0.03), HEALTHY[:1], past[:1])).evidence.towards_fail
+    )
 
 
 @BOTH
@@ -163,7 +165,11 @@ def test_the_evidence_of_the_pods_is_their_average() -> None:
     """Three pods of which one is bad: a third of its evidence, in units of chances; none while none is proved bad."""
     good, bad = failed(0.001), failed(0.04)
 
-    found, none, twice = control([good, good, good, bad], 0.05), control([good] * 4, 0.05), control([good, good, bad, bad], 0.05)
+    found, none, twice = (
+        control([good, good, good, bad], 0.05),
+        control([good] * 4, 0.05),
+        control([good, good, bad, bad], 0.05),
+    )
 
     assert found is not None
     assert none is not None
