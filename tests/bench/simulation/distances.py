@@ -118,7 +118,7 @@ class Distances:
         squares = head.sums(self._squares) + tail.sums(self._sizes[1].requests) * odds**2
         total = np.maximum(baseline.sum(axis=1), 1e-300)
         worth = total**2 / np.maximum(squares, 1e-300)
-        factors = [sizes.factors(self._known, triples) for sizes in self._sizes]
+        factors = [self._known.factors(sizes, triples) for sizes in self._sizes]
         return psi.distance(
             canary,
             baseline * (worth / total)[:, np.newaxis],
