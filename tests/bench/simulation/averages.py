@@ -9,9 +9,11 @@ from bench.simulation.odds import Odds, paired
 from bench.simulation.rivals import Limits
 from bench.simulation.sums import Block, Sizes, Triples, summed
 
-from analyzer.checks.business import FEWEST, SPREADS
 from analyzer.stats import means
 from analyzer.stats.search import Side
+
+FEWEST = 30  # contributing values an arm, to judge at all
+SPREADS = (0.05, 0.5)  # of the ratio, of the alternatives
 
 
 class Averages:

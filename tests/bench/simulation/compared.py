@@ -97,9 +97,7 @@ class Compared:
         canary, both, split = (part[:, np.newaxis] for part in (*map(tail.sums, self._events), odds))
         found = head.sums(self._log_ratios(ratio, side))
         found += share.log_ratios(canary, both, split, np.asarray(ratio), steps)[..., 0]
-        return np.asarray(
-            log_mean_exp(found / self._known.combined(self._sizes, triples)[:, np.newaxis] + log_weights)
-        )
+        return np.asarray(log_mean_exp(found / self._known.combined(self._sizes, triples)[:, np.newaxis] + log_weights))
 
     def _log_ratios(self, ratio: float, side: Side) -> Floats:
         """Add up the log likelihood ratios of the alternatives; shape (slices + 1, runs, alternatives)."""

@@ -13,17 +13,17 @@ from bench.simulation.rivals import Limits
 from bench.simulation.sums import Block, Sizes, Triples, summed
 from scipy.special import pdtr, xlogy
 
-from analyzer.checks import comparison
 from analyzer.stats import binomial, bursts
 from analyzer.stats.onset import starts_of
 from analyzer.stats.search import Side
+from analyzer.stats.share import Reach
 
 FAULTY = 2.0  # times the rollback limit: what faults are looked for first
 FEWEST_BAD = 4  # requests that are bad, to prove anything
 SHOWS = 0.05  # of variance more than that of independent requests, from which on bursts are judged by batches
 COMPATIBLE = 1e-4  # probability of so few bad requests of the baseline, up to which the canary alone is bad
+REACH: dict[Side, Reach] = {"above": (0.15, 4.0), "below": (0.05, 3.0)}  # of the alternatives to equal rates
 STARTS = starts_of(LOOKS, SLICE_SECONDS)
-WEIGHTS = STARTS.weights
 
 
 class OneArm:
@@ -116,7 +116,7 @@ class OneArm:
         beyond = (events >= FEWEST_BAD) & (profiled[0] > self._limit * profiled[1])
         factors = self._known.factors(self._other_sizes, triples)
         expected = np.maximum(triples.sums(self._expected_events) / factors, 1e-300)
-        weights = WEIGHTS[np.searchsorted(STARTS.places, triples.places)]
+        weights = STARTS.weights[np.searchsorted(STARTS.places, triples.places)]
         likely = np.minimum(COMPATIBLE, TO_FAIL * weights)
         return np.asarray(beyond | ((requests > 0) & (pdtr(np.floor(events / factors), expected) > likely)))
 
@@ -133,7 +133,10 @@ class OneArm:
         """Return by how much the worst minute is beyond the limit, 0 where the past has no incident."""
         worst = np.zeros(len(triples.runs))
         for number in np.flatnonzero(self._known.incidents[triples.runs]):
-            run, slices = triples.runs[number], slice(triples.places[number] // MINUTE * MINUTE, triples.looks[number] + 1)
+            run, slices = (
+                triples.runs[number],
+                slice(triples.places[number] // MINUTE * MINUTE, triples.looks[number] + 1),
+            )
             beyond = self._data.canary.events[run, slices] - limit * self._data.canary.requests[run, slices]
             worst[number] = max(float(np.add.reduceat(beyond, np.arange(0, len(beyond), MINUTE)).max()), 0.0)
         return worst
@@ -149,7 +152,10 @@ class OneArm:
             correlation = self._known.runs[run].correlation(busy)
             if look > 0 and (busy - 1) * correlation > SHOWS:
                 events = np.add.reduceat(arm.events[run, : look + 1], minutes)
-                since, places = bursts.log_evidence_since(events, trials, self._limit, correlation), triples.places[here]
+                since, places = (
+                    bursts.log_evidence_since(events, trials, self._limit, correlation),
+                    triples.places[here],
+                )
                 found[here] = np.where(places % MINUTE == 0, since[places // MINUTE], -np.inf)
         return found
 
@@ -182,4 +188,4 @@ class OneArm:
 
     @cached_property
     def _compared(self) -> Compared:
-        return Compared(self._data, Limits(1.0, 1.0, compares=True), 1.0, comparison.REACH, strict=True)
+        return Compared(self._data, Limits(1.0, 1.0, compares=True), 1.0, REACH, strict=True)
