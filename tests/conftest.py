@@ -29,13 +29,12 @@ Judge = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def judge() -> Judge:
-    """Judge one check on the statistics of a request and return its part of the answer."""
+    """Judge one check without warm-up on the statistics of a request and return its part of the answer."""
 
     def judge_one(name: str, canary: Any, baseline: Any = None, **overrides: Any) -> dict[str, Any]:
         arms = {"canary": canary} if baseline is None else {"canary": canary, "baseline": baseline}
         body: dict[str, Any] = {"checks": name, "data": {name: arms}, "detail": "full"}
-        if overrides:
-            body["policy"] = {"checks": {name: overrides}}
+        body["policy"] = {"checks": {name: {"warmup": 0, **overrides}}}
         found: dict[str, Any] = analyzer.evaluate(body)["checks"][name]
         return {field: value for field, value in found.items() if field != "counts"}
 

@@ -59,7 +59,14 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
     baseline = None if reading.baseline is None else cut(reading.baseline, first, last)
     begin = None if reading.begin is None else reading.begin + first * step
     ending = reading.last_seconds if last == slices else None
-    return replace(reading, canary=canary, baseline=baseline, begin=begin, last_seconds=ending, left_out=first)
+    ours, theirs = (
+        tuple(replace(pod, counts=cut(pod.counts, first, last)) for pod in pods)
+        for pods in (reading.canary_pods, reading.baseline_pods)
+    )
+    return replace(
+        reading, canary=canary, baseline=baseline, canary_pods=ours, baseline_pods=theirs,
+        begin=begin, last_seconds=ending, left_out=first,
+    )  # fmt: skip
 
 
 def _without_young_pods(reading: Reading[Counts], check: Check, elapsed_seconds: float | None) -> Reading[Counts] | Gap:

@@ -12,7 +12,7 @@ Look = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def look() -> Look:
-    """Judge one check on time slices and return its part of the answer, with the counts left out."""
+    """Judge one check without warm-up on time slices and return its part of the answer, without the counts."""
 
     def look_once(
         name: str,
@@ -22,6 +22,7 @@ def look() -> Look:
         seconds: float | None = 60,
         history: Sequence[Any] | None = None,
         asked: dict[str, Any] | None = None,
+        policy: dict[str, Any] | None = None,
         **overrides: Any,
     ) -> dict[str, Any]:
         data: dict[str, Any] = {"canary": list(canary)}
@@ -29,8 +30,7 @@ def look() -> Look:
         data |= {} if seconds is None else {"slice_seconds": seconds}
         data |= {} if history is None else {"baseline_history": list(history)}
         body: dict[str, Any] = {"checks": name, "data": {name: data}, "detail": "full", **(asked or {})}
-        if overrides:
-            body["policy"] = {"checks": {name: overrides}}
+        body["policy"] = {"checks": {name: {"warmup": 0, **overrides}}, **(policy or {})}
         found: dict[str, Any] = analyzer.evaluate(body)["checks"][name]
         return {field: value for field, value in found.items() if field != "counts"}
 

@@ -77,7 +77,7 @@ def test_the_baseline_is_shown_since_the_same_moment(look: Any) -> None:
     canary = [failed(3000, 0.01)] * 60 + [failed(3000, 0.06)] * 10
     baseline = [failed(57_000, 0.01)] * 60 + [failed(57_000, 0.02)] * 10
 
-    found = look("error_rate", canary, baseline, **RELATIVE)
+    found = look("error_rate", canary, baseline, history=[failed(57_000, 0.01)] * 120, **RELATIVE)
 
     assert "(baseline 2%)" in found["reason"]
     assert found["baseline"]["value"] == 0.02

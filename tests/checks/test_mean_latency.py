@@ -33,7 +33,7 @@ def slices(means: Sequence[float], requests: float, seed: int = 1, *, spread: fl
 
 @pytest.fixture
 def say() -> Say:
-    """Judge both arms in slices of 15 s and return the check's part of the answer."""
+    """Judge both arms in slices of 15 s without warm-up and return the check's part of the answer."""
 
     def say_once(
         canary: Any,
@@ -45,7 +45,7 @@ def say() -> Say:
     ) -> dict[str, Any]:
         data = {"canary": canary} | ({} if baseline is None else {"baseline": baseline})
         data |= {} if seconds is None else {"slice_seconds": seconds}
-        policy: Any = {"base": "ml-model-mean", "checks": {"latency_mean": fields}} if fields else "ml-model-mean"
+        policy = {"base": "ml-model-mean", "checks": {"latency_mean": {"warmup": 0, **fields}}}
         body = {"policy": policy, "checks": "latency_mean", "data": {"latency_mean": data}, "detail": "full"}
         found: dict[str, Any] = analyzer.evaluate(body | (asked or {}))["checks"]["latency_mean"]
         return found

@@ -1,5 +1,6 @@
-"""Warm-up and lag leave out whole slices, of both arms alike, and say so where they cannot."""
+"""Warm-up and lag leave out the first time of each pod, or whole slices where pods are unknown, and say so."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.checks import trim
 from analyzer.config.policy import Check
-from analyzer.model.counts import Errors, Histogram, Reading
+from analyzer.model.counts import Errors, Histogram, Pod, Reading, cut, first_of, summed
 from analyzer.model.findings import Code, Gap
 
 STEP = 60.0
@@ -87,6 +88,128 @@ def test_counts_without_slices_stay_whole_and_say_so() -> None:
 
     assert answer["checks"]["error_rate"]["canary"]["n"] == 2000
     assert answer["notes"] == ["warm-up and lag could not be left out: these counts have no time slices"]
+
+
+# Pods
+
+
+def pods_of(starts: list[float | None], slices: int = 5) -> Reading[Errors]:
+    """Give a canary of pods that started at these seconds after the window, and a baseline of as many old ones.
+
+    A pod has a hundred requests in each slice that it lives through, and one in the slice in which it starts.
+    """
+    ours, begin = [], 1000.0
+    for number, start in enumerate(starts):
+        since = np.arange(slices) * STEP + STEP - (0 if start is None else start)
+        requests = np.where(since >= STEP, 100.0, np.where(since > 0, 1.0, 0.0))
+        counts = Errors(errors=np.zeros(slices), requests=requests)
+        ours.append(Pod(f"canary-{number}", counts, None if start is None else begin + start))
+    theirs = tuple(Pod(f"stable-{n}", Errors(np.zeros(slices), np.full(slices, 1900.0))) for n in range(len(starts)))
+    return Reading(
+        summed([pod.counts for pod in ours]), summed([pod.counts for pod in theirs]), STEP, begin,
+        canary_pods=tuple(ours), baseline_pods=theirs,
+    )  # fmt: skip
+
+
+def requests(found: Reading[Errors] | Gap) -> tuple[list[float], list[float]]:
+    """Give what is left of both arms."""
+    assert isinstance(found, Reading)
+    assert found.canary is not None
+    assert found.baseline is not None
+    return found.canary.requests.tolist(), found.baseline.requests.tolist()
+
+
+@pytest.mark.parametrize(
+    ("starts", "kept"),
+    [
+        ([None], [100, 100, 100, 100, 100]),  # it ran before the window: no longer young
+        ([0.0], [0, 0, 100, 100, 100]),
+        ([30.0], [0, 0, 0, 100, 100]),  # old from 150 s on, in the slice from 180 s on
+        ([60.0], [0, 0, 0, 100, 100]),
+        ([0.0, 120.0], [0, 0, 100, 100, 200]),  # the second comes with a step of the rollout
+        ([-60.0], [0, 100, 100, 100, 100]),
+    ],
+)
+def test_each_pod_has_a_warm_up_of_its_own(starts: list[float | None], kept: list[float]) -> None:
+    """Two minutes from the start of its process; the baseline's old pods stay whole, and all slices remain."""
+    found = trim(pods_of(starts), check_of(warmup="2m"), None)
+
+    assert requests(found) == (kept, [1900.0 * len(starts)] * 5)
+    assert isinstance(found, Reading)
+    assert found.begin == 1000.0
+    assert [pod.counts.requests.sum() for pod in found.canary_pods if pod.start is None] == [500.0] * starts.count(None)
+
+
+def test_young_pods_of_the_baseline_are_left_out_as_well() -> None:
+    """An autoscaler adds one while the canary runs."""
+    reading = pods_of([None, None])
+    young = Pod("stable-9", Errors(np.zeros(5), np.array([0.0, 0, 50, 100, 100])), 1000.0 + 2 * STEP)
+    everyone = (*reading.baseline_pods, young)
+    reading = replace(reading, baseline=summed([pod.counts for pod in everyone]), baseline_pods=everyone)
+
+    assert requests(trim(reading, check_of(warmup="2m"), None))[1] == [3800.0, 3800, 3800, 3800, 3900]
+
+
+def test_a_lag_leaves_out_slices_of_all_pods() -> None:
+    """The last one, after the first time of each pod."""
+    found = trim(pods_of([0.0]), check_of(warmup="2m", lag="60s"), None)
+
+    assert requests(found) == ([0, 0, 100, 100], [1900.0] * 4)
+    assert isinstance(found, Reading)
+    assert [len(pod.counts.requests) for pod in found.canary_pods] == [4]
+
+
+def test_pods_that_are_all_young_are_warming_up() -> None:
+    """Nothing is left of the canary: neither good nor bad yet."""
+    found = trim(pods_of([0.0], slices=2), check_of(warmup="2m"), None)
+
+    assert isinstance(found, Gap)
+    assert found.code is Code.WARMING_UP
+
+
+def test_pods_that_never_grow_old_are_judged() -> None:
+    """A canary that crashes every minute would never be judged: after four warm-ups it is, with a note."""
+    reading = pods_of([STEP * number for number in range(9)], slices=9)
+    each = tuple(
+        replace(pod, counts=Errors(np.eye(9)[number] * 50, np.eye(9)[number] * 100))
+        for number, pod in enumerate(reading.canary_pods)
+    )
+    reading = replace(reading, canary_pods=each, canary=summed([pod.counts for pod in each]))
+
+    found = trim(reading, check_of(warmup="2m"), None)
+
+    assert requests(found)[0] == [100.0] * 9
+    assert isinstance(found, Reading)
+    assert "younger than 2 min" in found.notes[0]
+    assert "pods that never grow old must be judged" in found.notes[0]
+    early = trim(replace(reading, canary=cut(reading.canary, 0, 8), baseline=cut(reading.baseline, 0, 8),
+                         canary_pods=first_of(each, 8), baseline_pods=first_of(reading.baseline_pods, 8)),
+                 check_of(warmup="2m"), None)  # fmt: skip
+    assert isinstance(early, Gap)
+
+
+def test_pods_without_the_moment_of_the_window_have_none_of_their_own() -> None:
+    """Where ages cannot be told the start of the window counts."""
+    found = trim(replace(pods_of([None]), begin=None), check_of(warmup="2m"), None)
+
+    assert requests(found)[0] == [100.0] * 3
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-500, 1000)), min_size=1, max_size=5), st.floats(1, 2000))
+def test_no_request_of_a_young_pod_is_left_unless_all_are(starts: list[float | None], warmup: float) -> None:
+    """What is left of the canary is what old pods counted, or everything with a note, or nothing."""
+    reading = pods_of(starts, 20)
+    found = trim(reading, check_of(warmup=warmup), None)
+
+    if isinstance(found, Gap) or found.notes:
+        assert any(start is not None for start in starts)
+        return
+    for pod in found.canary_pods:
+        young = [] if pod.start is None else 1000.0 + STEP * np.arange(20) < pod.start + warmup - 1e-3
+        assert pod.counts.requests[np.flatnonzero(young)].sum() == 0
+
+
+# Slices
 
 
 @given(st.integers(1, 40), st.floats(0, 2000), st.floats(0, 2000))

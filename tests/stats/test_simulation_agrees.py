@@ -1,13 +1,16 @@
 """The benchmark of verdicts judges many runs at once; here single looks of it are judged by the analyzer itself."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from bench.simulation import cells, ours
+from bench.simulation import cells, correlations, ours
 from bench.simulation.data import Arm, Bins, Cell, Data, Floats, Kind, Moments, Scenario, Shares, Sums, draw
+from bench.simulation.sums import Sizes, Triples
 
 from analyzer import checks
+from analyzer.checks.segments import Segments
 from analyzer.config.policy import Check, Policy
 from analyzer.model import counts as model
 
@@ -22,6 +25,10 @@ CELLS = [  # as different as can be: both rules of time, groups of slices, burst
     (Kind.CONVERSIONS, "-30%", 1.0, cells.STRICT),
     (Kind.CONVERSIONS, cells.STEPS, 100.0, cells.ZONE),
     (Kind.REVENUE, "-30% after 2 h 1 min 35 s", 10.0, cells.ZONE),
+    (Kind.ERRORS, cells.STEPS, 10.0, cells.ZONE),
+    (Kind.LATENCY, "5% slow", 1.0, cells.ZONE),
+    (Kind.CONVERSIONS, cells.BURSTS, 10.0, cells.ZONE),
+    (Kind.REVENUE, cells.INCIDENTS, 1.0, cells.STRICT),
 ]
 MODEL_KINDS = {
     Kind.ERRORS: "error_rate",
@@ -106,3 +113,24 @@ def test_the_benchmark_decides_as_the_analyzer_does(kind: Kind, scenario: str, r
             expected[run, look] = outcome
             actual[run, look] = judged(cell, data, rule, run, look)
     assert expected == actual
+
+
+@pytest.mark.parametrize("scenario", [cells.HEALTHY, cells.BURSTS, cells.INCIDENTS, cells.STEPS])
+@pytest.mark.parametrize("rate", [0.05, 10.0])
+def test_the_benchmark_divides_by_the_design_effect_of_the_analyzer(scenario: str, rate: float) -> None:
+    """Since every start, at some looks, in every run, for both arms."""
+    truth = next(one for one in cells.scenarios(Kind.ERRORS) if one.name == scenario)
+    data = draw(Cell(Kind.ERRORS, truth, rate, 6))
+    assert isinstance(data, Shares)
+    effects = correlations.of_arms(data.history)
+
+    for run, look in itertools.product(range(6), (0, 3, 100, 479)):
+        for arm in (data.canary, data.baseline):
+            requests = arm.requests[run, : look + 1]
+            segments = Segments.of(model.Reading(model.Errors(requests, requests), None, 30.0))
+            places = segments.starts.places
+            triples = Triples(np.full(len(places), run), np.full(len(places), look), places)
+
+            found = effects.factors(Sizes.of(arm.requests), triples)
+
+            assert found == pytest.approx(segments.factors(effects.runs[run], requests))

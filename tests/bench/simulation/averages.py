@@ -7,11 +7,13 @@ from bench.simulation import correlations
 from bench.simulation.data import Bools, Floats, Moments, Sums
 from bench.simulation.odds import Odds, paired
 from bench.simulation.rivals import Limits
-from bench.simulation.sums import Block, Sizes, Triples, combined_factors, summed
+from bench.simulation.sums import Block, Sizes, Triples, summed
 
-from analyzer.checks.business import FEWEST, SPREADS
 from analyzer.stats import means
 from analyzer.stats.search import Side
+
+FEWEST = 30  # contributing values an arm, to judge at all
+SPREADS = (0.05, 0.5)  # of the ratio, of the alternatives
 
 
 class Averages:
@@ -80,7 +82,7 @@ class Averages:
         last = means.weighted_sizes(tail.sums(self._plain[2]), odds)
         ours = head.sums(self._weighted[0]) + tail.sums(self._plain[0]) * last[0]
         theirs = head.sums(self._weighted[1]) + tail.sums(self._plain[1]) * last[1]
-        size = (head.sums(self._weighted[2]) + last[2]) / combined_factors(self._sizes, self._known, triples)
+        size = (head.sums(self._weighted[2]) + last[2]) / self._known.combined(self._sizes, triples)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.nan_to_num(ours / theirs, nan=1.0, posinf=1.0), size
 

@@ -7,7 +7,7 @@ from bench.simulation import correlations
 from bench.simulation.data import Bools, Floats, Shares
 from bench.simulation.odds import Odds, paired
 from bench.simulation.rivals import Limits
-from bench.simulation.sums import Block, Sizes, Triples, combined_factors, summed
+from bench.simulation.sums import Block, Sizes, Triples, summed
 
 from analyzer.stats import share
 from analyzer.stats.search import Side, log_mean_exp
@@ -59,7 +59,7 @@ class Compared:
     def may_be_proved(self, triples: Triples, needed: float) -> Bools:
         """Tell where log evidence can be as large as needed."""
         score, information = map(triples.sums, self._bound(self._limit))
-        factors = combined_factors(self._sizes, self._known, triples)
+        factors = self._known.combined(self._sizes, triples)
         return np.asarray((self._limits.worse * score > 0) & (score**2 >= needed * information * factors))
 
     def proved(self, triples: Triples, needed: Floats) -> Bools:
@@ -97,9 +97,7 @@ class Compared:
         canary, both, split = (part[:, np.newaxis] for part in (*map(tail.sums, self._events), odds))
         found = head.sums(self._log_ratios(ratio, side))
         found += share.log_ratios(canary, both, split, np.asarray(ratio), steps)[..., 0]
-        return np.asarray(
-            log_mean_exp(found / combined_factors(self._sizes, self._known, triples)[:, np.newaxis] + log_weights)
-        )
+        return np.asarray(log_mean_exp(found / self._known.combined(self._sizes, triples)[:, np.newaxis] + log_weights))
 
     def _log_ratios(self, ratio: float, side: Side) -> Floats:
         """Add up the log likelihood ratios of the alternatives; shape (slices + 1, runs, alternatives)."""

@@ -1,30 +1,93 @@
-"""The correlation of requests in each run, as analyzer.stats.dispersion estimates it from the past of the baseline."""
+"""The design effect in each run, as analyzer.stats.dispersion estimates it from the past of the baseline."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from bench.simulation.data import Arm, Floats, Moments
+from bench.simulation.data import SLICE_SECONDS, Arm, Bools, Floats, Looks, Moments
+from bench.simulation.sums import Sizes, Triples
 
-from analyzer.checks.correlation import ENOUGH_BATCHES
 from analyzer.stats import dispersion
 from analyzer.stats.dispersion import Dispersion
 
+ENOUGH = 60  # batches of the past, with which the analyzer does not look at what is beside the canary
 
-def of_arms(history: Arm) -> Floats:
-    """Estimate the correlation of events; shape (runs,)."""
+
+@dataclass(frozen=True)
+class Effects:
+    """The design effects of many runs.
+
+    Attributes
+    ----------
+    runs : as estimated, one each
+    lengths, fixed, slope : of all runs, shape (runs, lengths), the last repeated where a run has fewer; logarithms
+    """
+
+    runs: list[Dispersion]
+    lengths: Floats
+    fixed: Floats
+    slope: Floats
+
+    @classmethod
+    def of(cls, runs: list[Dispersion]) -> "Effects":
+        """Put the estimates of all runs side by side."""
+        if min(run.batches for run in runs) < ENOUGH and not all(run.independent for run in runs):
+            raise ValueError("the past is too short to tell without what is beside the canary")
+        most = max(1, *(len(run.seconds) for run in runs))
+
+        def padded(part: Callable[[Dispersion], tuple[float, ...]], none: float) -> Floats:
+            rows = [part(run) or (none,) for run in runs]
+            return np.array([[*row, *[row[-1]] * (most - len(row))] for row in rows])
+
+        lengths = np.log(padded(lambda run: run.seconds, 1.0))
+        return cls(runs, lengths, padded(lambda run: run.fixed, 0.0), padded(lambda run: run.slope, 0.0))
+
+    @property
+    def incidents(self) -> Bools:
+        """Whether an incident of the past was left out of each run."""
+        return np.array([run.incident for run in self.runs])
+
+    def factors(self, sizes: Sizes, triples: Triples) -> Floats:
+        """Compute what the counts of an arm are divided by, as `Segments.factors` does for one run."""
+        total = triples.sums(sizes.requests)
+        seconds = (triples.looks + 1 - triples.places) * SLICE_SECONDS
+        busy = triples.sums(sizes.pairs) / np.maximum(total, 1e-300) / SLICE_SECONDS
+        rate = np.maximum(busy, total / seconds)
+        fixed, slope = (self._at(np.log(seconds), part, triples.runs) for part in (self.fixed, self.slope))
+        known = np.array([run.rate for run in self.runs])[triples.runs]
+        more = np.maximum(rate / np.where(known > 0, known, np.inf), 1.0)
+        return np.asarray(np.minimum(1 + fixed * more + slope * rate, np.maximum(total, 1.0)))
+
+    def combined(self, sizes: tuple[Sizes, Sizes], triples: Triples) -> Floats:
+        """Compute what a comparison of canary and baseline is divided by."""
+        ours, theirs = (self.factors(size, triples) for size in sizes)
+        n, m = (np.maximum(triples.sums(size.requests), 1e-200) for size in sizes)
+        return dispersion.combined(ours, theirs, n, m)
+
+    def _at(self, length: Floats, values: Floats, runs: Looks) -> Floats:
+        """Interpolate as `numpy.interp` does, each in its own run."""
+        steps = self.lengths[runs]
+        after = np.clip((steps <= length[:, np.newaxis]).sum(axis=1), 1, steps.shape[1] - 1 or 1)
+        first, second = (np.minimum(after - back, steps.shape[1] - 1) for back in (1, 0))
+        rows = np.arange(len(runs))
+        low, high = steps[rows, first], steps[rows, second]
+        part = np.clip((length - low) / np.where(high > low, high - low, np.inf), 0, 1)
+        part = np.where((high <= low) & (length > low), 1.0, part)
+        left, right = values[runs, first], values[runs, second]
+        return np.asarray(left + part * (right - left))
+
+
+def of_arms(history: Arm) -> Effects:
+    """Estimate the design effect of events in each run."""
     return of_bins(np.stack([history.events, history.requests - history.events], axis=2))
 
 
-def of_bins(history: Floats) -> Floats:
-    """Estimate the correlation of classes; counts of shape (runs, minutes, classes)."""
-    return _known([dispersion.of_counts(rows) for rows in history])
+def of_bins(history: Floats) -> Effects:
+    """Estimate the design effect of classes; counts of shape (runs, minutes, classes)."""
+    return Effects.of([dispersion.of_counts(rows) for rows in history])
 
 
-def of_values(history: Moments) -> Floats:
-    """Estimate the correlation of values; shape (runs,)."""
+def of_values(history: Moments) -> Effects:
+    """Estimate the design effect of values in each run."""
     parts = (history.total, history.squares, history.count)
-    return _known([dispersion.of_values(*(part[run] for part in parts)) for run in range(len(history.total))])
-
-
-def _known(found: list[Dispersion]) -> Floats:
-    if min(one.batches for one in found) < ENOUGH_BATCHES:
-        raise ValueError("the past is too short to tell without what is beside the canary")
-    return np.array([one.correlation for one in found])
+    return Effects.of([dispersion.of_values(*(part[run] for part in parts)) for run in range(len(history.total))])

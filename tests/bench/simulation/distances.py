@@ -16,6 +16,8 @@ from analyzer.checks import drift
 from analyzer.stats import psi
 from analyzer.stats.search import Side
 
+FEWEST = 30  # predictions an arm, to judge at all
+PSEUDO_COUNT = 0.5  # of every bin
 ROUNDING = 1.001  # what single precision may be wrong by, generously
 
 
@@ -100,7 +102,7 @@ class Distances:
 
     def _log_evidence(self, distance: psi.Distance, limit: float, side: Side) -> Floats:
         found = np.full(len(distance.raw), -np.inf)
-        usable = (distance.size >= drift.FEWEST / 2) & (distance.freedom >= 1)
+        usable = (distance.size >= FEWEST / 2) & (distance.freedom >= 1)
         for freedom in np.unique(distance.freedom[usable]):
             same = usable & (distance.freedom == freedom)
             found[same] = psi.log_evidence(distance.raw[same], int(freedom), distance.size[same], limit, side=side)
@@ -109,7 +111,7 @@ class Distances:
     def _is_enough(self, triples: Triples) -> Bools:
         """Tell whether there are predictions enough since the begin to judge at all."""
         seen = [triples.sums(one) for one in self._seen]
-        return np.asarray((np.min(seen, axis=0) >= drift.FEWEST) & (self._distance(triples).size >= drift.FEWEST / 2))
+        return np.asarray((np.min(seen, axis=0) >= FEWEST) & (self._distance(triples).size >= FEWEST / 2))
 
     def _distance(self, triples: Triples) -> psi.Distance:
         head, tail, odds = self._odds.cut(triples)
@@ -118,7 +120,7 @@ class Distances:
         squares = head.sums(self._squares) + tail.sums(self._sizes[1].requests) * odds**2
         total = np.maximum(baseline.sum(axis=1), 1e-300)
         worth = total**2 / np.maximum(squares, 1e-300)
-        factors = [sizes.factors(self._known, triples) for sizes in self._sizes]
+        factors = [self._known.factors(sizes, triples) for sizes in self._sizes]
         return psi.distance(
             canary,
             baseline * (worth / total)[:, np.newaxis],
@@ -129,7 +131,7 @@ class Distances:
 
 def _rough(ours: NDArray[np.floating], theirs: NDArray[np.floating], n: Floats, total: Floats, worth: Floats) -> Floats:
     """Compute the PSI of counts with the bins first, those that nobody saw included."""
-    half, all_halves = np.float32(psi.PSEUDO_COUNT), psi.PSEUDO_COUNT * BINS
+    half, all_halves = np.float32(PSEUDO_COUNT), PSEUDO_COUNT * BINS
     c = (ours + half) * (1 / (n + all_halves)).astype(np.float32)
     scale = worth / np.maximum(total, 1e-300)
     b = (theirs * scale.astype(np.float32) + half) * (1 / (worth + all_halves)).astype(np.float32)

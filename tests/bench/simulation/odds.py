@@ -8,6 +8,8 @@ from bench.simulation.sums import Triples, summed
 
 from analyzer.stats import share
 
+FEWEST = 10  # requests an arm, to tell the split of a group of slices
+
 
 @dataclass(frozen=True)
 class Odds:
@@ -65,10 +67,10 @@ def _groups(canary: Floats, baseline: Floats) -> tuple[Looks, Bools]:
     first, before = np.zeros(runs, int), np.zeros(runs, int)
     ours, theirs = np.zeros(runs), np.zeros(runs)
     for place in range(slices):
-        full = np.minimum(ours, theirs) >= share.FEWEST
+        full = np.minimum(ours, theirs) >= FEWEST
         before, first = np.where(full, first, before), np.where(full, place, first)
         is_first[full, place] = True
         ours, theirs = (np.where(full, 0.0, arm) + more[:, place] for arm, more in ((ours, canary), (theirs, baseline)))
         # Too few are left over for a group of their own: they join the one before.
-        begins[:, place] = np.where(np.minimum(ours, theirs) < share.FEWEST, before, first)
+        begins[:, place] = np.where(np.minimum(ours, theirs) < FEWEST, before, first)
     return begins, is_first

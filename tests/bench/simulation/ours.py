@@ -14,16 +14,17 @@ from bench.simulation.cells import ALPHA, PASS_FACTOR, RELATIVE, STRICT, TO_FAIL
 from bench.simulation.compared import Compared
 from bench.simulation.data import LOOKS, SLICE_SECONDS, Bins, Bools, Cell, Data, Floats, Looks, Shares, requests_of
 from bench.simulation.distances import Distances
-from bench.simulation.shares import OneArm
+from bench.simulation.shares import REACH, STARTS, OneArm
 from bench.simulation.sums import Block, Triples
 
-from analyzer.checks import business, comparison
-from analyzer.checks.decision import HOLD
-from analyzer.stats.onset import WHOLE, starts_of
+from analyzer.stats.search import Side
+from analyzer.stats.share import Reach
 
+REACH_OF_CONVERSIONS: dict[Side, Reach] = {"below": (0.02, 0.6), "above": (0.004, 0.6)}
+HOLD = 0.5  # of the evidence that a fail takes, with which a pass waits
+WHOLE = 0.5  # the part of alpha of the first start
 BLOCK = 12  # looks that are searched together
 LEAST_REQUESTS = 100  # to pass
-STARTS = starts_of(LOOKS, SLICE_SECONDS)
 NEEDED = -math.log(TO_FAIL)
 NEEDED_SINCE = NEEDED - np.log(STARTS.weights)
 
@@ -60,7 +61,7 @@ def measure_of(cell: Cell, data: Data, rule: str) -> Measure:
     if isinstance(data, Shares):
         if not limits.compares:
             return OneArm(data, limits, limit, strict=strict)
-        reach = comparison.REACH if rule == RELATIVE else business.REACH
+        reach = REACH if rule == RELATIVE else REACH_OF_CONVERSIONS
         return Compared(data, limits, limit, reach, strict=strict)
     if isinstance(data, Bins):
         return Distances(data, limits, limit, STARTS.places, strict=strict)

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from bench.simulation.data import MINUTE, Bools, Floats, Looks
-
-from analyzer.stats import dispersion
+from bench.simulation.data import Bools, Floats, Looks
 
 
 def summed(values: Floats) -> Floats:
@@ -60,24 +58,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Requests of an arm, and the sum of their squares by slice, as `summed` gives them."""
+    """Requests of an arm, and ordered pairs of requests of one slice, as `summed` gives them."""
 
     requests: Floats
-    squares: Floats
+    pairs: Floats
 
     @classmethod
     def of(cls, requests: Floats) -> "Sizes":
         """Add up the requests of an arm."""
-        return cls(summed(requests), summed(requests**2))
-
-    def factors(self, correlations: Floats, triples: Triples) -> Floats:
-        """Tell by what the counts are divided for overdispersion, as `Segments.factors` does for one run."""
-        a_batch = MINUTE * triples.sums(self.squares) / np.maximum(triples.sums(self.requests), 1e-300)
-        return 1 + np.maximum(a_batch - 1, 0) * correlations[triples.runs]
-
-
-def combined_factors(sizes: tuple[Sizes, Sizes], correlations: Floats, triples: Triples) -> Floats:
-    """Tell by what a comparison of canary and baseline is divided for overdispersion."""
-    ours, theirs = (one.factors(correlations, triples) for one in sizes)
-    n, m = (np.maximum(triples.sums(one.requests), 1e-200) for one in sizes)
-    return dispersion.combined(ours, theirs, n, m)
+        return cls(summed(requests), summed(requests * np.maximum(requests - 1, 0.0)))

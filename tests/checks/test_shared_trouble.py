@@ -1,4 +1,4 @@
-"""Trouble that both arms share: the service's, not the canary's, and what it does not excuse."""
+"""Trouble that the baseline shares, or may share: the service's, not the canary's, and what it does not excuse."""
 
 from typing import Any
 
@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from checks.rollouts import errors_of, failed, slow
 
+import analyzer
+from analyzer.errors import RequestError
+
 STRICT = {"rule": "strict"}
 START = {"start": "2026-01-05T10:00:00Z"}
+STEADY = [failed(5700, 0.002)] * 120
 ARMS = {  # check, rule, counts of a slice, a good share, a bad one, a much worse one
     "errors": ("error_rate", {}, failed, 0.002, 0.03, 0.12),
     "errors, strict": ("error_rate", STRICT, failed, 0.002, 0.04, 0.15),
@@ -52,11 +56,28 @@ def test_a_good_baseline_excuses_nothing(look: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ARMS)
-def test_a_baseline_that_is_not_proved_bad_excuses_nothing(look: Any, kind: str) -> None:
-    """Bad in six requests of the baseline is a guess, not an incident."""
+def test_a_baseline_that_is_too_small_to_tell_withholds(look: Any, kind: str) -> None:
+    """With a baseline of six requests nobody knows whether the service is in trouble: said so."""
+    name, rule, counts, good, bad, _ = ARMS[kind]
+
+    for share in (good, bad):
+        found = look(name, [counts(300, bad)] * 20, [counts(0.3, share)] * 20, **rule)
+
+        assert (found["verdict"], found["code"]) == ("inconclusive", "common_mode")
+        assert "where the baseline has too few requests to tell the canary's trouble from" in found["reason"]
+
+
+@pytest.mark.parametrize("kind", ["errors", "errors, strict"])
+@pytest.mark.parametrize(("expected", "verdict"), [(4, "inconclusive"), (12, "fail")])
+def test_a_baseline_without_errors_clears_the_service_if_it_could_have_had_some(
+    look: Any, kind: str, expected: float, verdict: str
+) -> None:
+    """No error where the canary's rate promises four may be chance, where it promises twelve it is not."""
     name, rule, counts, _, bad, _ = ARMS[kind]
 
-    assert look(name, [counts(300, bad)] * 20, [counts(0.3, bad)] * 20, **rule)["verdict"] == "fail"
+    found = look(name, [counts(300, bad)] * 20, [counts(expected / bad / 20, 0.0)] * 20, **rule)
+
+    assert found["verdict"] == verdict
 
 
 def test_an_incident_at_a_high_weight_is_not_the_canarys(look: Any) -> None:
@@ -86,12 +107,14 @@ def test_an_incident_in_the_middle_of_a_rollout_is_dated(look: Any, kind: str) -
     path = [good] * 120 + [bad] * 20
 
     found = look(
-        name, [counts(300, share) for share in path], [counts(5700, share) for share in path], asked=START, **rule
-    )
+        name, [counts(300, share) for share in path], [counts(5700, share) for share in path],
+        history=[counts(5700, good)] * 120, asked=START, **rule,
+    )  # fmt: skip
 
     assert found["code"] == "common_mode"
     assert found["since"] == "2026-01-05T12:00:00Z"
     assert "since 12:00:00Z" in found["reason"]
+    assert "since the canary came: a regression that both share, or an incident" in found["reason"]
     assert found["canary"]["n"] == 6000
 
 
@@ -104,11 +127,12 @@ def test_an_incident_rolls_back_at_no_weight(look: Any, kind: str, weight: float
         path = [good] * 120 + [bad] * int(2 * minutes)
         arms = ([counts(6000 * part, share) for share in path] for part in (weight, 1 - weight))
 
-        assert look(name, *arms, seconds=30, **rule)["verdict"] != "fail", minutes
+        history = [counts(6000, good)] * 120
+        assert look(name, *arms, seconds=30, history=history, **rule)["verdict"] != "fail", minutes
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(("weight", "seed"), [(0.05, 81), (0.5, 82), (0.8, 83)])
+@pytest.mark.parametrize(("weight", "seed"), [(0.05, 81), (0.5, 82), (0.75, 83), (0.9, 84)])
 def test_incidents_roll_back_hardly_ever(look: Any, weight: float, seed: int) -> None:
     """Errors go from 0.2% to 3% in both arms, drawn at random: looked at eight times, from half a minute on."""
     rng, runs, rolled_back = np.random.default_rng(seed), 40, 0
@@ -117,7 +141,8 @@ def test_incidents_roll_back_hardly_ever(look: Any, weight: float, seed: int) ->
         requests = [rng.poisson(6000 * part, len(path)) for part in (weight, 1 - weight)]
         arms = [errors_of((rng.binomial(n, path).astype(float), n.astype(float))) for n in requests]
         rolled_back += any(
-            look("error_rate", arms[0][:n], arms[1][:n], seconds=30)["verdict"] == "fail" for n in range(61, 69)
+            look("error_rate", arms[0][:n], arms[1][:n], seconds=30, history=STEADY)["verdict"] == "fail"
+            for n in range(61, 69)
         )
 
     assert rolled_back <= 2
@@ -131,8 +156,9 @@ def test_an_incident_does_not_excuse_what_comes_after_it(look: Any, kind: str) -
     baseline = [good] * 30 + [bad] * 30 + [good] * 30
 
     found = look(
-        name, [counts(300, share) for share in canary], [counts(5700, share) for share in baseline], asked=START, **rule
-    )
+        name, [counts(300, share) for share in canary], [counts(5700, share) for share in baseline],
+        history=[counts(5700, good)] * 120, asked=START, **rule,
+    )  # fmt: skip
 
     assert (found["verdict"], found["code"]) == ("fail", "proved_bad")
 
@@ -165,9 +191,67 @@ def test_the_plain_table_knows_no_excuse(look: Any) -> None:
 def test_bursts_count_in_an_incident_as_well(look: Any) -> None:
     """What the baseline's bursts leave of its evidence must still prove it bad."""
     canary, baseline = [failed(600, 0.05)] * 10, [failed(600, 0.05)] * 10
-    bursts = [failed(57_000, share) for share in [0.001, 0.009] * 60]
+    weak = [failed(600, share) for share in [0.001, 0.009] * 60]
+    strong = [failed(6000, share) for share in [0.0, 0.2] * 60]
 
     assert look("error_rate", canary, baseline)["code"] == "common_mode"
-    assert look("error_rate", canary, baseline, history=bursts)["code"] == "common_mode"
-    weak = look("error_rate", canary, [failed(30, 0.05)] * 10, history=[failed(57_000, s) for s in [0.0, 0.2] * 60])
-    assert weak["code"] != "common_mode"
+    assert look("error_rate", canary, baseline, history=weak)["code"] == "common_mode"
+    # So overdispersed that neither arm is proved bad.
+    assert look("error_rate", canary, baseline, history=strong)["code"] == "undecided"
+
+
+# What began with the canary
+
+
+@pytest.mark.parametrize("kind", ARMS)
+@pytest.mark.parametrize(
+    ("before", "setting", "code"),
+    [
+        ("good", "hold", "common_mode"),
+        ("good", "fail", "proved_bad"),
+        ("bad", "fail", "common_mode"),  # the service has always been so
+        (None, "fail", "common_mode"),  # nobody knows
+    ],
+)
+def test_trouble_of_both_arms_that_began_with_the_canary(
+    look: Any, kind: str, before: str | None, setting: str, code: str
+) -> None:
+    """A shared database that the new version overloads, or an incident: the policy chooses what becomes of it."""
+    name, rule, counts, good, bad, _ = ARMS[kind]
+    history = None if before is None else [counts(5700, {"good": good, "bad": bad}[before])] * 120
+    policy = {"shared_regression": setting}
+
+    found = look(name, [counts(300, bad)] * 20, [counts(5700, bad)] * 20, history=history, policy=policy, **rule)
+
+    assert found["code"] == code
+    assert found["verdict"] == ("fail" if code == "proved_bad" else "inconclusive")
+    if code == "common_mode":
+        began = "since the canary came: a regression that both share, or an incident" in found["reason"]
+        assert began == (before == "good")
+        assert ("the service, not the canary, is in trouble" in found["reason"]) != began
+
+
+def test_a_shared_regression_does_not_fail_on_a_baseline_too_small_to_tell(look: Any) -> None:
+    """That the baseline may be bad as well is no proof that it is."""
+    history = [failed(5700, 0.002)] * 120
+    arms = [failed(300, 0.03)] * 20, [failed(0.3, 0.03)] * 20
+
+    found = look("error_rate", *arms, history=history, policy={"shared_regression": "fail"})
+
+    assert found["code"] == "common_mode"
+    assert "too few requests to tell" in found["reason"]
+
+
+def test_a_good_baseline_fails_the_canary_under_either_setting(look: Any) -> None:
+    """The setting is of trouble that both arms have."""
+    for setting in ("hold", "fail"):
+        arms = [failed(300, 0.03)] * 20, [failed(5700, 0.002)] * 20
+        assert look("error_rate", *arms, policy={"shared_regression": setting})["code"] == "proved_bad"
+
+
+def test_a_shared_regression_is_held_or_fails() -> None:
+    """Nothing else can be written."""
+    body = {"checks": "error_rate", "data": {"error_rate": {"canary": failed(300, 0.03)}}}
+
+    with pytest.raises(RequestError, match="shared_regression"):
+        analyzer.evaluate(body | {"policy": {"shared_regression": "ignore"}})
