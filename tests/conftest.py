@@ -34,7 +34,7 @@ def judge() -> Judge:
     def judge_one(name: str, canary: Any, baseline: Any = None, **overrides: Any) -> dict[str, Any]:
         arms = {"canary": canary} if baseline is None else {"canary": canary, "baseline": baseline}
         body: dict[str, Any] = {"checks": name, "data": {name: arms}, "detail": "full"}
-        body["policy"] = {"checks": {name: {"warmup": 0, **overrides}}}
+        body["policy"] = {"checks": {name: {"pod_warmup": 0, **overrides}}}
         found: dict[str, Any] = analyzer.evaluate(body)["checks"][name]
         return {field: value for field, value in found.items() if field != "counts"}
 

@@ -82,8 +82,8 @@ def _without_young_pods(reading: Reading[Counts], check: Check, elapsed_seconds:
     left, seconds = _requests(kept.canary), elapsed_seconds or reading.seconds or 0.0
     if left < MOST_YOUNG * _requests(reading.canary) and seconds > LONG * check.pod_warmup:
         note = (
-            f"most of the canary's requests reached pods younger than {format_seconds(check.pod_warmup)}: the warm-up is "
-            "not left out, for pods that never grow old must be judged"
+            f"most of the canary's requests reached pods younger than {format_seconds(check.pod_warmup)}: nothing is "
+            "left out of them, for pods that never grow old must be judged"
         )
         kept = replace(reading, notes=(*reading.notes, note))
     elif left <= 0:

@@ -30,7 +30,7 @@ def look() -> Look:
         data |= {} if seconds is None else {"slice_seconds": seconds}
         data |= {} if history is None else {"baseline_history": list(history)}
         body: dict[str, Any] = {"checks": name, "data": {name: data}, "detail": "full", **(asked or {})}
-        body["policy"] = {"checks": {name: {"warmup": 0, **overrides}}, **(policy or {})}
+        body["policy"] = {"checks": {name: {"pod_warmup": 0, **overrides}}, **(policy or {})}
         found: dict[str, Any] = analyzer.evaluate(body)["checks"][name]
         return {field: value for field, value in found.items() if field != "counts"}
 

@@ -45,7 +45,7 @@ def say() -> Say:
     ) -> dict[str, Any]:
         data = {"canary": canary} | ({} if baseline is None else {"baseline": baseline})
         data |= {} if seconds is None else {"slice_seconds": seconds}
-        policy = {"base": "ml-model-mean", "checks": {"latency_mean": {"warmup": 0, **fields}}}
+        policy = {"base": "ml-model-mean", "checks": {"latency_mean": {"pod_warmup": 0, **fields}}}
         body = {"policy": policy, "checks": "latency_mean", "data": {"latency_mean": data}, "detail": "full"}
         found: dict[str, Any] = analyzer.evaluate(body | (asked or {}))["checks"]["latency_mean"]
         return found

@@ -132,7 +132,7 @@ def requests(found: Reading[Errors] | Gap) -> tuple[list[float], list[float]]:
 )
 def test_each_pod_has_a_warm_up_of_its_own(starts: list[float | None], kept: list[float]) -> None:
     """Two minutes from the start of its process; the baseline's old pods stay whole, and all slices remain."""
-    found = trim(pods_of(starts), check_of(warmup="2m"), None)
+    found = trim(pods_of(starts), check_of(pod_warmup="2m"), None)
 
     assert requests(found) == (kept, [1900.0 * len(starts)] * 5)
     assert isinstance(found, Reading)
@@ -147,12 +147,12 @@ def test_young_pods_of_the_baseline_are_left_out_as_well() -> None:
     everyone = (*reading.baseline_pods, young)
     reading = replace(reading, baseline=summed([pod.counts for pod in everyone]), baseline_pods=everyone)
 
-    assert requests(trim(reading, check_of(warmup="2m"), None))[1] == [3800.0, 3800, 3800, 3800, 3900]
+    assert requests(trim(reading, check_of(pod_warmup="2m"), None))[1] == [3800.0, 3800, 3800, 3800, 3900]
 
 
 def test_a_lag_leaves_out_slices_of_all_pods() -> None:
     """The last one, after the first time of each pod."""
-    found = trim(pods_of([0.0]), check_of(warmup="2m", lag="60s"), None)
+    found = trim(pods_of([0.0]), check_of(pod_warmup="2m", lag="60s"), None)
 
     assert requests(found) == ([0, 0, 100, 100], [1900.0] * 4)
     assert isinstance(found, Reading)
@@ -161,7 +161,7 @@ def test_a_lag_leaves_out_slices_of_all_pods() -> None:
 
 def test_pods_that_are_all_young_are_warming_up() -> None:
     """Nothing is left of the canary: neither good nor bad yet."""
-    found = trim(pods_of([0.0], slices=2), check_of(warmup="2m"), None)
+    found = trim(pods_of([0.0], slices=2), check_of(pod_warmup="2m"), None)
 
     assert isinstance(found, Gap)
     assert found.code is Code.WARMING_UP
@@ -176,7 +176,7 @@ def test_pods_that_never_grow_old_are_judged() -> None:
     )
     reading = replace(reading, canary_pods=each, canary=summed([pod.counts for pod in each]))
 
-    found = trim(reading, check_of(warmup="2m"), None)
+    found = trim(reading, check_of(pod_warmup="2m"), None)
 
     assert requests(found)[0] == [100.0] * 9
     assert isinstance(found, Reading)
@@ -184,13 +184,13 @@ def test_pods_that_never_grow_old_are_judged() -> None:
     assert "pods that never grow old must be judged" in found.notes[0]
     early = trim(replace(reading, canary=cut(reading.canary, 0, 8), baseline=cut(reading.baseline, 0, 8),
                          canary_pods=first_of(each, 8), baseline_pods=first_of(reading.baseline_pods, 8)),
-                 check_of(warmup="2m"), None)  # fmt: skip
+                 check_of(pod_warmup="2m"), None)  # fmt: skip
     assert isinstance(early, Gap)
 
 
 def test_pods_without_the_moment_of_the_window_have_none_of_their_own() -> None:
     """Where ages cannot be told the start of the window counts."""
-    found = trim(replace(pods_of([None]), begin=None), check_of(warmup="2m"), None)
+    found = trim(replace(pods_of([None]), begin=None), check_of(pod_warmup="2m"), None)
 
     assert requests(found)[0] == [100.0] * 3
 
@@ -199,7 +199,7 @@ def test_pods_without_the_moment_of_the_window_have_none_of_their_own() -> None:
 def test_no_request_of_a_young_pod_is_left_unless_all_are(starts: list[float | None], warmup: float) -> None:
     """What is left of the canary is what old pods counted, or everything with a note, or nothing."""
     reading = pods_of(starts, 20)
-    found = trim(reading, check_of(warmup=warmup), None)
+    found = trim(reading, check_of(pod_warmup=warmup), None)
 
     if isinstance(found, Gap) or found.notes:
         assert any(start is not None for start in starts)

@@ -81,7 +81,7 @@ WORST |= {
         for name in ("latency_p99", "prediction_drift")
     },
 }
-WITHOUT_WARMUP = {"checks": {"latency_p99": {"warmup": 0}}}  # which these counts, without slices, have a note of
+WITHOUT_WARMUP = {"checks": {"latency_p99": {"pod_warmup": 0}}}  # which these counts, without slices, have a note of
 WHEN = {"start": "2026-01-05T10:00:00Z", "at": "2026-01-05T23:14:30.123Z"}
 
 
