@@ -11,6 +11,7 @@ from cloup import argument, group, option, option_group
 from analyzer.cli.completion import complete_policies, complete_profiles
 from analyzer.cli.manual import Manual, ManualGroup
 from analyzer.cli.shared import Duration
+from analyzer.errors import NotInstalled
 
 if TYPE_CHECKING:
     from analyzer.driver.resource import Kind, Object, Stack
@@ -192,9 +193,7 @@ def _cluster(given: dict[str, Any]) -> Any:
     try:
         from analyzer.driver.cluster import Cluster
     except ImportError as error:
-        raise click.ClickException(
-            f"{error.name} is not installed: pip install 'rollout-analyzer[kubernetes]'"
-        ) from error
+        raise NotInstalled(error.name, "kubernetes") from error
     return Cluster(given["namespace"], given["context"])
 
 

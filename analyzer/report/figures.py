@@ -1,7 +1,6 @@
 """Which plots a report has, each with its caption and with its content in words for those who do not see it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -14,29 +13,13 @@ from analyzer.model.counts import Classes, Counts, Floats, Histogram, Reading, R
 from analyzer.model.findings import Finding, Gap, Kind, Outcome
 from analyzer.quantity import format_ratio
 from analyzer.report import plots, svg
-from analyzer.report.axes import Clock, shown
+from analyzer.report.clock import Clock, shown
+from analyzer.report.drawn import Drawn
 from analyzer.report.track import Track, track_of
 from analyzer.stats import split
 from analyzer.verdict.case import Look
 
 _MOST_CHANGES = 8
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A plot in a page.
-
-    Attributes
-    ----------
-    svg : the element
-    heading, caption : what it shows, and how to read it
-    wide : it takes the whole width
-    """
-
-    svg: Markup
-    heading: str
-    caption: str
-    wide: bool = False
 
 
 def _drawn(figure: Figure, name: str, heading: str, caption: str, said: str, *, wide: bool = False) -> Drawn:

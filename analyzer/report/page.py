@@ -12,8 +12,8 @@ from analyzer.config.policy import Check
 from analyzer.model.findings import Estimate, Finding, Gap, Outcome, Role
 from analyzer.quantity import format_instant, format_seconds
 from analyzer.report import html, numbers
-from analyzer.report.axes import Clock, shown
-from analyzer.report.figures import Drawn, draw_check, draw_traffic, draw_verdicts
+from analyzer.report.clock import Clock, shown
+from analyzer.report.drawn import PLOTS, Drawn
 from analyzer.verdict.answer import render
 from analyzer.verdict.case import Case, Look, decided_at, looks
 from analyzer.verdict.judge import Verdict
@@ -107,6 +107,7 @@ def page(asked: VerdictRequest, case: Case, *, prometheus_url: str | None = None
         answer=_answer(verdict),
         address=address,
         question=None if asked.data is not None else urlencode(_question(asked, verdict)),
+        plots=PLOTS,
         version=__version__,
     )
 
@@ -134,13 +135,15 @@ def _decided(found: Sequence[Look], clock: Clock | None) -> str | None:
         return None
     word = "first failed" if found[-1].verdict.outcome is Outcome.FAIL else "has passed since"
     seconds = found[place].seconds
-    moment = "" if clock.begin is None else f"{format_instant(clock.begin + seconds)}, "
+    moment = "" if clock.start is None else f"{format_instant(clock.start + seconds)}, "
     return f"It {word} {moment}{format_seconds(seconds)} after the begin."
 
 
 def _overview(verdict: Verdict, found: Sequence[Look], clock: Clock | None, *, whole: bool) -> tuple[Drawn, ...]:
-    if clock is None:
+    if clock is None or not PLOTS:
         return ()
+    from analyzer.report.figures import draw_traffic, draw_verdicts  # noqa: PLC0415 - an extra
+
     drawn = [draw_verdicts(found, clock, whole=whole)]
     if (split := draw_traffic(verdict.readings, clock)) is not None:
         drawn.append(split)
@@ -167,9 +170,18 @@ def _section(name: str, verdict: Verdict, found: Sequence[Look] | None, clock: C
         towards_fail=_percent(finding.evidence.towards_fail),
         requests=(format_count(finding.canary.n), format_count(finding.baseline.n)),
         remaining=_remaining(finding),
-        plots=() if found is None else draw_check(f"c{number}", name, check, finding, reading, found, clock),
+        plots=() if found is None else _plots(number, name, verdict, found, clock),
         counted=() if isinstance(reading, Gap) else numbers.table(reading),
     )  # fmt: skip
+
+
+def _plots(number: int, name: str, verdict: Verdict, found: Sequence[Look], clock: Clock | None) -> tuple[Drawn, ...]:
+    if not PLOTS:
+        return ()
+    from analyzer.report.figures import draw_check  # noqa: PLC0415 - an extra
+
+    check, finding, reading = verdict.policy.checks[name], verdict.findings[name], verdict.readings.by_check[name]
+    return draw_check(f"c{number}", name, check, finding, reading, found, clock)
 
 
 def _interval(check: Check, estimate: Estimate) -> str:

@@ -18,7 +18,8 @@ from analyzer.config.policy import Check
 from analyzer.model.counts import Floats, Histogram
 from analyzer.model.findings import Estimate, Finding, Kind, Outcome
 from analyzer.quantity import format_ratio
-from analyzer.report.axes import Clock, Scale, lay_scale, lay_time, new_plot, round_ticks, scale_of, shown
+from analyzer.report.axes import Scale, lay_scale, lay_time, new_plot, round_ticks, scale_of
+from analyzer.report.clock import Clock, shown
 from analyzer.report.svg import SMALL, Colour, printable
 from analyzer.report.track import Track
 from analyzer.verdict.case import decided_at

@@ -18,10 +18,11 @@ from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from analyzer.config.settings import OnSourceError, Settings, SourceName
-from analyzer.errors import Problem, RequestError
+from analyzer.config.settings import OnSourceError, Settings
+from analyzer.errors import NotInstalled, Problem, RequestError
 from analyzer.model.findings import Code, Outcome
 from analyzer.report import html
+from analyzer.report.drawn import require_plots
 from analyzer.verdict.analysis import Analyzer
 from analyzer.verdict.answer import render
 from analyzer.verdict.case import Case
@@ -78,8 +79,6 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
 
 def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threading.BoundedSemaphore) -> None:
     """Add what explains a verdict to people; often a look into the past, so no exported metric moves."""
-    links = settings.prometheus_ui_url or settings.prometheus_url
-    prometheus_url = links if settings.source is SourceName.PROMETHEUS else None
     # Each is drawn for most of a second: no rush of readers may take the places of Argo's verdicts.
     few = threading.BoundedSemaphore(max(1, (settings.threads - RESERVED_THREADS) // 4))
 
@@ -102,12 +101,13 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threa
             with read(_body) as (_, case):
                 return _json(render(case.verdict(), Detail.FULL))
         with _admitted(few, "reports"), read(_body if request.method == "POST" else _filled) as (asked, case):
-            return _page(page(asked, case, prometheus_url=prometheus_url, address=_address()))
+            return _page(page(asked, case, prometheus_url=settings.link_to_prometheus, address=_address()))
 
     @app.get("/report.png")
     @app.post("/report.png")
     def picture() -> Response:
-        from analyzer.report.picture import picture  # noqa: PLC0415
+        require_plots()
+        from analyzer.report.picture import picture  # noqa: PLC0415 - an extra
 
         with _admitted(few, "reports"), read(_body) as (asked, case):
             return Response(picture(asked, case), content_type="image/png")
@@ -273,6 +273,10 @@ def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
     @app.errorhandler(RequestError)
     def bad_request(error: RequestError) -> Response:
         return answer(400, str(error), problems=error.problems)
+
+    @app.errorhandler(NotInstalled)
+    def not_installed(error: NotInstalled) -> Response:
+        return answer(501, str(error))
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
