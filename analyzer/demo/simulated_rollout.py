@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from analyzer.demo.answers import Answer
 from analyzer.demo.deadline import Deadline, DemoError
-from analyzer.demo.load import Counts, Traffic
+from analyzer.demo.load import ArmCounts, CustomerTraffic
 
 STEPS = (5, 25, 50, 100)
 _ASK_EVERY_SECONDS = 1.0
@@ -31,8 +31,8 @@ class Progress:
 
     seconds: float
     weight: int
-    canary: Counts
-    baseline: Counts
+    canary: ArmCounts
+    baseline: ArmCounts
     answer: Answer | None = None
 
 
@@ -66,7 +66,7 @@ class Rollout:
     deadline : of the whole
     """
 
-    traffic: Traffic
+    traffic: CustomerTraffic
     ask: Callable[[], Answer]
     show: Callable[[Progress], None]
     deadline: Deadline

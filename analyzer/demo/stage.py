@@ -16,7 +16,7 @@ from analyzer.demo import display
 from analyzer.demo.answers import ask
 from analyzer.demo.deadline import Deadline, DemoError
 from analyzer.demo.interrupts import as_keyboard_interrupt
-from analyzer.demo.load import Address, Load, Traffic
+from analyzer.demo.load import Address, CustomerTraffic, Load
 from analyzer.demo.processes import (
     Processes,
     find_prometheus,
@@ -126,7 +126,7 @@ def _play_one(stage: Stage, scenarios: tuple[str, ...], number: int) -> bool:
     try:
         servers = start_model_servers(processes, {"v1": "none", "v2": scenario.fault})
         service_url = _start_service(stage, servers)
-        with local_session() as session, Traffic(servers["v2"], servers["v1"], Load()) as traffic:
+        with local_session() as session, CustomerTraffic(servers["v2"], servers["v1"], Load()) as traffic:
             ask(session, service_url)  # the analyzer sees the counters at zero before there is traffic
             recording = Recording(service_url)
             with display.show_progress(stage.console) as show, recording if stage.reports else nullcontext():

@@ -41,7 +41,8 @@ def test_a_picture_is_refused(tmp_path: Path) -> None:
         "from analyzer.cli import main; main()", "report", "-f", "request.json", "--out", "x.png", folder=tmp_path
     )
     service = run(
-        "import json; from analyzer.config.settings import Settings; from analyzer.verdict.wiring import build_analyzer;"
+        "import json; from analyzer.config.settings import Settings;"
+        "from analyzer.verdict.wiring import build_analyzer;"
         "from analyzer.web.app import create_app; from analyzer.web.telemetry import Telemetry;"
         "client = create_app(build_analyzer(Settings()), Settings(), Telemetry('scrape')).test_client();"
         "body = json.load(open('request.json'));"
