@@ -75,5 +75,5 @@ def _slow_and_quick(check: Check, counts: Histogram) -> Floats:
     else:
         shares = tail.slower.sum(axis=0) / max(float(tail.requests.sum()), 1e-300)
         with np.errstate(divide="ignore"):
-            slow = tail.slower[:, np.abs(np.log(shares) - math.log(1 - (check.quantile or 0.99))).argmin()]
+            slow = tail.slower[:, np.abs(np.log(shares) - math.log(1 - check.quantile_level)).argmin()]
     return np.column_stack([slow, tail.requests - slow])

@@ -8,14 +8,14 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from analyzer.cli.shared import COLOURS
 from analyzer.config.policy import Check
 from analyzer.model.findings import Estimate, Finding, Kind, Outcome
 from analyzer.quantity import format_psi
+from analyzer.verdict.answer import percent
 
 if TYPE_CHECKING:
     from analyzer.verdict.judge import Verdict
-
-COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow"}
 
 
 def render(found: "Verdict") -> RenderableType:
@@ -41,8 +41,8 @@ def _numbers(found: "Verdict") -> Table:
             _shown(check, finding.delta or finding.canary),
             check.shown(finding.promote),
             check.shown(finding.rollback),
-            _percent(finding.evidence.towards_pass),
-            _percent(finding.evidence.towards_fail),
+            f"{percent(finding.evidence.towards_pass)}%",
+            f"{percent(finding.evidence.towards_fail)}%",
         )
     return table
 
@@ -78,8 +78,3 @@ def _shown(check: Check, estimate: Estimate) -> str:
     if not math.isfinite(value):
         return "infinite"
     return f"PSI {format_psi(value)}" if check.kind is Kind.DRIFT else check.shown(float(f"{value:.3g}"))
-
-
-def _percent(evidence: float) -> str:
-    """Write the evidence in percent of what decides, rounded down: nearly all of it must not look like all."""
-    return f"{math.floor(100 * min(evidence, 1.0))}%"

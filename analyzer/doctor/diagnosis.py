@@ -18,7 +18,7 @@ from analyzer.config.profile import (
 )
 from analyzer.config.selector import Selector
 from analyzer.config.settings import Settings
-from analyzer.doctor.buckets import Bins, bins_of, classes_of
+from analyzer.doctor.histograms import Bins, bins_of, classes_of
 from analyzer.doctor.notices import Code, Notice, Status, worst
 from analyzer.doctor.observations import Engine, Seen, Survey, in_place
 from analyzer.doctor.question import Question, read_question

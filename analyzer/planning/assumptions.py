@@ -98,7 +98,7 @@ class Assumption:
 
 def allowed(check: Check) -> float:
     """Give the share of requests that may be slower than a limit of the latency."""
-    return 1 - (check.quantile or 0.99)
+    return 1 - check.quantile_level
 
 
 def read_assumptions(

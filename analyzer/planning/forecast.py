@@ -266,7 +266,7 @@ def _two_speeds(limits: set[float], share: float, requests: float) -> Histogram:
 def _latencies(check: Check, times: float, requests: float) -> Histogram:
     """Count log-normal latencies, `times` those of the baseline, in buckets as fine as native ones."""
     steps = np.arange(-48, 49)
-    quantile = ndtri(check.quantile or 0.99)  # the baseline's is 1
+    quantile = ndtri(check.quantile_level)  # the baseline's is 1
     below = ndtr(quantile + (steps * math.log(FINE) - math.log(max(times, 1e-9))) / SPREAD)
     counts = np.diff(np.concatenate(([0.0], below, [1.0])))[np.newaxis] * requests
     return Histogram(np.append(FINE**steps, math.inf), counts)

@@ -77,7 +77,7 @@ def _distributions(
         canary = Histogram(reading.canary.edges, reading.canary.counts[first:], reading.canary.exact)
         other = reading.baseline if isinstance(reading.baseline, Histogram) else None
         baseline = None if other is None else Histogram(other.edges, other.counts[first:], other.exact)
-        allowed = format_ratio(1 - (check.quantile or 0.99))
+        allowed = format_ratio(1 - check.quantile_level)
         return _drawn(
             plots.slower_than(check, canary, baseline), f"{name}-latency", "Latency of all requests",
             f"Share of the requests slower than each bucket edge, {since}. A good canary is below the horizontal line "

@@ -14,7 +14,7 @@ from analyzer.quantity import format_instant, format_seconds
 from analyzer.report import html, numbers
 from analyzer.report.clock import Clock, shown
 from analyzer.report.drawn import PLOTS, Drawn
-from analyzer.verdict.answer import render
+from analyzer.verdict.answer import percent, remaining_seconds, render
 from analyzer.verdict.case import Case, Look, decided_at, looks
 from analyzer.verdict.judge import Verdict
 from analyzer.verdict.reasons import OUTCOMES, REASONS, Reason
@@ -136,7 +136,7 @@ def _decided(found: Sequence[Look], clock: Clock | None) -> str | None:
     word = "first failed" if found[-1].verdict.outcome is Outcome.FAIL else "has passed since"
     seconds = found[place].seconds
     moment = "" if clock.start is None else f"{format_instant(clock.start + seconds)}, "
-    return f"It {word} {moment}{format_seconds(seconds)} after the begin."
+    return f"It {word} {moment}{format_seconds(seconds)} after the start."
 
 
 def _overview(verdict: Verdict, found: Sequence[Look], clock: Clock | None, *, whole: bool) -> tuple[Drawn, ...]:
@@ -166,8 +166,8 @@ def _section(name: str, verdict: Verdict, found: Sequence[Look] | None, clock: C
         interval=_interval(check, judged),
         promote=shown(check, check.promote),
         rollback=shown(check, check.rollback),
-        towards_pass=_percent(finding.evidence.towards_pass),
-        towards_fail=_percent(finding.evidence.towards_fail),
+        towards_pass=percent(finding.evidence.towards_pass),
+        towards_fail=percent(finding.evidence.towards_fail),
         requests=(format_count(finding.canary.n), format_count(finding.baseline.n)),
         remaining=_remaining(finding),
         plots=() if found is None else _plots(number, name, verdict, found, clock),
@@ -195,10 +195,6 @@ def _interval(check: Check, estimate: Estimate) -> str:
     return f"above {low}" if high is None else f"{low} to {high}"
 
 
-def _percent(evidence: float) -> int:
-    return int(100 * min(1.0, max(0.0, evidence)))
-
-
 def _remaining(finding: Finding) -> tuple[str, str]:
     """Say how many more canary requests the check needs, and how long that takes at the rate so far."""
     if finding.outcome is not Outcome.INCONCLUSIVE:
@@ -206,8 +202,8 @@ def _remaining(finding: Finding) -> tuple[str, str]:
     if finding.remaining_requests is None:
         return "not foreseeable", ""
     requests = float(f"{finding.remaining_requests:.2g}")
-    rate = finding.canary.n / finding.seconds if finding.seconds else 0.0
-    return f"about {format_count(requests)}", format_seconds(requests / rate) if rate and requests else ""
+    seconds = remaining_seconds(finding, requests)
+    return f"about {format_count(requests)}", format_seconds(seconds) if seconds else ""
 
 
 def _advice(verdict: Verdict) -> list[tuple[str, Finding, Reason]]:

@@ -202,7 +202,7 @@ def course(check: Check, track: Track, clock: Clock) -> Figure:
 def slower_than(check: Check, canary: Histogram, baseline: Histogram | None) -> Figure:
     """Draw which share of the requests is slower than each bucket edge: the cumulative distributions from their end."""
     figure, axes = new_plot(WHOLE, 2.6, left=0.9, right=0.25, bottom=0.5, top=0.32)
-    allowed, least = 1 - (check.quantile or 0.99), 1.0
+    allowed, least = 1 - check.quantile_level, 1.0
     for arm, name, colour, form, marker in (
         (canary, "canary", Colour.CANARY, "-", "D"),
         (baseline, "baseline", Colour.BASELINE, "-.", "o"),

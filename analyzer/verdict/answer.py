@@ -172,6 +172,11 @@ def number(value: float | None, digits: int = 3) -> float | int | None:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
+def percent(evidence: float) -> int:
+    """Return evidence in percent of what is needed, rounded down, from 0 to 100."""
+    return math.floor(100 * min(max(evidence, 0.0), 1.0))
+
+
 def remaining_seconds(finding: Finding, requests: float | None) -> float | None:
     """Return how long so many more canary requests take at the present rate; None where it is not known."""
     if requests == 0:
@@ -271,7 +276,7 @@ def _summary(verdict: Verdict) -> dict[str, float | int | None]:
             case Kind.ERROR_RATE:
                 summary.setdefault("canary_error_rate", number(finding.canary.value))
             case Kind.LATENCY:
-                quantile = f"p{(check.quantile or 0) * 100:g}".replace(".", "_")
+                quantile = f"p{check.quantile_level * 100:g}".replace(".", "_")
                 value = finding.canary.value if not check.compares else None
                 summary.setdefault(f"canary_{quantile}_latency_ms", number(None if value is None else value * 1000))
             case Kind.MEAN_LATENCY:
