@@ -18,14 +18,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from analyzer.demo import SCENARIOS, display, run, stage
-from analyzer.demo.answers import Answer, CheckAnswer
+from analyzer.demo.answers import DemoAnswer, DemoCheck
 from analyzer.demo.deadline import Deadline, DemoError
 from analyzer.demo.fraud_model import encode, fit, make_transactions
 from analyzer.demo.http_server import Reply
 from analyzer.demo.load import Address, ArmCounts, CustomerTraffic, Load
 from analyzer.demo.model_server import FAULTS, PURCHASE_RATIO, SCORE_BOUNDS, ModelServer
 from analyzer.demo.processes import Processes, free_port, local_session, start_model_servers, start_prometheus
-from analyzer.demo.simulated_rollout import Outcome, Progress
+from analyzer.demo.simulated_rollout import Progress, RolloutEnd
 
 FAKE_SERVICE = """
 import json, sys
@@ -466,14 +466,14 @@ def test_nothing_starts_after_the_deadline(tmp_path: Path) -> None:
 
 # The display
 
-ANSWER = Answer(
+ANSWER = DemoAnswer(
     "inconclusive",
     "not yet",
     (
-        CheckAnswer("error_rate", "inconclusive", 0.0162, 0.0063, 0.0334, 0.0032, 0.0, 0.5),
-        CheckAnswer("latency_p99", "fail", 0.612, 0.5, None, 0.004, 0.0, 1.3),
-        CheckAnswer("prediction_drift", "pass", 0.0012, 0.0, 0.09, None, 1.2, 0.0),
-        CheckAnswer("business_proxy", "inconclusive", 0.4012, 0.3511, 0.4419, 0.4029, 0.1, 0.2),
+        DemoCheck("error_rate", "inconclusive", 0.0162, 0.0063, 0.0334, 0.0032, 0.0, 0.5),
+        DemoCheck("latency_p99", "fail", 0.612, 0.5, None, 0.004, 0.0, 1.3),
+        DemoCheck("prediction_drift", "pass", 0.0012, 0.0, 0.09, None, 1.2, 0.0),
+        DemoCheck("business_proxy", "inconclusive", 0.4012, 0.3511, 0.4419, 0.4029, 0.1, 0.2),
     ),
 )
 
@@ -496,7 +496,7 @@ def test_plain_lines_tell_changes_only() -> None:
     """The same verdicts again make no line; another weight or verdict does."""
     console = Console(file=io.StringIO(), width=300)
     with display.show_progress(console) as show:
-        for weight, answer in ((5, None), (5, ANSWER), (5, ANSWER), (25, ANSWER), (25, Answer("pass", ""))):
+        for weight, answer in ((5, None), (5, ANSWER), (5, ANSWER), (25, ANSWER), (25, DemoAnswer("pass", ""))):
             show(Progress(1.0, weight, ArmCounts(10, 10, 0), ArmCounts(90, 90, 0), answer))
 
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -510,7 +510,7 @@ def test_plain_lines_tell_changes_only() -> None:
 
 def test_reason_is_shown_as_it_is() -> None:
     """Square brackets in a reason are text, not markup."""
-    outcome = Outcome(promoted=False, answer=Answer("fail", "p99 in [0.5, 1]"), seconds=1.0, canary_requests=9)
+    outcome = RolloutEnd(promoted=False, answer=DemoAnswer("fail", "p99 in [0.5, 1]"), seconds=1.0, canary_requests=9)
 
     console = Console(file=io.StringIO(), width=200)
     console.print(display.conclude(SCENARIOS["slow"], outcome, as_expected=True)[0])

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from analyzer.verdict.judge import Verdict
 
 
-def render(found: "Verdict") -> RenderableType:
+def render(verdict: "Verdict") -> RenderableType:
     """Show the verdict, what was found by check, and why."""
-    headline = Text.assemble((found.outcome.value, f"bold {COLOURS[found.outcome]}"), f"  {found.reason}")
-    return Group(headline, Text(), _numbers(found), Text(), _reasons(found), *_advice(found))
+    headline = Text.assemble((verdict.outcome.value, f"bold {COLOURS[verdict.outcome]}"), f"  {verdict.reason}")
+    return Group(headline, Text(), _numbers(verdict), Text(), _reasons(verdict), *_advice(verdict))
 
 
-def line(found: "Verdict") -> str:
+def line(verdict: "Verdict") -> str:
     """Say it in one line."""
-    return f"{found.outcome.value}  {' '.join(found.reason.split())}"
+    return f"{verdict.outcome.value}  {' '.join(verdict.reason.split())}"
 
 
-def _numbers(found: "Verdict") -> Table:
+def _numbers(verdict: "Verdict") -> Table:
     wide = (Column(name, overflow="fold") for name in ("finding", "canary", "promote", "roll back"))
     evidence = (Column(name, justify="right", overflow="fold") for name in ("to pass", "to fail"))
     table = Table(Column("check", no_wrap=True), *wide, *evidence, box=None, pad_edge=False)
-    for name, finding in found.findings.items():
-        check = found.policy.checks[name]
+    for name, finding in verdict.findings.items():
+        check = verdict.policy.checks[name]
         table.add_row(
             Text(name),
             Text(finding.outcome.value, style=COLOURS[finding.outcome]),
@@ -47,10 +47,10 @@ def _numbers(found: "Verdict") -> Table:
     return table
 
 
-def _reasons(found: "Verdict") -> Table:
+def _reasons(verdict: "Verdict") -> Table:
     """Give the reason of every check, and one that several share only once."""
     names: dict[tuple[str, str], list[str]] = {}
-    for name, finding in found.findings.items():
+    for name, finding in verdict.findings.items():
         names.setdefault((finding.code.value, "; ".join([finding.reason, *finding.notes])), []).append(name)
     table = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, pad_edge=False, show_header=False)
     for (code, text), several in names.items():
@@ -58,16 +58,16 @@ def _reasons(found: "Verdict") -> Table:
     return table
 
 
-def _advice(found: "Verdict") -> Iterator[Text]:
-    codes = dict.fromkeys(one.code.value for one in _open(found))
+def _advice(verdict: "Verdict") -> Iterator[Text]:
+    codes = dict.fromkeys(finding.code.value for finding in _open(verdict))
     if codes:
         yield Text(f"\nWhat to do: `analyzer explain {' '.join(codes)}`", style="dim")
 
 
-def _open(found: "Verdict") -> Iterator[Finding]:
+def _open(verdict: "Verdict") -> Iterator[Finding]:
     """Choose the findings that kept the canary from passing."""
-    for finding in found.findings.values():
-        if found.outcome is not Outcome.PASS and finding.outcome is found.outcome:
+    for finding in verdict.findings.values():
+        if verdict.outcome is not Outcome.PASS and finding.outcome is verdict.outcome:
             yield finding
 
 

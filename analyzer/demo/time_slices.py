@@ -24,7 +24,7 @@ _ARMS = ("canary", "baseline")
 Totals = dict[str, Any]
 
 
-class Recording:
+class CountsRecorder:
     """Looks at the counts all the while, in a thread of its own.
 
     Parameters
@@ -39,7 +39,7 @@ class Recording:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="recording", daemon=True)
 
-    def __enter__(self) -> "Recording":
+    def __enter__(self) -> "CountsRecorder":
         self._thread.start()
         return self
 
@@ -59,7 +59,7 @@ class Recording:
     def _add(self, answer: Mapping[str, Any]) -> None:
         counts = {name: check.get("counts") for name, check in answer.get("checks", {}).items()}
         self._moments.append(time.time())
-        self._looks.append({name: found for name, found in counts.items() if found is not None})
+        self._looks.append({name: count for name, count in counts.items() if count is not None})
 
     def request(self) -> dict[str, Any]:
         """Write the counts since the first look as a request with data."""

@@ -26,7 +26,7 @@ from analyzer.doctor.shortcomings import ArmFacts, Reads, about_arms, about_read
 from analyzer.doctor.survey import survey
 from analyzer.model.findings import Kind, Role
 from analyzer.planning.assumptions import Assumption
-from analyzer.planning.forecast import Need, Traffic, plan_check, too_long
+from analyzer.planning.forecast import Need, RequestRates, plan_check, too_long
 from analyzer.sources.slicing import FEWEST_SLICES
 from analyzer.verdict.analysis import Analyzer
 
@@ -198,7 +198,7 @@ def _examine(question: Question, name: str, found: Survey, profiles: Mapping[str
     )
     if check.role is not Role.GATE or told.per_second <= 0 or told.status is Status.MISSING:
         return told
-    traffic = Traffic.split(told.per_second, WEIGHT)
+    traffic = RequestRates.split(told.per_second, WEIGHT)
     need = plan_check(check, question.policy, traffic, _assumption(check, way, seen, bins)).healthy
     if slow := too_long(name, need):
         notices.append(Notice(Status.WARNING, Code.SLOW_DECISION, *slow.rstrip(".").split(": ", 1)))

@@ -30,7 +30,7 @@ class Refused(AnalyzerError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     """A kind of resource, as in its definition."""
 
     group: str
@@ -67,7 +67,7 @@ class Stack(Protocol):
     """How one kind of resource is read and changed; its methods raise `Refused`."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ResourceKind:
         """Of which kind it is."""
 
     def profile(self, resource: Object) -> str:
@@ -148,11 +148,13 @@ def last_changed_by(resource: Object) -> str:
 
 def condition(resource: Object, kind: str) -> str:
     """Say why a condition of the status is not met; empty: it is."""
-    for one in resource.get("status", {}).get("conditions") or ():
-        if one.get("type") == kind:
-            if one.get("status") == "True":
+    for condition in resource.get("status", {}).get("conditions") or ():
+        if condition.get("type") == kind:
+            if condition.get("status") == "True":
                 return ""
-            return f"{kind} is {one.get('status')}" + (f": {one['message']}" if one.get("message") else "")
+            return f"{kind} is {condition.get('status')}" + (
+                f": {condition['message']}" if condition.get("message") else ""
+            )
     return f"{kind} is not reported yet"
 
 

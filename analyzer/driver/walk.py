@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import jsonpatch
 
-from analyzer.driver.alerts import Notice, Notices
+from analyzer.driver.alerts import Alert, Alerts
 from analyzer.driver.cluster import Changed, Cluster, Denied, Missing, Unreachable
 from analyzer.driver.judges import Judge, Opinion, Says
 from analyzer.driver.resource import Object, Patch, Refused, Split, Stack, guarded, last_changed, last_changed_by
@@ -62,7 +62,7 @@ class Walk:
     name: str
     plan: Plan
     judge: Judge
-    notices: Notices
+    notices: Alerts
     say: Callable[[str], None]
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -186,28 +186,28 @@ class Walk:
                 return self._hold(resource, f"at {weight}% for {self.plan.ready_seconds:g} s: {split.waiting}", None)
             self._tell(f"{weight}%: waiting: {split.waiting}")
             return None
-        found = self.judge.ask(resource, split, self.plan.role(weight), since)
-        match found.says:
+        opinion = self.judge.ask(resource, split, self.plan.role(weight), since)
+        match opinion.says:
             case Says.PENDING:
-                self._tell(f"{weight}%: {found.reason or 'judging'}")
+                self._tell(f"{weight}%: {opinion.reason or 'judging'}")
             case Says.GOOD:
-                self._advance(resource, weight, found)
+                self._advance(resource, weight, opinion)
             case Says.BAD:
-                self._opinion = found
-                self._patch(resource, self.stack.move(resource, 0), f"weight 0%: {found.reason}")
+                self._opinion = opinion
+                self._patch(resource, self.stack.move(resource, 0), f"weight 0%: {opinion.reason}")
             case Says.HOLD:
-                return self._hold(resource, f"held at {weight}%: {found.reason}", found)
+                return self._hold(resource, f"held at {weight}%: {opinion.reason}", opinion)
             case Says.UNAVAILABLE:
-                self._hold(resource, f"held at {weight}%: {found.reason}", found)
+                self._hold(resource, f"held at {weight}%: {opinion.reason}", opinion)
                 return Ending.UNAVAILABLE
         return None
 
-    def _advance(self, resource: Object, weight: int, found: Opinion) -> None:
+    def _advance(self, resource: Object, weight: int, opinion: Opinion) -> None:
         following = self.plan.after(weight)
         last = following == self.plan.steps[-1]
         patch = self.stack.promote(resource) if last else self.stack.move(resource, following)
-        changed = self._patch(resource, patch, f"weight {following}%: {found.reason}")
-        self._notify(changed, Notice("WeightMoved", f"from {weight}% to {following}%: {found.reason}"), found)
+        changed = self._patch(resource, patch, f"weight {following}%: {opinion.reason}")
+        self._notify(changed, Alert("WeightMoved", f"from {weight}% to {following}%: {opinion.reason}"), opinion)
 
     def _promoted(self, resource: Object, split: Split, since: float) -> Ending | None:
         if split.waiting:
@@ -216,7 +216,7 @@ class Walk:
             self._tell(f"100%: waiting: {split.waiting}")
             return None
         self._tell("promoted")
-        self._notify(resource, Notice("Promoted", "the canary was proved good and gets all requests"))
+        self._notify(resource, Alert("Promoted", "the canary was proved good and gets all requests"))
         return Ending.PROMOTED
 
     def _rolled_back(self, resource: Object, split: Split, since: float) -> Ending | None:
@@ -224,7 +224,7 @@ class Walk:
             self._opinion = self.judge.verdict_on(resource)
         reason = self._opinion.reason if self._opinion else "a verdict of an earlier call"
         text = f"rolled back: {reason}. {self.stack.after_rollback(resource)}"
-        self._notify(resource, Notice("RolledBack", text, alert=True), self._opinion)
+        self._notify(resource, Alert("RolledBack", text, alert=True), self._opinion)
         if split.waiting and self.clock() - since < self.plan.ready_seconds:
             self._tell(f"0%: waiting: {split.waiting}")
             return None
@@ -234,13 +234,13 @@ class Walk:
     def _hold(self, resource: Object, text: str, opinion: Opinion | None) -> Ending:
         text += ". Call again to go on from here"
         self._tell(text)
-        self._notify(resource, Notice("Held", text, alert=True), opinion)
+        self._notify(resource, Alert("Held", text, alert=True), opinion)
         return Ending.HELD
 
     def _refuse(self, resource: Object | None, text: str) -> Ending:
         self._tell(text)
         if resource is not None and self._expected is not None:
-            self._notify(resource, Notice("Refused", text, alert=True))
+            self._notify(resource, Alert("Refused", text, alert=True))
         return Ending.REFUSED
 
     def _patch(self, resource: Object, patch: Patch, text: str) -> Object:
@@ -250,7 +250,7 @@ class Walk:
         self._tell(text)
         return changed
 
-    def _notify(self, resource: Object, notice: Notice, opinion: Opinion | None = None) -> None:
+    def _notify(self, resource: Object, notice: Alert, opinion: Opinion | None = None) -> None:
         if wrong := self.notices.tell(resource, notice, opinion):
             self._tell(wrong)
 

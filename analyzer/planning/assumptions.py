@@ -135,18 +135,18 @@ def read_assumptions(
             problems.append(Problem(option, f"{name} may be given {word} at most, is {len(values)} times"))
     if problems:
         raise RequestError(problems)
-    found = {}
+    assumptions = {}
     for name, check in policy.checks.items():
-        one = Assumption.of(check)
-        level = conversion if check.kind is Kind.BUSINESS else one.level
-        found[name] = replace(
-            one,
-            healthy=given.get((name, "healthy"), [one.healthy])[0],
-            faults=tuple(given.get((name, "fault"), one.faults)),
+        assumption = Assumption.of(check)
+        level = conversion if check.kind is Kind.BUSINESS else assumption.level
+        assumptions[name] = replace(
+            assumption,
+            healthy=given.get((name, "healthy"), [assumption.healthy])[0],
+            faults=tuple(given.get((name, "fault"), assumption.faults)),
             level=given.get((name, "level"), [level])[0],
             correlation=given.get((name, "correlation"), [0.0])[0],
         )
-    return found
+    return assumptions
 
 
 def _pair(policy: Policy, option: str, text: str) -> tuple[str, float]:

@@ -30,14 +30,14 @@ MOST_TILTED, HALVINGS = 50.0, 30  # of the logarithm of the shares of bins, from
 
 
 @dataclass(frozen=True)
-class Traffic:
+class RequestRates:
     """Requests a second of each arm."""
 
     canary: float
     baseline: float
 
     @classmethod
-    def split(cls, rate: float, share: float) -> "Traffic":
+    def split(cls, rate: float, share: float) -> "RequestRates":
         """Split a service's requests a second by the canary's share, in (0, 1)."""
         return cls(rate * share, rate * (1 - share))
 
@@ -61,7 +61,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """What one check takes: to pass a healthy canary, and to fail each faulty one."""
 
     check: Check
@@ -72,7 +72,7 @@ class Row:
 
 def plan(
     policy: Policy, rate: float, share: float, assumptions: Mapping[str, Assumption] | None = None
-) -> dict[str, Row]:
+) -> dict[str, PlanRow]:
     """Tell about how long each check of a policy takes.
 
     Parameters
@@ -81,31 +81,31 @@ def plan(
     share : the canary's part of them, in (0, 1)
     assumptions : by name of the check; default `Assumption.of` each
     """
-    given, traffic = assumptions or {}, Traffic.split(rate, share)
+    given, traffic = assumptions or {}, RequestRates.split(rate, share)
     return {
         name: plan_check(check, policy, traffic, given.get(name, Assumption.of(check)))
         for name, check in policy.checks.items()
     }
 
 
-def plan_check(check: Check, policy: Policy, traffic: Traffic, assumption: Assumption) -> Row:
+def plan_check(check: Check, policy: Policy, traffic: RequestRates, assumption: Assumption) -> PlanRow:
     """Tell about how long one check takes, with requests a second of what it counts."""
 
     def need(value: float, wanted: Outcome) -> Need:
         proof = _proof(check, policy, traffic, assumption, value, wanted)
         settled = _settled(check, traffic, value, wanted)
-        requests = min((one for one in (proof, settled) if one is not None), default=None)
+        requests = min((requests for requests in (proof, settled) if requests is not None), default=None)
         if requests is None:
             return Need(value, None, None)
         seconds = check.warmup + check.lag + requests / traffic.canary
         return Need(value, requests, seconds, by_estimate=requests != proof)
 
     faults = tuple(need(value, Outcome.FAIL) for value in assumption.faults)
-    return Row(check, assumption, need(assumption.healthy, Outcome.PASS), faults)
+    return PlanRow(check, assumption, need(assumption.healthy, Outcome.PASS), faults)
 
 
 def _proof(
-    check: Check, policy: Policy, traffic: Traffic, assumption: Assumption, value: float, wanted: Outcome
+    check: Check, policy: Policy, traffic: RequestRates, assumption: Assumption, value: float, wanted: Outcome
 ) -> float | None:
     """Find the fewest canary requests that prove a value; None: no number does."""
     ratio = traffic.baseline / traffic.canary
@@ -129,7 +129,7 @@ def _proof(
     return max(requests, check.min_requests) if wanted is Outcome.PASS else requests
 
 
-def _settled(check: Check, traffic: Traffic, value: float, wanted: Outcome) -> float | None:
+def _settled(check: Check, traffic: RequestRates, value: float, wanted: Outcome) -> float | None:
     """Tell at how many canary requests the policy settles a check by its estimate; None: never as wanted."""
     promote, rollback = _limits(check)
     passes = wanted is Outcome.PASS
@@ -141,7 +141,7 @@ def _settled(check: Check, traffic: Traffic, value: float, wanted: Outcome) -> f
     if check.decide_by.after is not None:
         judged_seconds = check.decide_by.after - check.warmup - check.lag
         moments.append(max(judged_seconds * traffic.canary, 1.0))
-    first = min(one for one in moments if one is not None)
+    first = min(moment for moment in moments if moment is not None)
     return max(first, check.min_requests) if passes else first
 
 
@@ -160,12 +160,14 @@ def _fewest(decides: Callable[[float], bool]) -> float | None:
     return high
 
 
-def _factor(check: Check, traffic: Traffic, correlation: float) -> float:
-    """Tell by what counts are divided for overdispersion, as the checks do."""
+def _factor(check: Check, traffic: RequestRates, correlation: float) -> float:
+    """Return the design effect by which counts are divided, as the checks do."""
     if not correlation or check.kind is Kind.MEAN_LATENCY:
         return 1.0
-    found = Dispersion(correlation)
-    ours, theirs = (float(found.factor(rate * dispersion.BATCH_SECONDS)) for rate in (traffic.canary, traffic.baseline))
+    estimated = Dispersion(correlation)
+    ours, theirs = (
+        float(estimated.factor(rate * dispersion.BATCH_SECONDS)) for rate in (traffic.canary, traffic.baseline)
+    )
     if check.compares or check.kind is Kind.DRIFT:
         return float(dispersion.combined(ours, theirs, traffic.canary, traffic.baseline))
     return ours
@@ -224,7 +226,7 @@ def _expected(check: Check, assumption: Assumption, value: float, ours: float, t
 
 
 def _expected_means(
-    check: Check, assumption: Assumption, value: float, seconds: float, traffic: Traffic
+    check: Check, assumption: Assumption, value: float, seconds: float, traffic: RequestRates
 ) -> Reading[Counts]:
     """Build slices of the length that a source gives, or that have enough requests, a standard deviation off the mean.
 
@@ -236,14 +238,14 @@ def _expected_means(
     enough = slice_means.FEWEST / min(traffic.canary, traffic.baseline if check.compares else math.inf)
     least = 0.0 if check.compares else dispersion.BATCH_SECONDS
     length = max(timeline_of(0.0, seconds, MOST_SLICES).step, enough * (1 + 1e-9), least)
-    place = np.arange(max(1, math.floor(seconds / length)))
+    index = np.arange(max(1, math.floor(seconds / length)))
     base = 1.0 if check.compares else assumption.healthy
     mean = 1 + value if check.compares else value
     # Patterns that neither keep step with each other nor add up.
-    above = np.where(place % 2, 1.0, -1.0), np.where(place // 2 % 2, 1.0, -1.0)
+    above = np.where(index % 2, 1.0, -1.0), np.where(index // 2 % 2, 1.0, -1.0)
     variation = math.sqrt(assumption.variation or 0.0)
     canary, baseline = (
-        MeanOnly(np.maximum(level * (1 + sign * variation / math.sqrt(count)), 0.0) * count, np.full(len(place), count))
+        MeanOnly(np.maximum(level * (1 + sign * variation / math.sqrt(count)), 0.0) * count, np.full(len(index), count))
         for level, sign, count in (
             (mean, above[0], traffic.canary * length), (base, above[1], traffic.baseline * length)
         )
@@ -296,26 +298,26 @@ def _tilted(baseline: Floats, requests: float, distance: float) -> Floats:
 # In words
 
 
-def remarks(rows: Mapping[str, Row]) -> list[str]:
+def remarks(rows: Mapping[str, PlanRow]) -> list[str]:
     """Say what follows for the whole rollout, and what is supposed."""
     gates = {name: row.healthy for name, row in rows.items() if row.check.role is Role.GATE}
-    found = []
+    needs = []
     reached = [need for need in gates.values() if need.seconds is not None]
     if gates and len(reached) == len(gates):
         last = max(reached, key=lambda need: need.seconds or 0.0)
-        found.append(f"A healthy canary passes every gate after about {show_need(last)}.")
+        needs.append(f"A healthy canary passes every gate after about {show_need(last)}.")
     elif gates:
-        found.append("A canary like the healthy one never passes every gate.")
-    found += [text for name, need in gates.items() if (text := too_long(name, need))]
+        needs.append("A canary like the healthy one never passes every gate.")
+    needs += [text for name, need in gates.items() if (text := too_long(name, need))]
     waiting = [name for name, row in rows.items() if row.check.role is not Role.GATE]
     if waiting and gates:
-        found.append(f"Not waited for, as no gate: {', '.join(waiting)}.")
-    found.append(
+        needs.append(f"Not waited for, as no gate: {', '.join(waiting)}.")
+    needs.append(
         "Supposed: counts as expected, faults there from the begin, requests that are independent but for the "
         "correlation given. One rollout in two takes longer, bursts make it longer still (`analyzer calibrate` tells "
         "by how much), and the next scrape and look come on top."
     )
-    return found
+    return needs
 
 
 def too_long(name: str, need: Need) -> str:

@@ -46,21 +46,21 @@ class Scale:
 
     def place(self, value: float) -> float:
         """Tell where a value of the axis lies: 0 at its low end, 1 at its high one."""
-        low, high, at = (math.log(one) if self.log else one for one in (self.low, self.high, value))
+        low, high, at = (math.log(end) if self.log else end for end in (self.low, self.high, value))
         return (at - low) / (high - low)
 
 
 def scale_of(check: Check, values: Sequence[float]) -> Scale:
     """Choose an axis that shows both limits well, and as much of the values as leaves the limits apart."""
-    known = [one for one in values if math.isfinite(one)]
+    known = [number for number in values if math.isfinite(number)]
     if check.kind in (Kind.LATENCY, Kind.MEAN_LATENCY) and not check.compares:
-        low = min([check.promote / 4, *(one * 0.8 for one in known if one > 0)])
+        low = min([check.promote / 4, *(number * 0.8 for number in known if number > 0)])
         low = max(low, check.promote / 100)
-        high = min(max([check.rollback * 2, *(one * 1.2 for one in known)]), check.rollback * 20)
+        high = min(max([check.rollback * 2, *(number * 1.2 for number in known)]), check.rollback * 20)
         wanted = [base * 10.0**power for power in range(-5, 5) for base in (1, 2, 5)]
-        return Scale(low, high, log=True, ticks=tuple(one for one in wanted if low <= one <= high))
+        return Scale(low, high, log=True, ticks=tuple(tick for tick in wanted if low <= tick <= high))
     if not check.compares:
-        high = min(max([check.rollback * 1.6, *(one * 1.1 for one in known)]), check.rollback * 6)
+        high = min(max([check.rollback * 1.6, *(number * 1.1 for number in known)]), check.rollback * 6)
         return Scale(0.0, high, log=False, ticks=round_ticks(0.0, high))
     reach = max(abs(check.promote), abs(check.rollback), 0.005)
     low, high = (min([-2.0 * reach, *known]), max([2.0 * reach, *known]))
@@ -72,7 +72,7 @@ def round_ticks(low: float, high: float, most: int = 7) -> tuple[float, ...]:
     """Choose round values between two ends, so many steps at most."""
     size = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(size * times for times in (1, 2, 2.5, 5, 10) if (high - low) / (size * times) <= most)
-    return tuple(round(place * step, 12) for place in range(math.ceil(low / step), math.floor(high / step) + 1))
+    return tuple(round(index * step, 12) for index in range(math.ceil(low / step), math.floor(high / step) + 1))
 
 
 def lay_scale(axes: Axes, check: Check, scale: Scale, *, horizontal: bool) -> None:
@@ -83,4 +83,4 @@ def lay_scale(axes: Axes, check: Check, scale: Scale, *, horizontal: bool) -> No
     (axes.set_xlim if horizontal else axes.set_ylim)(scale.low, scale.high)
     axis.set_minor_locator(NullLocator())
     axis.set_major_locator(FixedLocator(list(scale.ticks)))
-    axis.set_ticklabels([shown(check, one) for one in scale.ticks])
+    axis.set_ticklabels([shown(check, tick) for tick in scale.ticks])

@@ -23,10 +23,12 @@ CONTENT_TYPE = "text/html; charset=utf-8"
 @cache
 def _environment(folder: Path) -> Environment:
     loader = ChoiceLoader([FileSystemLoader(folder), FileSystemLoader(TEMPLATES)])
-    found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"marked": marked, "plain": plain}
-    found.globals |= {"style": Markup(STYLE), "policy_of_the_page": IN_PAGE}  # noqa: S704 - our own file
-    return found
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"marked": marked, "plain": plain}
+    environment.globals |= {"style": Markup(STYLE), "policy_of_the_page": IN_PAGE}  # noqa: S704 - our own file
+    return environment
 
 
 def plain(text: str) -> Markup:

@@ -22,12 +22,12 @@ LINE = 125  # characters
 ORDER = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
 
 
-def picture(asked: VerdictRequest, case: Case) -> bytes:
+def picture(request: VerdictRequest, case: Case) -> bytes:
     """Draw the summary as a PNG of 1200 x 630 dots.
 
     Parameters
     ----------
-    asked : the request
+    request : the request
     case : what was read for it
     """
     verdict = case.verdict()
@@ -41,9 +41,9 @@ def picture(asked: VerdictRequest, case: Case) -> bytes:
         write(
             0.035, 0.925, verdict.outcome.value.upper(), fontsize=24, fontweight="bold", color=Colour.SURFACE, bbox=box
         )
-        subject = _short(asked.service or "counts in the request", 46)
+        subject = _short(request.service or "counts in the request", 46)
         write(BESIDE[verdict.outcome], 0.925, subject, fontsize=22, fontweight="bold")
-        write(0.965, 0.925, asked.namespace or "", fontsize=13, color=Colour.MUTED, ha="right")
+        write(0.965, 0.925, request.namespace or "", fontsize=13, color=Colour.MUTED, ha="right")
         lines = textwrap.wrap(verdict.reason, LINE)
         text = "\n".join([*lines[:1], *([_short(" ".join(lines[1:]), LINE)] if len(lines) > 1 else [])])
         write(0.035, 0.855, text, fontsize=13, va="top", linespacing=1.4)

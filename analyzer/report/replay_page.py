@@ -13,7 +13,7 @@ from analyzer.quantity import format_instant, format_seconds
 from analyzer.report import html
 from analyzer.report.clock import Clock
 from analyzer.report.drawn import PLOTS, Drawn
-from analyzer.report.track import Track
+from analyzer.report.track import CheckTrack
 from analyzer.version import __version__
 
 MOST_POINTS = 240  # of a curve: as many as can be told apart
@@ -132,7 +132,7 @@ def _limits(check: Check) -> tuple[str, str]:
     return check.shown(check.promote), check.shown(check.rollback)
 
 
-def _track(looks: Sequence[Measurement], name: str) -> Track:
+def _track(looks: Sequence[Measurement], name: str) -> CheckTrack:
     """Return the track of one check: at most some hundred measurements, and every change."""
     checks = [look.checks[name] for look in looks]
     even = np.linspace(0, len(looks) - 1, min(len(looks), MOST_POINTS)).round().astype(int).tolist()
@@ -144,7 +144,7 @@ def _track(looks: Sequence[Measurement], name: str) -> Track:
         return np.array([np.nan if value is None else value for value in numbers], float)
 
     judged: list[Estimate] = [measured.judged for measured in kept]
-    return Track(
+    return CheckTrack(
         seconds=np.array([looks[at].seconds for at in indices]),
         outcomes=tuple(measured.outcome for measured in kept),
         value=each([estimate.value for estimate in judged]),

@@ -50,7 +50,7 @@ class Case:
 
     def moments(self) -> Floats:
         """Give the ends of all time slices, in seconds since the begin, ascending; empty where there are none."""
-        ends = [one.ends() for one in self.readings.by_check.values() if isinstance(one, Reading)]
+        ends = [reading.ends() for reading in self.readings.by_check.values() if isinstance(reading, Reading)]
         every = np.sort(np.concatenate([np.zeros(0), *ends]))
         return every[np.append(True, np.diff(every) > SAME)] if len(every) else every
 
@@ -62,7 +62,7 @@ class Case:
             readings=replace(
                 self.readings,
                 window=Window(start, None if start is None else start + seconds),
-                by_check={name: _until(one, seconds) for name, one in self.readings.by_check.items()},
+                by_check={name: _until(reading, seconds) for name, reading in self.readings.by_check.items()},
             ),
         )
 
@@ -116,7 +116,7 @@ def decided_at(outcomes: Sequence[Outcome]) -> int | None:
         return None
     if outcomes[-1] is Outcome.FAIL:
         return outcomes.index(Outcome.FAIL)
-    place = len(outcomes) - 1
-    while place and outcomes[place - 1] is outcomes[-1]:
-        place -= 1
-    return place
+    index = len(outcomes) - 1
+    while index and outcomes[index - 1] is outcomes[-1]:
+        index -= 1
+    return index

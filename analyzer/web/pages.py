@@ -119,7 +119,7 @@ def index(analyzer: Analyzer, address: str, given: Mapping[str, str], *, with_to
         TEMPLATES,
         version=__version__,
         source=analyzer.source.name,
-        policies=sorted(analyzer.policies.values(), key=lambda one: one.name),
+        policies=sorted(analyzer.policies.values(), key=lambda policy: policy.name),
         links=LINKS,
         fields=_form(analyzer, given, ()),
         commands=_commands(address, given, with_token=with_token) if given else None,
@@ -173,10 +173,10 @@ def _form(analyzer: Analyzer, given: Mapping[str, str], problems: Sequence[Probl
     choices = {"policy": analyzer.policies, "profile": analyzer.profiles, "detail": tuple(Detail)}
     defaults = {"policy": analyzer.default_policy, "profile": analyzer.default_profile, "detail": Detail.SUMMARY.value}
     wrong: dict[str, list[str]] = {}
-    for one in problems:
-        for path in one.field.split(", "):
+    for problem in problems:
+        for path in problem.field.split(", "):
             name, _, rest = path.partition(".")
-            wrong.setdefault(name, []).append(f"{path}: {one.message}" if rest else one.message)
+            wrong.setdefault(name, []).append(f"{path}: {problem.message}" if rest else problem.message)
     return [
         Field(
             name=name,
