@@ -37,7 +37,7 @@ from analyzer.cli.shared import NO_SOURCE, console, json_option, options_named, 
     profile_option,
     policy_option,
     option("--checks", metavar="NAMES", help="Which checks of the policy, comma-separated; default all."),
-    option("--window", metavar="DURATION", default="1h", show_default=True, help="How much of the past to look at."),
+    option("--window", metavar="DURATION", default="1h", show_default=True, help="How much of the past to examine."),
     option("--at", metavar="MOMENT", help="Its end, RFC 3339 or Unix seconds; default now."),
 )
 @option_group("Output", json_option)

@@ -105,7 +105,7 @@ def _print_some(reasons: Mapping[str, "Reason"], out: "Console") -> None:
 
 
 def _marked(text: str, out: "Console") -> Any:
-    """Show in colour what stands between backticks, or keep these where there is none."""
+    """Return text with code between backticks in colour, or with the backticks where there is none."""
     from rich.text import Text
 
     if out.color_system is None:

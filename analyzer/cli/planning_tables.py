@@ -20,7 +20,7 @@ MEANING = (
     "so that bursts prove nothing."
 )
 LIMITS = (
-    "What this cannot show: every request is dealt to an arm by itself, and anew for each check. A burst of one "
+    "Limits of this test: each request is assigned independently, and separately for each check. A burst of one "
     "client, a user with many requests or a bad pod then meets both arms alike, where in reality it may meet one; cold "
     "starts are missing; sums of values are drawn from the normal law, and latencies of which only the sum is known as "
     "if they were exponential. The pretend rollouts overlap, so the interval speaks of this segment of time and of no "
@@ -47,7 +47,7 @@ def print_plan(rows: Mapping[str, PlanRow], policy: Policy, rate: float, share: 
 
 
 def plan_as_json(rows: Mapping[str, PlanRow], policy: Policy, rate: float, share: float) -> dict[str, Any]:
-    """Give the same for programs."""
+    """Return it as JSON."""
     return {
         "policy": policy.name,
         "policy_digest": policy.digest,
@@ -91,7 +91,7 @@ def print_calibration(calibration: Calibration, console: Console) -> None:
 
 
 def calibration_as_json(calibration: Calibration) -> dict[str, Any]:
-    """Give the same for programs."""
+    """Return it as JSON."""
     past = calibration.past
     return {
         "policy": calibration.policy.name,

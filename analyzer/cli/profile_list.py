@@ -27,7 +27,7 @@ MEAN_ONLY = "mean only"
 
 
 def summary(profile: Profile) -> dict[str, Any]:
-    """Tell in a few fields which stack a profile reads, which checks, and by which label."""
+    """Return which stack a profile reads, which checks, and by which label."""
     return {
         "name": profile.name,
         "stack": _about(profile).stack,
@@ -37,7 +37,7 @@ def summary(profile: Profile) -> dict[str, Any]:
 
 
 def details(profile: Profile) -> dict[str, Any]:
-    """Tell everything about a profile."""
+    """Return everything about a profile."""
     about = _about(profile)
     return {
         **summary(profile),
@@ -110,7 +110,7 @@ def _about(profile: Profile) -> About:
 
 
 def _readable(profile: Profile, kind: Kind) -> str:
-    """Name a kind, and say so where its quantile can never be told."""
+    """Return the name of a kind, marked where its quantile cannot be computed."""
     ways = profile.ways(kind)
     mean = all(isinstance(way, LatencyHistogram) and way.sum is not None for way in ways)
     return f"{kind} ({MEAN_ONLY})" if mean else str(kind)

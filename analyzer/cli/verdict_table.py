@@ -25,7 +25,7 @@ def render(verdict: "Verdict") -> RenderableType:
 
 
 def line(verdict: "Verdict") -> str:
-    """Say it in one line."""
+    """Return a verdict in one line."""
     return f"{verdict.outcome.value}  {' '.join(verdict.reason.split())}"
 
 
@@ -48,7 +48,7 @@ def _numbers(verdict: "Verdict") -> Table:
 
 
 def _reasons(verdict: "Verdict") -> Table:
-    """Give the reason of every check, and one that several share only once."""
+    """Return the reason of every check; one that several share only once."""
     names: dict[tuple[str, str], list[str]] = {}
     for name, finding in verdict.findings.items():
         names.setdefault((finding.code.value, "; ".join([finding.reason, *finding.notes])), []).append(name)

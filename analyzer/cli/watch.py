@@ -64,7 +64,7 @@ def _ask(analyzer: Analyzer, request: VerdictRequest, every: float, show: Show) 
 
 @contextmanager
 def _shown(request: VerdictRequest, every: float, console: Console, *, json: bool) -> Iterator[Show]:
-    """Give what shows a verdict: as JSON in a line, as a table that is written over, or a line a change."""
+    """Yield what shows a verdict: as a line of JSON, as a table kept up to date, or as a line per change."""
     if json:
         yield lambda verdict: click.echo(orjson.dumps(answer.render(verdict, request.detail)))
     elif is_live(sys.stdout):
@@ -81,7 +81,7 @@ def _table(every: float, console: Console) -> Iterator[Show]:
     def show(verdict: Verdict) -> None:
         nonlocal last, looks
         last, looks = verdict, looks + 1
-        text = f"\nlook {looks} at {_now()}, every {format_seconds(every)}; Ctrl-C ends"
+        text = f"\nmeasurement {looks} at {_now()}, every {format_seconds(every)}; Ctrl-C ends"
         live.update(Group(verdict_table.render(verdict), Text(text, style="dim")), refresh=True)
 
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -91,7 +91,7 @@ def _table(every: float, console: Console) -> Iterator[Show]:
 
 
 def _changes() -> Show:
-    """Print a line where the verdict, or the finding of a check, is another than at the last look."""
+    """Print a line where the verdict, or the finding of a check, differs from the last measurement."""
     last: object = None
 
     def show(verdict: Verdict) -> None:

@@ -53,7 +53,7 @@ class Alerts:
     form: Form = Form.SLACK
 
     def tell(self, resource: Object, notice: Alert, opinion: Opinion | None = None) -> str:
-        """Tell it, if nobody has; what went wrong in doing so, or nothing."""
+        """Publish the alert once; return an error message, or an empty string."""
         metadata = resource["metadata"]
         key = f"{metadata['uid']} {metadata['generation']} {notice.reason}"
         name = f"{metadata['name'][:200]}.{hashlib.sha256(key.encode()).hexdigest()[:16]}"

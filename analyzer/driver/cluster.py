@@ -78,7 +78,7 @@ def _plain(item: Any) -> Object:
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Tell apart what may be tried again, what must be read again, and what will not work."""
+    """Classify errors: may be retried, must be read again, will not work."""
     try:
         yield
     except ApiError as error:

@@ -95,7 +95,7 @@ class VerdictQuestion:
         }
 
     def body(self, split: Split, role: str) -> dict[str, Any]:
-        """Write the request of one look."""
+        """Return the request of one measurement."""
         return {
             "service": self.service,
             "namespace": self.namespace,
@@ -116,7 +116,7 @@ class Judge(Protocol):
         """Make sure, before a canary gets its first request, that it could be judged."""
 
     def ask(self, resource: Object, split: Split, role: str, since: float) -> Opinion:
-        """Tell whether the canary is good at this weight, which it has had since a moment in Unix seconds."""
+        """Return whether the canary is good at this weight, which it has had since a moment in Unix seconds."""
 
     def verdict_on(self, resource: Object) -> Opinion | None:
         """Find what was said last of a resource that was rolled back; None where nobody knows."""
@@ -224,7 +224,7 @@ class ByAnalyzer:
     _reason: str = ""
 
     def prepare(self, resource: Object, role: str) -> None:  # noqa: ARG002
-        """Ask about arms that there are not."""
+        """Probe the analyzer with placeholder arms."""
         try:
             self._post(self.question.body(NOBODY, role))
         except requests.RequestException as error:
@@ -274,7 +274,7 @@ class ByAnalyzer:
 
 
 def _error(response: requests.Response) -> str:
-    """Give the text of an answer that is an error."""
+    """Return the text of an answer that is an error."""
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):  # a proxy's

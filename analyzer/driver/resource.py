@@ -52,7 +52,7 @@ class Split:
     canary, baseline : the values of the profile's arm label
     waiting : what is missing until the traffic is as asked for; empty: nothing
     promoted : the canary is all there is
-    begun : when the canary began, where its name may be an older one's; empty: the name is its own
+    begun : when the canary began, set if the name may have been reused; empty otherwise
     """
 
     weight: int | None
@@ -92,7 +92,7 @@ class Stack(Protocol):
         """Whether the canary is of this model."""
 
     def after_rollback(self, resource: Object) -> str:
-        """Say what a person does next, in the order that never promotes the bad model."""
+        """Return what a person does next, in the order that never promotes the bad model."""
 
 
 def guarded(resource: Object, patch: Patch) -> Patch:
@@ -109,7 +109,7 @@ def guarded(resource: Object, patch: Patch) -> Patch:
 
 
 def last_changed(resource: Object, *, surely: bool = False) -> tuple[bool, float | None]:
-    """Tell whether the driver was the last to change the specification, and when it was changed, in Unix seconds.
+    """Return whether the driver was the last to change the spec, and when it was changed, in Unix seconds.
 
     Times are whole seconds. Within one it counts as the last unless the weight is somebody else's, for a rollout often
     begins right after the resource was applied; and never where it has to be sure.
@@ -147,7 +147,7 @@ def last_changed_by(resource: Object) -> str:
 
 
 def condition(resource: Object, kind: str) -> str:
-    """Say why a condition of the status is not met; empty: it is."""
+    """Return why a condition of the status is not met; empty: it is."""
     for condition in resource.get("status", {}).get("conditions") or ():
         if condition.get("type") == kind:
             if condition.get("status") == "True":

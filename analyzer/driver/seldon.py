@@ -92,7 +92,7 @@ class Deployment:
             )
         ours = serving[1] if self.canary is None else find_one(predictors, self.canary, "predictor")
         if ours not in serving:
-            raise Refused(f"predictor {self.canary!r} is a shadow: it answers nobody")
+            raise Refused(f"predictor {self.canary!r} is a shadow: it serves no requests")
         return ours, next(index for index in serving if index != ours)
 
     def _tests(self, resource: Object) -> Patch:
@@ -168,7 +168,7 @@ class Experiment:
 
     def after_rollback(self, resource: Object) -> str:  # noqa: ARG002
         """Delete the experiment."""
-        return "The canary gets no requests: delete the Experiment, and its Model when nobody needs it"
+        return "The canary gets no requests: delete the Experiment, and its Model if it is not needed"
 
     def _places(self, resource: Object) -> tuple[int, int]:
         """Find canary and baseline."""

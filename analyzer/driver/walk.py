@@ -14,7 +14,7 @@ from analyzer.driver.resource import Object, Patch, Refused, Split, Stack, guard
 
 
 class Ending(IntEnum):
-    """How a walk ends: the exit code."""
+    """How a rollout ends: the exit code."""
 
     PROMOTED = 0
     ROLLED_BACK = 1
@@ -31,9 +31,9 @@ class Plan:
     ----------
     steps : weights in percent, ascending; the last is 100
     model : address of the new model; None: it is in the resource already
-    again : begin anew with a canary that was rolled back or moved by somebody else
+    again : start again with a canary that was rolled back or moved by somebody else
     ready_seconds : how long the resource may take to do what it was asked
-    away_seconds : how long the API server, or the analyzer at the begin, may be away
+    away_seconds : how long the API server, or the analyzer at the start, may be unavailable
     poll_seconds : between two turns
     """
 
@@ -45,7 +45,7 @@ class Plan:
     poll_seconds: float = 2.0
 
     def after(self, weight: int) -> int:
-        """Give the step after a weight."""
+        """Return the step after a weight."""
         return next(step for step in self.steps if step > weight)
 
     def role(self, weight: int) -> str:
@@ -90,7 +90,7 @@ class Walk:
             self.sleep(self.plan.poll_seconds)
 
     def preview(self) -> Iterator[tuple[str, Patch]]:
-        """Give every patch that a good canary would see from here on, and the one that takes a bad one away."""
+        """Yield every patch that a good canary would get from here on, and the one that rolls back a bad one."""
         resource = self.cluster.get(self.stack.kind, self.name)
         split, (ours, _) = self.stack.read(resource), last_changed(resource)
         if begin := self._beginning(resource, split, ours=ours):
@@ -109,7 +109,7 @@ class Walk:
         yield "weight 0%, whenever it is proved bad", back
 
     def _stuck(self, text: str) -> Ending | None:
-        """Give up when the API server, or the analyzer, has not done what it was asked for too long."""
+        """Stop when the API server, or the analyzer, has not answered for too long."""
         self._stuck_since = self._stuck_since or self.clock()
         if self.clock() - self._stuck_since <= self.plan.away_seconds:
             return None
@@ -149,8 +149,8 @@ class Walk:
             self._begun = True
         if since is None or not (ours or self._expected == generation):
             raise Refused(
-                f"{last_changed_by(resource)} has changed the specification while its canary was walked: look at it, "
-                "and call again with --again to begin anew from the first step"
+                f"{last_changed_by(resource)} modified the spec during the rollout: check it, "
+                "and call again with --again to start again from the first step"
             )
         if moved:
             self._expected = generation
@@ -163,7 +163,7 @@ class Walk:
         return self._judge(resource, split, split.weight, since)
 
     def _beginning(self, resource: Object, split: Split, *, ours: bool) -> Patch | None:
-        """Give the patch that begins; None: the driver is on its way already."""
+        """Return the patch of the first step; None: the rollout is under way."""
         model, first = self.plan.model, self.plan.steps[0]
         if model is not None and not self.stack.has(resource, model):
             if split.weight not in (None, 0) and not split.promoted and not self.plan.again:
@@ -172,11 +172,11 @@ class Walk:
         if ours and not self.plan.again:
             return None
         if (split.weight is not None and split.promoted) or (model is not None and split.weight is None):
-            raise Refused("the newest version gets all requests already, without a verdict: nothing is left to walk")
+            raise Refused("the newest version gets all requests already, without a verdict: nothing to roll out")
         if split.weight is not None and split.weight > first and not self.plan.again:
             raise Refused(
                 f"the canary gets {split.weight}% already, which {last_changed_by(resource)} has set: set it to 0, or "
-                "call with --again to begin anew from the first step"
+                "call with --again to start again from the first step"
             )
         return self.stack.begin(resource, None, first)
 

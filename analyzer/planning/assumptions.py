@@ -67,7 +67,7 @@ class Assumption:
                 return cls(HEALTHY_PART * check.promote, faults)
 
     def meaning(self, check: Check) -> str:
-        """Say what a healthy canary and the faulty ones are taken to be."""
+        """Return the values assumed for a healthy canary and for faulty ones."""
         faults = ", ".join(_shown(check, value) for value in self.faults)
         text = f"healthy is {_shown(check, self.healthy)}"
         match check.kind:
@@ -97,7 +97,7 @@ class Assumption:
 
 
 def allowed(check: Check) -> float:
-    """Give the share of requests that may be slower than a limit of the latency."""
+    """Return the share of requests that may be slower than a limit of the latency."""
     return 1 - check.quantile_level
 
 

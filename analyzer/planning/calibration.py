@@ -39,7 +39,7 @@ from analyzer.stats.dispersion import Dispersion
 from analyzer.verdict.judge import combine
 
 FEWEST_LOOKS, MOST_LOOKS = 30, 60  # about, at one pretend rollout
-NEAR = 0.5  # evidence towards fail, of that needed, from which on one looks more often
+NEAR = 0.5  # evidence towards fail, of that needed, from which on measurements are more frequent
 CONFIDENCE = 0.95
 WHOLE = ""  # stands for the whole among the names of the checks
 
@@ -52,7 +52,7 @@ class Trial:
     ----------
     rolled_back, passed : minutes until it first was, by name of the check and `WHOLE`
     codes : what each check said at the end
-    looks : how many there were
+    looks : number of measurements
     """
 
     rolled_back: Mapping[str, int]
@@ -126,7 +126,7 @@ class Calibration:
     weight : share of the traffic that the pretend canary got
     length_seconds : of a pretend rollout
     whole, by_check : of the rollouts, and of each check
-    looks : how many were made in all
+    looks : number of measurements in all
     """
 
     policy: Policy
@@ -199,9 +199,9 @@ def calibrate(
 
 
 def pretend(policy: Policy, past: Past, length: int, share: float, rng: np.random.Generator) -> Trial:
-    """Draw one pretend rollout and judge it again and again, each check until it fails.
+    """Draw one pretend rollout and judge it at regular moments, each check until it fails.
 
-    One looks about every thirtieth of its length, and twice as often while a check is half-way to failing.
+    There is a measurement about every thirtieth of its length, twice as often while a check is half-way to failing.
 
     Parameters
     ----------
@@ -313,7 +313,7 @@ def _unreachable(
     *,
     length_seconds: float,
 ) -> list[str]:
-    """Say which limits cannot be reached: by this service, with these buckets, at this traffic."""
+    """Return which limits cannot be reached: by this service, with these buckets, at this traffic."""
     check = policy.checks[name]
     remarks = [] if own is None or not own.beyond else [f"{name}: {own.beyond}: no canary can pass."]
     remarks += [f"{name}: {text}." for text in _by_buckets(check, counts, policy)]
@@ -338,7 +338,7 @@ class _Own:
 
 
 def _own_level(check: Check, counts: Counts) -> _Own | None:
-    """Tell how a service stands to its promote limit; None where the limit is a change, or nothing tells."""
+    """Return a service's own level against its promote limit; None where the limit is a change, or it is not known."""
     if check.compares:
         return None
     total = max(float(requests_by_slice(counts).sum()), 1e-300)
@@ -370,7 +370,7 @@ def _own_level(check: Check, counts: Counts) -> _Own | None:
 
 
 def _by_buckets(check: Check, counts: Counts, policy: Policy) -> list[str]:
-    """Say where a limit lies inside a bucket of the service's histogram."""
+    """Return where a limit lies inside a bucket of the service's histogram."""
     if not isinstance(counts, Histogram) or check.kind is not Kind.LATENCY:
         return []
     whole = replace(counts, counts=counts.counts.sum(axis=0, keepdims=True))

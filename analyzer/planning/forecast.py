@@ -50,7 +50,7 @@ class Need:
     ----------
     value : of the canary
     requests : canary requests that are judged; None: never
-    seconds : from the begin of the rollout on, warm-up and lag included; None: never
+    seconds : from the start of the rollout, warm-up and lag included; None: never
     by_estimate : the policy settles it before anything is proved
     """
 
@@ -73,7 +73,7 @@ class PlanRow:
 def plan(
     policy: Policy, rate: float, share: float, assumptions: Mapping[str, Assumption] | None = None
 ) -> dict[str, PlanRow]:
-    """Tell about how long each check of a policy takes.
+    """Return about how long each check of a policy takes.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def plan(
 
 
 def plan_check(check: Check, policy: Policy, traffic: RequestRates, assumption: Assumption) -> PlanRow:
-    """Tell about how long one check takes, with requests a second of what it counts."""
+    """Return about how long one check takes, with requests a second of what it counts."""
 
     def need(value: float, wanted: Outcome) -> Need:
         proof = _proof(check, policy, traffic, assumption, value, wanted)
@@ -130,7 +130,7 @@ def _proof(
 
 
 def _settled(check: Check, traffic: RequestRates, value: float, wanted: Outcome) -> float | None:
-    """Tell at how many canary requests the policy settles a check by its estimate; None: never as wanted."""
+    """Return at how many canary requests the policy settles a check by its point estimate; None: never as wanted."""
     promote, rollback = _limits(check)
     passes = wanted is Outcome.PASS
     if check.decide_by is None or not (
@@ -174,7 +174,7 @@ def _factor(check: Check, traffic: RequestRates, correlation: float) -> float:
 
 
 def _limits(check: Check) -> tuple[float, float]:
-    """Give promote and rollback in the unit of an assumed value."""
+    """Return promote and rollback in the unit of an assumed value."""
     if check.kind is Kind.LATENCY and not check.compares:
         return allowed(check), allowed(check)
     return check.promote, check.rollback
@@ -188,7 +188,7 @@ def _is_beyond(check: Check, value: float, limit: float) -> bool:
 
 
 def _expected(check: Check, assumption: Assumption, value: float, ours: float, theirs: float) -> Reading[Counts]:
-    """Build what a source would read if everything came as expected, in one slice since the begin.
+    """Build what a source would read if everything came as expected, in one slice since the start.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def _expected(check: Check, assumption: Assumption, value: float, ours: float, t
             )
         case Kind.MEAN_LATENCY:
             raise TypeError("one sum does not tell how much it varies")
-    # With the length of the slice known, the begin has its part of the level, as in a rollout.
+    # With the length of the slice known, the start has its part of the level, as in a rollout.
     return Reading(canary=canary, baseline=baseline, slice_seconds=dispersion.BATCH_SECONDS)
 
 
@@ -299,7 +299,7 @@ def _tilted(baseline: Floats, requests: float, distance: float) -> Floats:
 
 
 def remarks(rows: Mapping[str, PlanRow]) -> list[str]:
-    """Say what follows for the whole rollout, and what is supposed."""
+    """Return what follows for the whole rollout, and what is assumed."""
     gates = {name: row.healthy for name, row in rows.items() if row.check.role is Role.GATE}
     needs = []
     reached = [need for need in gates.values() if need.seconds is not None]
@@ -313,15 +313,15 @@ def remarks(rows: Mapping[str, PlanRow]) -> list[str]:
     if waiting and gates:
         needs.append(f"Not waited for, as no gate: {', '.join(waiting)}.")
     needs.append(
-        "Supposed: counts as expected, faults there from the begin, requests that are independent but for the "
+        "Assumptions: counts as expected, faults present from the start, requests independent but for the "
         "correlation given. One rollout in two takes longer, bursts make it longer still (`analyzer calibrate` tells "
-        "by how much), and the next scrape and look come on top."
+        "by how much), and the time to the next scrape and measurement is added."
     )
     return needs
 
 
 def too_long(name: str, need: Need) -> str:
-    """Say of a gate that it takes more than a day to pass a healthy canary; empty: it does not."""
+    """Return that a gate takes more than a day to pass a healthy canary; empty: it does not."""
     if need.seconds is None:
         return (
             f"{name} can never pass at this value: it must be within the promote limit; make it a guardrail or raise "
@@ -335,7 +335,7 @@ def too_long(name: str, need: Need) -> str:
 
 
 def show_need(need: Need) -> str:
-    """Write requests and time for people."""
+    """Return requests and time as text."""
     if need.requests is None or need.seconds is None:
         return "never"
     estimate = ", by the estimate alone" if need.by_estimate else ""
@@ -343,7 +343,7 @@ def show_need(need: Need) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Write a forecast of a duration: with two digits, as no more are true of it."""
+    """Return a forecast of a duration with two digits: it is no more precise."""
     unit = next((size for limit, size in ((120, 1), (7200, 60), (172800, 3600)) if seconds < limit), DAY)
     return format_seconds(_rounded(seconds / unit) * unit)
 

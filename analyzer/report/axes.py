@@ -45,7 +45,7 @@ class Scale:
         return min(max(value, self.low), self.high)
 
     def place(self, value: float) -> float:
-        """Tell where a value of the axis lies: 0 at its low end, 1 at its high one."""
+        """Return where a value of the axis lies: 0 at its low end, 1 at its high one."""
         low, high, at = (math.log(end) if self.log else end for end in (self.low, self.high, value))
         return (at - low) / (high - low)
 

@@ -54,8 +54,8 @@ def draw_check(
         drawn = [
             _drawn(
                 plots.limits(check, finding), f"{name}-limits", "Where it stands",
-                "The bar is the interval that holds at every look. Proved to lie in the green zone it is good; in the "
-                "red zone, and proved outside of the green one, it is bad.",
+                "The bar is the anytime-valid interval. Proved to lie in the green zone the canary is good; in the red "
+                "zone, and proved outside of the green one, it is bad.",
                 description, wide=True,
             )
         ]  # fmt: skip
@@ -120,13 +120,13 @@ def _over_time(
     return (
         _drawn(
             plots.evidence(track, clock), f"{name}-evidence", f"Evidence over time{label}",
-            "1 decides. Computed anew at each look, from what had been counted by then.",
+            "1 decides. Computed at each measurement from what had been counted by then.",
             f"{title}{label}: evidence towards pass {track.towards_pass[-1]:.2f}, towards fail "
             f"{track.towards_fail[-1]:.2f} at the end; 1 decides",
         ),
         _drawn(
             plots.course(check, track, clock), f"{name}-course", f"Value over time{label}",
-            "The canary's value since the begin, or since when it is worst, with its interval.",
+            "The canary's value since the start, or of its worst segment, with its interval.",
             f"{title}{label}: {'no value' if np.isnan(value) else shown(check, value)} at the end, promote "
             f"{check.shown(check.promote)}, roll back {check.shown(check.rollback)}",
         ),

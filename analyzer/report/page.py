@@ -22,7 +22,7 @@ from analyzer.verdict.request import Detail, VerdictRequest
 from analyzer.version import __version__
 
 MOST_DRAWN = 8  # checks; of more, those that tell most
-MOST_FINDINGS = 480  # that are computed for the curves: looks times checks
+MOST_FINDINGS = 480  # that are computed for the curves: measurements times checks
 MOST_JSON = 120_000  # bytes; above, the counts of single time slices are left out
 ORDER = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
 
@@ -63,14 +63,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Query:
-    """What the source was asked, with a link to its page where there is one."""
+    """Queries to the source, with a link to its page where there is one."""
 
     text: str
     link: str | None
 
 
 def page(request: VerdictRequest, case: Case, *, prometheus_url: str | None = None, address: str | None = None) -> str:
-    """Write the page of a verdict.
+    """Return the page of a verdict.
 
     Parameters
     ----------
@@ -122,14 +122,14 @@ def _drawn(verdict: Verdict) -> list[str]:
 
 
 def _clock(verdict: Verdict, history: Sequence[Look]) -> Clock | None:
-    """Tell the time axis; None where nothing can be drawn over time."""
+    """Return the time axis; None where nothing can be drawn over time."""
     if len(history) < 2:
         return None
     return Clock(verdict.window.start, history[-1].seconds)
 
 
 def _decided(history: Sequence[Look], clock: Clock | None) -> str | None:
-    """Say since when the verdict stands."""
+    """Return since when the verdict has been final."""
     index = decided_at([look.verdict.outcome for look in history])
     if clock is None or index is None:
         return None
@@ -196,7 +196,7 @@ def _interval(check: Check, estimate: Estimate) -> str:
 
 
 def _remaining(finding: Finding) -> tuple[str, str]:
-    """Say how many more canary requests the check needs, and how long that takes at the rate so far."""
+    """Return how many more canary requests the check needs, and how long that takes at the present rate."""
     if finding.outcome is not Outcome.INCONCLUSIVE:
         return "decided", ""
     if finding.remaining_requests is None:
@@ -234,7 +234,7 @@ def _link(prometheus_url: str | None, query: str, verdict: Verdict) -> str | Non
 
 
 def _answer(verdict: Verdict) -> str:
-    """Give the JSON answer in full, or without the counts of single slices where these are many."""
+    """Return the JSON answer in full, or without the counts of single slices where these are many."""
     full = render(verdict, Detail.FULL)
     text = orjson.dumps(full, option=orjson.OPT_INDENT_2)
     if len(text) > MOST_JSON:
@@ -247,7 +247,7 @@ def _answer(verdict: Verdict) -> str:
 
 
 def _question(request: VerdictRequest, verdict: Verdict) -> dict[str, str]:
-    """Write the request as query parameters that ask the same again, of the same moment."""
+    """Return the request as query parameters that ask the same about the same moment."""
     fields = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"detail", "data"})
     if verdict.window.end is not None:
         fields["at"] = format_instant(verdict.window.end)

@@ -165,7 +165,7 @@ def _legend(axes: Axes) -> None:
 
 
 def course(check: Check, track: CheckTrack, clock: Clock) -> Figure:
-    """Draw the value with its interval, look by look, against both limits."""
+    """Draw the value with its interval, over the measurements, against both limits."""
     figure, axes = new_plot(HALF, 2.4, left=0.66, bottom=0.3, top=0.32)
     numbers = [track.value[-1], track.low[-1], track.high[-1], *track.value.tolist(), *track.baseline[-1:].tolist()]
     scale = scale_of(check, numbers)
@@ -283,7 +283,7 @@ def verdicts(rows: Sequence[tuple[str, Sequence[Outcome]]], seconds: Floats, clo
     for row, (_, outcomes) in enumerate(rows):
         begins = [0, *(index for index in range(1, len(outcomes)) if outcomes[index] is not outcomes[index - 1])]
         for begin, end in zip(begins, [*begins[1:], len(outcomes)], strict=True):
-            # What a look found holds from then on; before the first nothing was known.
+            # The outcome of a measurement holds until the next; before the first nothing was known.
             left = float(seconds[begin])
             right = float(seconds[end]) if end < len(outcomes) else clock.seconds
             outcome = outcomes[begin]
@@ -308,7 +308,7 @@ class SplitOverTime:
 
     Attributes
     ----------
-    edges : of the slices, seconds since the begin; shape (slices + 1,)
+    edges : of the slices, seconds since the start; shape (slices + 1,)
     canary, baseline : requests, shape (slices,)
     changes : slices with which the split changed
     """

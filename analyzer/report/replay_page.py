@@ -50,7 +50,7 @@ class CheckRow:
 
 
 def page(replay: Replay) -> str:
-    """Write the page of a replay."""
+    """Return the page of a replay."""
     end = replay.policies[0].measurements[-1].seconds
     clock = Clock(replay.window.start, end)
     names = list(dict.fromkeys(name for replayed in replay.policies for name in replayed.measurements[0].checks))

@@ -71,7 +71,7 @@ def printable(text: str) -> str:
 
 
 def write(figure: Figure, name: str, title: str) -> str:
-    """Write a figure as an ``<svg>`` element, while `drawing`.
+    """Return a figure as an ``<svg>`` element, while `drawing`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a report draws over time: of each check, what every look found."""
+"""What a report draws over time: the findings of each check at every measurement."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from analyzer.verdict.case import Look
 
 @dataclass(frozen=True)
 class CheckTrack:
-    """One check, look by look; arrays of shape (looks,), nan where nothing is known.
+    """One check over the measurements; arrays of shape (measurements,), nan where nothing is known.
 
     Attributes
     ----------
-    seconds : since the begin of the window
-    outcomes : what each look found
+    seconds : since the start of the window
+    outcomes : of each measurement
     value, low, high : what is judged, with its always-valid interval; -inf and inf where a side is open
     baseline : the other arm's value
     towards_pass, towards_fail : evidence over that needed
@@ -34,7 +34,7 @@ class CheckTrack:
 
 
 def track_of(looks: Sequence[Look], name: str) -> CheckTrack:
-    """Follow one check through the looks."""
+    """Return the track of one check."""
     findings = [look.verdict.findings[name] for look in looks]
 
     def each(number: Callable[[Finding], float | None]) -> Floats:

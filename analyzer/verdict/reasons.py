@@ -36,7 +36,7 @@ OUTCOMES: Mapping[Outcome, Reason] = {
     Outcome.PASS: Reason(
         meaning="Every gate is proved good and no guardrail is proved bad; under `role: guardrail`, none is proved bad "
         "and each gate has `min_requests`.",
-        rollout="The rollout goes to its next step; a guard in the background looks on.",
+        rollout="The rollout goes to its next step; the background analysis keeps watching.",
         remedies=("Do nothing: Argo Rollouts goes on by itself.",),
     ),
     Outcome.FAIL: Reason(
@@ -86,7 +86,7 @@ REASONS: Mapping[Code, Reason] = {
         ),
     ),
     Code.UNDECIDED: Reason(
-        meaning="There are data, but they prove neither side: too few, or a value between the limits.",
+        meaning="Not enough evidence either way: too few requests, or a value between the limits.",
         rollout="A gate waits; a guardrail stops nobody, or under `role: guardrail` only until it has `min_requests`.",
         causes=(
             "the canary has had too few requests yet",
@@ -139,7 +139,7 @@ REASONS: Mapping[Code, Reason] = {
     ),
     Code.METRIC_MISSING: Reason(
         meaning="The metric that the profile names for this check, or a label of it, does not exist.",
-        rollout="A gate stays inconclusive until it is there; a guardrail of the policy without data stops nobody.",
+        rollout="A gate stays inconclusive until it is there; a guardrail without data does not block the rollout.",
         causes=(
             "the profile is for another model server, or another version of it",
             "the server exports the metric only after a setting, or after the first event",
@@ -184,8 +184,8 @@ REASONS: Mapping[Code, Reason] = {
             "a limit on the query cut its answer off",
         ),
         remedies=(
-            "Look at the warning in the reason, and at the health of the source.",
-            "Wait until the source is whole: nothing is lost, for every verdict is formed anew from the counts.",
+            "Check the warning in the reason, and the health of the source.",
+            "Wait until the source is healthy: no data is lost: every verdict is recomputed from the counters.",
         ),
     ),
     Code.SOURCE_UNAVAILABLE: Reason(
@@ -233,7 +233,7 @@ REASONS: Mapping[Code, Reason] = {
         ),
         remedies=(
             "Treat it as an incident of the service: both versions are affected.",
-            "Where it is always so, set limits that the service meets: `analyzer calibrate` tells how it stands.",
+            "If this persists, set limits that the service meets: `analyzer calibrate` measures its own level.",
             "Or judge the change only, with `rule: relative`.",
         ),
     ),
@@ -247,7 +247,7 @@ REASONS: Mapping[Code, Reason] = {
         ),
         remedies=(
             "Wait for two scrapes after a change of the weight: `initial-delay` of the template does.",
-            "Look at the routes of the service mesh or ingress, and at the split over time in the report.",
+            "Check the routes of the service mesh or ingress, and the split over time in the report.",
             "Leave `weight` out where the split is known to be another.",
         ),
     ),
@@ -255,7 +255,7 @@ REASONS: Mapping[Code, Reason] = {
 
 
 def troubleshooting_table() -> str:
-    """Write the table that stands in a README: of each code with something to do, the meaning, causes and remedies."""
+    """Return the table of a README: for each code with something to do the meaning, causes and remedies."""
     rows = [
         f"| `{code}` | {reason.meaning} | {'; '.join(reason.causes)} | {' '.join(reason.remedies)} |"
         for code, reason in REASONS.items()

@@ -78,7 +78,7 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
 
 
 def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threading.BoundedSemaphore) -> None:
-    """Add what explains a verdict to people; often a look into the past, so no exported metric moves."""
+    """Add what explains a verdict to people; often about the past, so no exported metric changes."""
     # Each is drawn for most of a second: no rush of readers may take the places of Argo's verdicts.
     few = threading.BoundedSemaphore(max(1, (settings.threads - RESERVED_THREADS) // 4))
 
@@ -220,12 +220,12 @@ def _query() -> dict[str, str]:
 
 
 def _filled() -> dict[str, str]:
-    """Read a form, which sends what was left empty too; elsewhere that is an argument that nobody set."""
+    """Return the fields of a form without empty ones; elsewhere an empty field is an argument that was not set."""
     return {name: value for name, value in _query().items() if value}
 
 
 def _authorize(token_file: Path | None) -> None:
-    """Ask for the bearer token, read anew each time so that it can be rotated."""
+    """Require the bearer token, read each time so that it can be rotated."""
     if token_file is None:
         return
     try:

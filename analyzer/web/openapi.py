@@ -59,7 +59,7 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
         "info": {
             "title": "Rollout Analyzer",
             "version": __version__,
-            "description": "Is the canary model healthy? Verdicts for Argo Rollouts that are right at every look.",
+            "description": "Is the canary model healthy? Anytime-valid verdicts for Argo Rollouts.",
         },
         "paths": {
             "/v1/verdict": {

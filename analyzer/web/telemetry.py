@@ -113,8 +113,8 @@ class _Rollouts(Collector):
 
         Parameters
         ----------
-        window : as it was asked for. A guard looks since the start while the steps look since the last change of the
-            weight: these are two questions, and the answers to one must not take turns with those to the other
+        window : as it was asked for. A background analysis judges everything since the start while
+            the steps judge what came since the last change of the weight: these are exported separately
         """
         if service is None:
             return
@@ -138,7 +138,7 @@ class _Rollouts(Collector):
                 self._rollouts.popitem(last=False)
 
     def describe(self) -> list[Metric]:
-        """Promise nothing beforehand: which rollouts there are is known when asked."""
+        """Return nothing: no metrics are declared statically; rollouts are known only at scrape time."""
         return []
 
     def collect(self) -> Iterator[Metric]:
