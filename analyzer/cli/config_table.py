@@ -13,6 +13,7 @@ from analyzer.config.validation import load_named
 from analyzer.model.findings import Kind, Rule
 from analyzer.quantity import format_seconds
 from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.answer import shortened
 
 
 def report(settings: Settings, analyzer: Analyzer, console: Console) -> None:
@@ -39,6 +40,12 @@ def report(settings: Settings, analyzer: Analyzer, console: Console) -> None:
         for profile in (analyzer.profiles[known] for known in sorted({analyzer.default_profile, *mounted}))
         for name, check in policy.checks.items()
         for text in resolution(check, profile)
+    ]
+    warnings += [
+        f"policy {policy.name}: a summary of its {len(policy.checks)} checks exceeds 2 KB, so it has only their "
+        "verdicts and codes: list fewer checks in each request (`checks`), or use detail full"
+        for policy in analyzer.policies.values()
+        if shortened(policy)
     ]
     for warning in warnings:
         console.print(f"Warning: {warning}", style="yellow", highlight=False)

@@ -201,6 +201,8 @@ def _remaining(finding: Finding) -> tuple[str, str]:
         return "decided", ""
     if finding.remaining_requests is None:
         return "not foreseeable", ""
+    if finding.remaining_requests < 1:
+        return "next measurement", ""
     requests = float(f"{finding.remaining_requests:.2g}")
     seconds = remaining_seconds(finding, requests)
     return f"about {format_count(requests)}", format_seconds(seconds) if seconds else ""
