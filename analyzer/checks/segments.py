@@ -1,5 +1,6 @@
 """The segments of time that a check looks at: the whole window, and all that begin later."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,21 +78,23 @@ class Segments:
             return f" in the last {format_seconds((self.slices - place) * self.slice_seconds)}"
         return f" in the last {self.slices - place} of {self.slices} slices"
 
-    def factors(self, found: Dispersion, requests: Floats) -> Floats:
-        """Tell by what an arm's counts since each start are to be divided for overdispersion.
+    def factors(self, dispersion: Dispersion, requests: Floats) -> Floats:
+        """Return the design effect of an arm's counts since each start: what evidence is divided by.
 
         Parameters
         ----------
         requests : of the arm, shape (slices,)
         """
-        if found.correlation == 0:
-            return np.ones(len(self.starts.places))
+        total = self.since(requests)
+        if dispersion.independent:
+            return np.ones(len(total))
         if self.slice_seconds is None and self.slices == 1:
-            a_batch = requests * (found.batch_seconds / self.seconds if self.seconds else 0.0)
-            return found.factor(np.full(len(self.starts.places), a_batch.sum()))
-        a_batch = requests * (found.batch_seconds / (self.slice_seconds or BATCH_SECONDS))
-        total = np.maximum(self.since(requests), 1e-300)
-        return found.factor(self.since(requests * a_batch) / total)  # the size that a request sees around it
+            return dispersion.factor(total, math.nan if self.seconds is None else self.seconds)
+        length = self.slice_seconds or BATCH_SECONDS
+        seconds = (self.slices - self.starts.places) * length
+        # The rate that a request sees around it: an arm that had most of its requests in an hour was busier then.
+        busy = self.since(requests * np.maximum(requests - 1, 0.0)) / np.maximum(total, 1e-300) / length
+        return dispersion.factor(total, seconds, np.maximum(busy, total / seconds))
 
 
 Indices = NDArray[np.intp]

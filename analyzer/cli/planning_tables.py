@@ -109,7 +109,7 @@ def calibration_as_json(calibration: Calibration) -> dict[str, Any]:
             name: {
                 **_share(report.share),
                 "requests_per_second": number(report.per_second),
-                "correlation": number(report.known.correlation) if report.known.batches else None,
+                "correlation": number(report.known.observed_correlation) if report.known.batches else None,
                 "factor": number(report.factor),
                 "remarks": list(report.remarks),
             }
@@ -166,4 +166,4 @@ def _share(share: Share) -> dict[str, Any]:
 def _correlation(report: CheckReport) -> str:
     if not report.known.batches:
         return "unknown"
-    return f"at most {report.known.correlation:.2g}"
+    return f"at most {report.known.observed_correlation:.2g}"

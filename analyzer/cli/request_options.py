@@ -22,6 +22,7 @@ which_canary = option_group(
     option("--namespace", metavar="NAME", help="Its namespace; left out: any."),
     option("--canary", metavar="NAME", help=CANARY),
     option("--baseline", metavar="NAME", help="The same for the baseline; left out: nothing is compared."),
+    option("--labels", metavar="LABELS", help="Further labels of every series, such as cluster=eu,region=west."),
     profile_option,
 )
 how_judged = option_group(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -39,7 +40,14 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-
 
 DURATIONS = (Kind.LATENCY, Kind.MEAN_LATENCY)  # of which the limits are, but under rule relative
 
-_OVERRIDES = ("alpha", "history", "role", "checks")
+_OVERRIDES = ("alpha", "history", "role", "shared_regression", "checks")
+
+
+class SharedRegression(StrEnum):
+    """What becomes of trouble that both arms have since the canary came: held, or failed."""
+
+    HOLD = "hold"
+    FAIL = "fail"
 
 
 class DecideBy(BaseModel):
@@ -203,6 +211,8 @@ class Policy(NamedModel):
     history : how many seconds of the baseline before the canary tell how requests go together; 0: none
     role : what its gates are at this stage of the rollout: ``guardrail`` while ramping, when it is enough that each
         has `min_requests` and is not proved bad; the other roles stay
+    shared_regression : ``hold`` (inconclusive, `common_mode`) or ``fail`` where a check is proved bad in both arms and
+        the baseline was within the limit before the canary came
     checks : by name
     """
 
@@ -212,6 +222,7 @@ class Policy(NamedModel):
     alpha: Annotated[Ratio, Field(gt=0, le=0.5)] = 0.05
     history: Annotated[Seconds, Field(ge=0, le=7 * 86400)] = 7200.0
     role: Role = Role.GATE
+    shared_regression: SharedRegression = SharedRegression.HOLD
     checks: Annotated[dict[Name, Check], Field(min_length=1)]
 
     @field_validator("checks")

@@ -3,6 +3,7 @@
 Knows no HTTP, no file and no clock.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -18,10 +19,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Errors:
-    """Requests of one arm and how many of them failed; arrays of shape (slices,)."""
+    """Requests of one arm and how many of them failed; arrays of shape (slices,).
+
+    `doubtful` are further ones of which it is not known whether they failed: a pass counts them as failed, a fail does
+    not; None: there are none.
+    """
 
     errors: Floats
     requests: Floats
+    doubtful: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,22 @@ def together(counts: C, slices: int) -> C:
         for name, value in by_slice(counts).items()
     }
     return replace(counts, **parts)  # type: ignore[arg-type]
+
+
+def where(counts: C, kept: NDArray[np.bool_]) -> C:
+    """Return the counts with zeros in the slices that are not kept; shape (slices,)."""
+    parts = {name: value * kept.reshape(-1, *[1] * (value.ndim - 1)) for name, value in by_slice(counts).items()}
+    return replace(counts, **parts)  # type: ignore[arg-type]
+
+
+def summed(several: Sequence[C]) -> C:
+    """Return the sum of counts in the same slices, bins and classes; at least one."""
+    first, *others = several
+    parts = {
+        name: np.sum([value, *(by_slice(other)[name] for other in others)], axis=0)
+        for name, value in by_slice(first).items()
+    }
+    return replace(first, **parts)
 
 
 @dataclass(frozen=True)

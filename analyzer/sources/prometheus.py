@@ -14,7 +14,7 @@ from typing import Any
 from analyzer.errors import SourceError
 from analyzer.model.counts import Counts, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind
-from analyzer.sources.assembly import Selection, window_of
+from analyzer.sources.assembly import Selection, listed, noted, window_of
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Queries
 from analyzer.sources.reader import Reader, gap_of
@@ -61,10 +61,15 @@ class PrometheusSource:
         window = window_of(selection, scouted.start)
         if window.start is None:
             return Readings(window, {name: never_seen(selection) for name in selection.checks})
+        scouted, selection = without_gaps(scouted), replace(selection, matchers=selection.matchers + scouted.matchers)
         verdict = Reader(self.queries, self.limits, selection, scouted, window.start, deadline)
         by_kind = verdict.read()
         history = self.history(selection, scouted, window.start, deadline)
-        found = {kind: with_history(reading, history.get(kind)) for kind, reading in by_kind.items()}
+        found: dict[Kind, Reading[Counts] | Gap] = {
+            kind: noted(with_history(reading, history.get(kind)), scouted.notes.get(kind, ()))
+            for kind, reading in by_kind.items()
+        }
+        found |= scouted.gaps
         return Readings(window, {name: found[kind] for name, kind in selection.checks.items()}, verdict.queries)
 
     def scout(self, selection: Selection, deadline: float) -> Scouted:
@@ -82,7 +87,7 @@ class PrometheusSource:
         begin = end - selection.history_seconds
         before = replace(selection, canary=selection.baseline, baseline=None, start=begin, window_seconds=None, at=end)
         ways = frozenset((kind, way) for kind, (way, _) in scouted.ways.items())  # a later one may be another
-        key = before.profile.name, before.service, before.namespace, before.canary, begin, end, ways
+        key = before.profile.name, before.service, before.namespace, before.canary, before.matchers, begin, end, ways
         with self._lock:
             if key in self._histories:
                 return self._histories[key]
@@ -103,9 +108,15 @@ def with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap 
     return replace(reading, history=history.canary, history_seconds=history.slice_seconds)
 
 
+def without_gaps(scouted: Scouted) -> Scouted:
+    """Leave out the kinds that must not be read."""
+    return replace(scouted, ways={kind: way for kind, way in scouted.ways.items() if kind not in scouted.gaps})
+
+
 def never_seen(selection: Selection) -> Gap:
     """Say that there is no sample of the canary."""
-    metrics = " or ".join(one.metric for one in selection.profile.presence)
+    groups = selection.profile.presence_of(selection.checks.values())
+    metrics = listed(list(dict.fromkeys(metric.metric for group in groups for metric in group)))
     label = selection.profile.arm_label
     return Gap(
         Code.NO_CANARY_TRAFFIC,

@@ -26,6 +26,7 @@ from analyzer.sources.assembly import (
     assemble,
     choose_way,
     native_histograms,
+    noted,
     window_of,
 )
 from analyzer.sources.counters import Places
@@ -74,6 +75,7 @@ class Recording:
     def __init__(self, source: PrometheusSource, selection: Selection, deadline: float) -> None:
         self._source, self._whole, self._deadline = source, selection, deadline
         self._scouted = source.scout(selection, deadline)
+        self._whole = replace(selection, matchers=selection.matchers + self._scouted.matchers)
         self.start = window_of(selection, self._scouted.start).start
         self.resolution = self.scrape_seconds = FINEST
         self.queries: tuple[str, ...] = ()
@@ -107,7 +109,8 @@ class Recording:
         history, by_check = self._history(selection, window.start), {}
         for name, kind in selection.checks.items():
             found, way = self._last[1][kind]
-            by_check[name] = with_history(found, None if way is None else history.get(way))
+            read = with_history(found, None if way is None else history.get(way))
+            by_check[name] = self._scouted.gaps.get(kind, noted(read, self._scouted.notes.get(kind, ())))
         return Readings(window, by_check, self.queries)
 
     # Reading it once

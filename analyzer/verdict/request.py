@@ -67,6 +67,39 @@ ARMS = {
     },
     "additionalProperties": False,
 }  # of one check in `data`
+LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
+MOST_LABELS = 8
+RESERVED = ("__name__", "le", "quantile")  # which tell metrics and buckets apart
+
+
+def _labels(value: object) -> dict[str, str]:
+    """Read an object, or text such as ``cluster=eu,region=west``."""
+    if value is None or value == "unknown":
+        return {}
+    value = parse_object(value)
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",")]
+        if not all(separator for _, separator, _ in pairs):
+            raise ValueError(f'{value[:60]!r} has no label: write cluster=eu,region=west, or {{"cluster": "eu"}}')
+        if len({name.strip() for name, *_ in pairs}) < len(pairs):
+            raise ValueError(f"{value[:60]!r} names a label twice: give it one value")
+        value = {name.strip(): text.strip() for name, _, text in pairs}
+    if not isinstance(value, dict):
+        raise ValueError('must be an object of labels and values: {"cluster": "eu"}')  # noqa: TRY004
+    if len(value) > MOST_LABELS:
+        raise ValueError(f"has {len(value)} labels: {MOST_LABELS} at most")
+    for name, text in value.items():
+        if not isinstance(name, str) or not LABEL_NAME.fullmatch(name) or name in RESERVED:
+            raise ValueError(f"{str(name)[:40]!r} cannot be a label here: use letters, digits and _, such as cluster")
+        if not isinstance(text, str) or not 0 < len(text) <= 253 or not text.isprintable():
+            raise ValueError(f"{name} must be printable text of 1 to 253 characters, got {str(text)[:40]!r}")
+    return value
+
+
+Labels = Annotated[
+    Annotated[dict[str, str], BeforeValidator(_labels)],
+    _or_text("object", "null", maxProperties=MOST_LABELS, additionalProperties={"type": "string", "minLength": 1}),
+]
 
 
 class Detail(StrEnum):
@@ -90,6 +123,11 @@ class VerdictRequest(BaseModel):
         None, description="what tells the canary apart, a pod template hash with Argo; required unless data is given"
     )
     baseline: Name = Field(None, description="the same for the baseline; without it nothing is compared")
+    labels: Labels = Field(
+        default={},
+        description='further labels that every series must have, 8 at most: {"cluster": "eu"}, or as text cluster=eu; '
+        "needed where several clusters or models have the same arms",
+    )
     profile: Name = Field(None, description="which metrics to read; default from the settings")
     policy: Annotated[str | dict[str, Any] | None, _or_text("object", "null")] = Field(
         None,
@@ -185,8 +223,8 @@ class VerdictRequest(BaseModel):
                 f"baseline: is the same as canary ({self.canary!r}): the template passed one hash twice; "
                 "the canary's is podTemplateHashValue Latest, the baseline's Stable"
             )
-        if self.data is not None and (self.profile is not None or self.window_seconds is not None):
-            field = "profile" if self.profile is not None else "window"
+        if self.data is not None and (self.profile is not None or self.window_seconds is not None or self.labels):
+            field = "profile" if self.profile is not None else "labels" if self.labels else "window"
             raise ValueError(f"{field}: has no meaning for statistics given in data; leave it out")
         if self.start is not None and self.window_seconds is not None:
             raise ValueError("start: cannot be given together with a window of a fixed length")

@@ -4,10 +4,12 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
-from pods import (
+from prometheus_server import PrometheusServer, StartPrometheus
+from sources.pods import (
     OTHER_WAYS,
     PROFILE,
     Pod,
@@ -19,7 +21,6 @@ from pods import (
     selection,
     truth,
 )
-from prometheus_server import PrometheusServer, StartPrometheus
 
 from analyzer.config.profile import Profile
 from analyzer.model.counts import Reading, requests_by_slice
@@ -75,6 +76,7 @@ def played(name: str, arm: str, plan: Plan, draw: random.Random) -> Pod:
     return pod
 
 
+@cache
 def rollout() -> list[Pod]:
     """Play two hours of six pods with everything that makes counting difficult."""
     draw = random.Random(1)
@@ -90,6 +92,7 @@ def rollout() -> list[Pod]:
     return [played(name, arm, plan, draw) for (arm, name), plan in plans.items()]
 
 
+@cache
 def scenario(number: int) -> list[Pod]:
     """Draw pods to which anything happens: crash loops, outages, births and deaths."""
     draw = random.Random(1000 + number)
@@ -115,6 +118,7 @@ def scenario(number: int) -> list[Pod]:
     return [pod for pod in pods if pod.scrapes]
 
 
+@cache
 def experiment() -> list[Pod]:
     """Play an experiment: a fresh pod of each version, born together, that had answered before its first scrape."""
     draw = random.Random(2)
@@ -122,6 +126,7 @@ def experiment() -> list[Pod]:
     return [played(f"{arm}-0", arm, plan, draw) for arm, plan in plans.items()]
 
 
+@cache
 def in_turn() -> list[Pod]:
     """Play a pod of each version, scraped every half minute, one a quarter of a minute after the other."""
     draw = random.Random(3)
@@ -129,17 +134,14 @@ def in_turn() -> list[Pod]:
     return [played(f"{arm}-0", arm, Plan(begin, NOON, every=30), draw) for arm, begin in begins.items()]
 
 
-ROLLOUT = rollout()
-IN_TURN = in_turn()
-EXPERIMENT = experiment()
-RANDOM = [scenario(number) for number in range(SCENARIOS)]
-
-
 @pytest.fixture(scope="module")
 def prometheus(start_prometheus: StartPrometheus) -> PrometheusServer:
     """A Prometheus with the history of all rollouts."""
     return start_prometheus(
-        point for pods in (ROLLOUT, EXPERIMENT, IN_TURN, *RANDOM) for pod in pods for point in pod.points()
+        point
+        for pods in (rollout(), experiment(), in_turn(), *map(scenario, range(SCENARIOS)))
+        for pod in pods
+        for point in pod.points()
     )
 
 
@@ -180,13 +182,13 @@ def check(
 @pytest.mark.parametrize("at", [NOON, NOON - 7, NOON - 61.5, NOON - 1001, NOON - 4000, NOON - 5380, NOON - 5397])
 def test_counts_since_the_canarys_first_sample_are_exact(source: PrometheusSource, at: float, profile: Profile) -> None:
     """Everything since the canary's first sample is counted, whatever happened to the pods."""
-    check(source, ROLLOUT, max(at, first_sample(ROLLOUT, "canary") + 0.5), profile)
+    check(source, rollout(), max(at, first_sample(rollout(), "canary") + 0.5), profile)
 
 
 def test_the_fresh_baseline_of_an_experiment_counts_from_its_birth(source: PrometheusSource) -> None:
     """Both arms count what they had answered before they were first scraped, so that their split is the true one."""
-    check(source, EXPERIMENT, NOON, suffix="-fresh")
-    fresh = truth(EXPERIMENT, "stable-fresh", first_sample(EXPERIMENT, "canary-fresh") - 1, NOON, new=True)
+    check(source, experiment(), NOON, suffix="-fresh")
+    fresh = truth(experiment(), "stable-fresh", first_sample(experiment(), "canary-fresh") - 1, NOON, new=True)
 
     assert fresh["http_requests_total", "status", "200"] > 400
 
@@ -202,7 +204,7 @@ def test_it_is_told_how_far_apart_scrapes_are(source: PrometheusSource, arms: tu
 
 def test_slices_are_no_shorter_than_the_time_between_scrapes(source: PrometheusSource) -> None:
     """Pods that are scraped in turn have requests in the same slices, and all of them are counted."""
-    check(source, IN_TURN, NOON, suffix="-slow")
+    check(source, in_turn(), NOON, suffix="-slow")
     readings = source.read(selection("canary-slow", "stable-slow", NOON), time.monotonic() + 30)
     for found in readings.by_check.values():
         assert isinstance(found, Reading)
@@ -219,14 +221,14 @@ def test_slices_are_no_shorter_than_the_time_between_scrapes(source: PrometheusS
 @pytest.mark.parametrize("at", [NOON, NOON - 4.321])
 def test_counts_since_a_given_start_are_exact(source: PrometheusSource, start: float, at: float) -> None:
     """A start that the request gives is the border of what is counted, also in the middle of an outage."""
-    check(source, ROLLOUT, at, start=start)
+    check(source, rollout(), at, start=start)
 
 
 @pytest.mark.parametrize("seconds", [10, 14.5, 60, 300, 1995, 3600])
 @pytest.mark.parametrize("at", [NOON, NOON - 1400])
 def test_counts_of_the_last_minutes_are_exact(source: PrometheusSource, seconds: float, at: float) -> None:
     """A window of a given length counts what happened inside it, also when it is shorter than a slice."""
-    check(source, ROLLOUT, at, window_seconds=seconds)
+    check(source, rollout(), at, window_seconds=seconds)
 
 
 @pytest.mark.parametrize("number", range(SCENARIOS))
@@ -238,7 +240,7 @@ def test_counts_of_drawn_rollouts_are_exact(source: PrometheusSource, number: in
 def check_drawn(source: PrometheusSource, number: int) -> None:
     """Compare what the source reads of one drawn rollout with the truth, over windows of every kind."""
     draw = random.Random(number)
-    pods, suffix = RANDOM[number], f"-{number}"
+    pods, suffix = scenario(number), f"-{number}"
     begin = first_sample(pods, f"canary{suffix}")
     check(source, pods, NOON, suffix=suffix)
     check(source, pods, NOON, OTHER_WAYS, suffix=suffix)
@@ -259,7 +261,7 @@ def test_counts_added_up_by_the_server_are_near(
     start = readings.window.start
     assert start is not None
     for role, arm in (("canary", "canary"), ("baseline", "stable")):
-        want = expected(truth(ROLLOUT, arm, start, at, new=not window), PROFILE)
+        want = expected(truth(rollout(), arm, start, at, new=not window), PROFILE)
         got = counted(readings, role)
 
         assert got == pytest.approx(want, rel=0.02)

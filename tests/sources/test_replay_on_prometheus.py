@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from pods import CHECKS, OTHER_WAYS, PROFILE, Pod, Process, Scrape, first_sample
 from prometheus_server import Point, PrometheusServer, StartPrometheus
-from remote_write import write_histograms
-from test_exact_counts import EXPERIMENT, IN_TURN, NOON, RANDOM, ROLLOUT
+from sources.pods import CHECKS, OTHER_WAYS, PROFILE, Pod, Process, Scrape, first_sample
+from sources.remote_write import write_histograms
+from test_exact_counts import NOON, experiment, in_turn, rollout, scenario
 from test_victoria_metrics import AS_ASKED, url  # noqa: F401 - a fixture
 
 from analyzer.cli import cli
@@ -35,7 +35,6 @@ from analyzer.verdict.request import VerdictRequest, parse_request
 HOUR = 3600.0
 DAY_AGO = NOON - 24 * HOUR
 DRAWN = (1, 4, 7, 12, 25)
-PODS = [pod for pods in (ROLLOUT, EXPERIMENT, IN_TURN, *(RANDOM[number] for number in DRAWN)) for pod in pods]
 
 
 def steady(arm: str, begin: float, end: float, requests: int, *, later: tuple[float, int] = (NOON, 0)) -> Pod:
@@ -57,7 +56,10 @@ def history() -> Iterator[Point]:
     weights = {"steps": 150, "steps-base": 2850}
     later = {"steps": (NOON - 1200, 750), "steps-base": (NOON - 1200, 2250)}
     pods = [
-        *PODS,
+        *rollout(),
+        *experiment(),
+        *in_turn(),
+        *(pod for number in DRAWN for pod in scenario(number)),
         *(
             steady(arm, NOON - HOUR * (1 + 2 * (arm != "steps")), NOON, weights[arm], later=later[arm])
             for arm in weights
@@ -168,7 +170,7 @@ def test_looks_are_the_verdicts_of_their_moments(
 @pytest.mark.parametrize("number", DRAWN)
 def test_so_they_are_for_drawn_rollouts(prometheus: PrometheusServer, number: int) -> None:
     """Where also the metrics that a check is read from may be others at first."""
-    pods = RANDOM[number]
+    pods = scenario(number)
     begin = first_sample(pods, f"canary-{number}")
     for start in (None, begin - 300):
         check(prometheus.url, question(f"canary-{number}", f"stable-{number}", start=start), looks=4)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from serving import FAILING, PASSING, Pages, ask, client_of, json_of
+from web.serving import FAILING, PASSING, Pages, ask, client_of, json_of
 
 from analyzer.config.policy import load_policies
 from analyzer.config.profile import load_profiles
@@ -123,7 +123,7 @@ def test_json_that_is_no_object_is_400(client: FlaskClient, body: Any) -> None:
     assert error["message"] == "must be a JSON object"
 
 
-IMPOSSIBLE = {
+IMPOSSIBLE: dict[str, list[Any]] = {
     "at": [1e308, -1e308, "1e400", 10**300, "NaN", True, [], {}, "9999-12-31T23:59:60Z", "2026-01-05T10:00:00"],
     "start": [1e308, "Infinity", "yesterday"],
     "service": ["", " ", 5, ["a"], 'a"} or vector(1) #', "a" * 300, "http://x y", "a\n", "..", "ä"],

@@ -15,9 +15,10 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markup import ACCEPT, BROWSER, Markup, page_of
-from serving import COUNTS, FAILING, Pages, client_of, json_of
+from needs import lacking
 from test_errors import broken_client
+from web.markup import ACCEPT, BROWSER, Markup, page_of
+from web.serving import COUNTS, FAILING, Pages, client_of, json_of
 from werkzeug.serving import make_server
 
 from analyzer.model.findings import Code
@@ -46,8 +47,7 @@ def served(client: FlaskClient) -> Iterator[str]:
 def run(command: str, shell: str = "sh", **variables: str) -> str:
     """Run what a page offers in a real shell; gives what it prints."""
     if command.startswith("curl") and shutil.which("curl") is None:
-        assert os.environ.get("ANALYZER_REQUIRE_CURL") != "1", "ANALYZER_REQUIRE_CURL is set, and there is no curl"
-        pytest.skip("needs curl, with which the commands on the pages ask")
+        lacking("CURL", "needs curl, with which the commands on the pages ask")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     found = subprocess.run(
         [shell, "-c", command],

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from markup import BROWSER, page_of
 from prometheus_server import Point, PrometheusServer
-from serving import ARMS, FAILING, Counted, Pages, client_of, json_of
+from web.markup import BROWSER, page_of
+from web.serving import ARMS, FAILING, Counted, Pages, client_of, json_of
 
 from analyzer.config.settings import SourceName
 
