@@ -26,13 +26,13 @@ Number = Annotated[float | int | None, WithJsonSchema({"type": ["number", "null"
 Limit = Annotated[float | int | None, WithJsonSchema({"type": "number"})]  # null never occurs: all limits are finite
 
 
-class _Part(BaseModel):
+class _AnswerPart(BaseModel):
     """A part of the answer; a field with a default is left out where it is not set."""
 
     model_config = ConfigDict(use_enum_values=True)
 
 
-class Interval(_Part):
+class Interval(_AnswerPart):
     """A value with its interval, which is valid under continuous monitoring."""
 
     value: Number
@@ -41,21 +41,21 @@ class Interval(_Part):
     n: Limit = None
 
 
-class EvidenceAnswer(_Part):
+class EvidenceAnswer(_AnswerPart):
     """Log e-value over the log e-value needed, towards each verdict."""
 
     towards_pass: Limit = Field(alias="pass")
     towards_fail: Limit = Field(alias="fail")
 
 
-class RangeAnswer(_Part):
+class RangeAnswer(_AnswerPart):
     """The range that the remaining requests and their time are likely to lie in: lower and upper end."""
 
     requests: list[Number]
     seconds: list[Number]
 
 
-class RemainingAnswer(_Part):
+class RemainingAnswer(_AnswerPart):
     """How many more canary requests decide, and in how many seconds at the present rate."""
 
     requests: Number
@@ -63,7 +63,7 @@ class RemainingAnswer(_Part):
     range: RangeAnswer | None = Field(None, description="detail full: the likely range of both")
 
 
-class CountsAnswer(_Part):
+class CountsAnswer(_AnswerPart):
     """What was read, one number per time slice; of a histogram one list per slice, its last bin unbounded."""
 
     canary: dict[str, Any] | None
@@ -71,7 +71,7 @@ class CountsAnswer(_Part):
     slice_seconds: Number
 
 
-class CheckAnswer(_Part):
+class CheckAnswer(_AnswerPart):
     """The finding of one check; a summary of very many checks has only verdict and code."""
 
     verdict: Outcome
@@ -101,7 +101,7 @@ class CheckAnswer(_Part):
     )
 
 
-class WindowAnswer(_Part):
+class WindowAnswer(_AnswerPart):
     """The window that was judged."""
 
     start: str | None
@@ -109,7 +109,7 @@ class WindowAnswer(_Part):
     seconds: Number
 
 
-class Answer(_Part):
+class Answer(_AnswerPart):
     """A verdict as it is answered."""
 
     verdict: Outcome = Field(description="of all checks together")
