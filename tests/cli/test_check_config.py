@@ -182,7 +182,7 @@ def test_a_default_that_is_not_there_is_refused(
 
     assert refused(monkeypatch, capsys) == [
         (
-            "Error: ANALYZER_POLICY: there is none named 'ml-modle'; did you mean 'ml-model'? "
+            "Error: ANALYZER_POLICY: no policy named 'ml-modle'; did you mean 'ml-model'? "
             "known: ml-model, ml-model-mean"
         )
     ]
