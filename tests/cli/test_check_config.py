@@ -181,10 +181,7 @@ def test_a_default_that_is_not_there_is_refused(
     monkeypatch.setenv("ANALYZER_POLICY", "ml-modle")
 
     assert refused(monkeypatch, capsys) == [
-        (
-            "Error: ANALYZER_POLICY: no policy named 'ml-modle'; did you mean 'ml-model'? "
-            "known: ml-model, ml-model-mean"
-        )
+        ("Error: ANALYZER_POLICY: no policy named 'ml-modle'; did you mean 'ml-model'? known: ml-model, ml-model-mean")
     ]
 
 
