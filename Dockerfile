@@ -52,7 +52,7 @@ ENV PATH=/opt/analyzer/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
     PYTHONUNBUFFERED=1
 # Import every module once: it proves the image whole, and compiles what is used of the standard library, which the
 # official Python images leave uncompiled. So PYTHONDONTWRITEBYTECODE comes after it.
-RUN ["python", "-c", "import importlib, os, pkgutil, tempfile, analyzer, gunicorn.workers.gthread\nwith tempfile.TemporaryDirectory() as os.environ['MPLCONFIGDIR']:\n    for module in pkgutil.walk_packages(analyzer.__path__, 'analyzer.'):\n        if module.name != 'analyzer.__main__': importlib.import_module(module.name)"]
+RUN ["python", "-c", "import importlib, os, pkgutil, tempfile, analyzer, gunicorn.workers.gthread\nwith tempfile.TemporaryDirectory() as os.environ['MPLCONFIGDIR']:\n    for module in pkgutil.walk_packages(analyzer.__path__, 'analyzer.'):\n        if module.name != 'analyzer.__main__' and not module.name.startswith('analyzer.demo'): importlib.import_module(module.name)"]
 # The list of fonts for the plots of reports goes where the pod may write.
 ENV PYTHONDONTWRITEBYTECODE=1 \
     MPLCONFIGDIR=/tmp/matplotlib

@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST = .venv/bin/pytest -q --dist worksteal $(FLAGS)
 UNITS = tests/stats tests/checks tests/sources tests/config tests/verdict
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' analyzer/version.py)
-COMPILE = .venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url --extra kubernetes pyproject.toml
+COMPILE = .venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url --extra kubernetes --extra report pyproject.toml
 
 demo: .venv/ready  ## a good model version is promoted, a bad one caught; under a minute
 	.venv/bin/analyzer demo
@@ -63,8 +63,8 @@ image-test: .venv/full  ## builds the image on a plain Debian and runs it; needs
 
 lock: .venv/full  ## compile the pinned requirements from pyproject.toml
 	$(COMPILE) -o requirements.lock
-	$(COMPILE) --group full -c requirements.lock -o tests/requirements-full.lock
-	$(COMPILE) --group dev -c tests/requirements-full.lock -o tests/requirements.lock
+	$(COMPILE) --extra demo --group full -c requirements.lock -o tests/requirements-full.lock
+	$(COMPILE) --extra demo --group dev -c tests/requirements-full.lock -o tests/requirements.lock
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist

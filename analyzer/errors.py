@@ -5,6 +5,7 @@
     AnalyzerError
     ├── RequestError           the caller sent something wrong: 400, exit code 2
     ├── ConfigError            a policy, profile or setting is wrong: refuse to start, exit code 2
+    ├── NotInstalled           a package of an extra is missing: exit code 2, or 501
     └── SourceError            the source of the counts did not give them: the check is inconclusive
         ├── SourceUnavailable  no answer, an overloaded answer, or none in time: asking again may help
         ├── BadResponse        an answer that cannot be used: asking again will not help
@@ -50,6 +51,13 @@ class RequestError(_WithProblems):
 
 class ConfigError(_WithProblems):
     """A policy, profile or setting is wrong; the message names the file, the key and the remedy."""
+
+
+class NotInstalled(AnalyzerError):
+    """A package is missing that only an extra of the analyzer brings; the message names the command to install it."""
+
+    def __init__(self, package: str | None, extra: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'rollout-analyzer[{extra}]'")
 
 
 class SourceError(AnalyzerError):

@@ -3,7 +3,6 @@
 import io
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,14 +18,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from analyzer.demo import SCENARIOS, display, run, stage
-from analyzer.demo.answers import Answer, CheckAnswer
+from analyzer.demo.answers import DemoAnswer, DemoCheck
 from analyzer.demo.deadline import Deadline, DemoError
 from analyzer.demo.fraud_model import encode, fit, make_transactions
 from analyzer.demo.http_server import Reply
-from analyzer.demo.load import Address, Counts, Load, Traffic
+from analyzer.demo.load import Address, ArmCounts, CustomerTraffic, Load
 from analyzer.demo.model_server import FAULTS, PURCHASE_RATIO, SCORE_BOUNDS, ModelServer
 from analyzer.demo.processes import Processes, free_port, local_session, start_model_servers, start_prometheus
-from analyzer.demo.simulated_rollout import Outcome, Progress
+from analyzer.demo.simulated_rollout import Progress, RolloutEnd
 
 FAKE_SERVICE = """
 import json, sys
@@ -200,41 +199,6 @@ def test_duration_bounds_include_the_limits(processes: Processes, session: reque
         assert f"http_request_duration_seconds_bucket {bound}" in metrics
 
 
-def test_requests_in_pieces_and_in_a_row(processes: Processes) -> None:
-    """A request may arrive in pieces and two in one; each is answered once, in order."""
-    address = start_model_servers(processes, {"v1": "none"})["v1"]
-    request = b"POST /predict HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}"
-    with socket.create_connection((address.host, address.port), timeout=5) as connection:
-        connection.sendall(request[:20])
-        time.sleep(0.05)
-        connection.sendall(request[20:] + request + b"GET /metrics HTTP/1.1\r\n\r\n")
-        received = b""
-        while b"model_business_events_created" not in received:
-            received += connection.recv(65536)
-
-    assert received.count(b"HTTP/1.1 400 Bad Request") == 2
-    assert b'http_requests_total{status="400"} 2.0' in received
-
-
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"nonsense\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nContent-Length: many\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"x" * 70000,
-    ],
-)
-def test_unreadable_requests(processes: Processes, request_bytes: bytes) -> None:
-    """What cannot be read is answered with 400, and the connection is closed."""
-    address = start_model_servers(processes, {"v1": "none"})["v1"]
-    with socket.create_connection((address.host, address.port), timeout=5) as connection:
-        connection.sendall(request_bytes)
-
-        assert connection.recv(65536).startswith(b"HTTP/1.1 400 Bad Request")
-
-
 # The faults
 
 
@@ -308,7 +272,7 @@ def test_business() -> None:
 def test_traffic_is_split_by_weight(processes: Processes, session: requests.Session) -> None:
     """A quarter of the requests reach the canary at weight 25, none at weight 0; none is lost or made up."""
     servers = start_model_servers(processes, {"v1": "none", "v2": "errors"})
-    with Traffic(servers["v2"], servers["v1"], Load(requests_per_second=1000)) as traffic:
+    with CustomerTraffic(servers["v2"], servers["v1"], Load(requests_per_second=1000)) as traffic:
         time.sleep(0.3)
         at_zero = traffic.canary.sent
         traffic.set_weight(25)
@@ -333,7 +297,7 @@ def test_traffic_is_split_by_weight(processes: Processes, session: requests.Sess
 def test_traffic_is_bounded_in_time(processes: Processes) -> None:
     """The traffic ends by itself and says so."""
     servers = start_model_servers(processes, {"v1": "none", "v2": "none"})
-    with Traffic(servers["v2"], servers["v1"], Load(seconds=0.2)) as traffic:
+    with CustomerTraffic(servers["v2"], servers["v1"], Load(seconds=0.2)) as traffic:
         time.sleep(0.6)
 
         assert traffic.failure == "the traffic ended after 0 s"
@@ -342,7 +306,7 @@ def test_traffic_is_bounded_in_time(processes: Processes) -> None:
 def test_traffic_notices_a_dead_server(processes: Processes) -> None:
     """A model server that goes away is told as a failure, not waited for."""
     servers = start_model_servers(processes, {"v1": "none", "v2": "none"})
-    with Traffic(servers["v2"], servers["v1"], Load()) as traffic:
+    with CustomerTraffic(servers["v2"], servers["v1"], Load()) as traffic:
         time.sleep(0.2)
         processes.stop()
         time.sleep(0.3)
@@ -353,7 +317,7 @@ def test_traffic_notices_a_dead_server(processes: Processes) -> None:
 def test_traffic_without_servers() -> None:
     """Nobody listening is told as a failure."""
     nobody = Address("127.0.0.1", free_port())
-    with Traffic(nobody, nobody, Load()) as traffic:
+    with CustomerTraffic(nobody, nobody, Load()) as traffic:
         time.sleep(0.3)
 
         assert traffic.failure.startswith("the model servers cannot be reached")
@@ -502,14 +466,14 @@ def test_nothing_starts_after_the_deadline(tmp_path: Path) -> None:
 
 # The display
 
-ANSWER = Answer(
+ANSWER = DemoAnswer(
     "inconclusive",
     "not yet",
     (
-        CheckAnswer("error_rate", "inconclusive", 0.0162, 0.0063, 0.0334, 0.0032, 0.0, 0.5),
-        CheckAnswer("latency_p99", "fail", 0.612, 0.5, None, 0.004, 0.0, 1.3),
-        CheckAnswer("prediction_drift", "pass", 0.0012, 0.0, 0.09, None, 1.2, 0.0),
-        CheckAnswer("business_proxy", "inconclusive", 0.4012, 0.3511, 0.4419, 0.4029, 0.1, 0.2),
+        DemoCheck("error_rate", "inconclusive", 0.0162, 0.0063, 0.0334, 0.0032, 0.0, 0.5),
+        DemoCheck("latency_p99", "fail", 0.612, 0.5, None, 0.004, 0.0, 1.3),
+        DemoCheck("prediction_drift", "pass", 0.0012, 0.0, 0.09, None, 1.2, 0.0),
+        DemoCheck("business_proxy", "inconclusive", 0.4012, 0.3511, 0.4419, 0.4029, 0.1, 0.2),
     ),
 )
 
@@ -517,7 +481,7 @@ ANSWER = Answer(
 def test_live_view_fits_80_columns() -> None:
     """Nothing is cut off in a terminal of 80 columns."""
     console = Console(file=io.StringIO(), width=80, force_terminal=True, no_color=True)
-    counts = Counts(12345, 12345, 0)
+    counts = ArmCounts(12345, 12345, 0)
 
     console.print(display.render(Progress(12.3, 25, counts, counts, ANSWER), bar_width=6))
 
@@ -532,8 +496,8 @@ def test_plain_lines_tell_changes_only() -> None:
     """The same verdicts again make no line; another weight or verdict does."""
     console = Console(file=io.StringIO(), width=300)
     with display.show_progress(console) as show:
-        for weight, answer in ((5, None), (5, ANSWER), (5, ANSWER), (25, ANSWER), (25, Answer("pass", ""))):
-            show(Progress(1.0, weight, Counts(10, 10, 0), Counts(90, 90, 0), answer))
+        for weight, answer in ((5, None), (5, ANSWER), (5, ANSWER), (25, ANSWER), (25, DemoAnswer("pass", ""))):
+            show(Progress(1.0, weight, ArmCounts(10, 10, 0), ArmCounts(90, 90, 0), answer))
 
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line.split("s  ")[1].split(": ")[0] for line in lines] == [
@@ -546,7 +510,7 @@ def test_plain_lines_tell_changes_only() -> None:
 
 def test_reason_is_shown_as_it_is() -> None:
     """Square brackets in a reason are text, not markup."""
-    outcome = Outcome(promoted=False, answer=Answer("fail", "p99 in [0.5, 1]"), seconds=1.0, canary_requests=9)
+    outcome = RolloutEnd(promoted=False, answer=DemoAnswer("fail", "p99 in [0.5, 1]"), seconds=1.0, canary_requests=9)
 
     console = Console(file=io.StringIO(), width=200)
     console.print(display.conclude(SCENARIOS["slow"], outcome, as_expected=True)[0])

@@ -18,7 +18,7 @@ from analyzer.errors import RequestError
 from analyzer.model.counts import Classes, Conversions, Counts, Errors, Histogram, Reading, Values
 from analyzer.model.findings import Kind, Outcome
 from analyzer.planning.assumptions import Assumption, read_assumptions
-from analyzer.planning.forecast import Need, Row, Traffic, plan, plan_check
+from analyzer.planning.forecast import Need, PlanRow, RequestRates, plan, plan_check
 from analyzer.quantity import format_ratio
 
 POLICY = load_policies(None)["ml-model"]
@@ -38,7 +38,7 @@ def policy(**fields: Any) -> Policy:
     return Policy.model_validate({"name": "one", "checks": {"check": fields}})
 
 
-def row(assumption: Assumption | None = None, rate: float = RATE, **fields: Any) -> Row:
+def row(assumption: Assumption | None = None, rate: float = RATE, **fields: Any) -> PlanRow:
     """Plan one check."""
     one = policy(**fields)
     return plan(one, rate, SHARE, None if assumption is None else {"check": assumption})["check"]
@@ -154,7 +154,7 @@ def test_more_traffic_takes_less_time_and_as_many_requests(rate: float, times: f
     check = POLICY.checks[name]
     supposed = Assumption(0.0, Assumption.of(check).faults[-1:])
     slow, fast = (
-        plan_check(check, POLICY, Traffic.split(one, SHARE), supposed).faults[-1] for one in (rate, rate * times)
+        plan_check(check, POLICY, RequestRates.split(one, SHARE), supposed).faults[-1] for one in (rate, rate * times)
     )
 
     assert slow.requests == fast.requests

@@ -258,7 +258,7 @@ def test_no_data_is_told_from_not_decided() -> None:
     text = run("-f", "-", "--every", "1m", stdin=rollout(*[EMPTY] * 5, *[(0, 5)] * 5)).stdout
 
     assert "still inconclusive at the end, 12:10:00Z, after 25 canary requests" in text
-    assert "\n12:01:00Z inconclusive error_rate: no canary requests" in text
+    assert "\n12:01:00Z inconclusive error_rate: the canary has no requests" in text
 
 
 def test_policies_that_agree_say_so(file: Path) -> None:

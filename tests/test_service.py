@@ -77,7 +77,7 @@ def test_it_starts_quickly(tmp_path: Path) -> None:
         ("ANALYZER_SORUCE", "prometheus", "ANALYZER_SORUCE: unknown setting; did you mean 'ANALYZER_SOURCE'?"),
         ("ANALYZER_THREADS", "many", "ANALYZER_THREADS: input should be a valid integer"),
         ("ANALYZER_THREADS", "-1", "ANALYZER_THREADS: input should be greater than or equal to 2"),
-        ("ANALYZER_POLICY", "ml", "ANALYZER_POLICY: there is none named 'ml'"),
+        ("ANALYZER_POLICY", "ml", "ANALYZER_POLICY: no policy named 'ml'"),
     ],
 )
 def test_wrong_settings_end_it_with_2(tmp_path: Path, name: str, text: str, message: str) -> None:

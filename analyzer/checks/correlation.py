@@ -99,5 +99,5 @@ def _slow_and_quick(check: Check, counts: Histogram, whole: Counts) -> Floats:
         all_of_it = Tail.of(whole, limits) if isinstance(whole, Histogram) else tail
         shares = all_of_it.slower.sum(axis=0) / max(float(all_of_it.requests.sum()), 1e-300)
         with np.errstate(divide="ignore"):
-            slow = tail.slower[:, np.abs(np.log(shares) - math.log(1 - (check.quantile or 0.99))).argmin()]
+            slow = tail.slower[:, np.abs(np.log(shares) - math.log(1 - check.quantile_level)).argmin()]
     return np.column_stack([slow, tail.requests - slow])

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from analyzer.checks import comparison
+from analyzer.checks.buckets import is_edge
 from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
@@ -70,7 +71,7 @@ def buckets_differ(check: Check, canary: Histogram, baseline: Histogram | None) 
 def _judge_quantile(
     check: Check, reading: Reading[Histogram | MeanOnly], canary: Histogram, baseline: Histogram | None, terms: Terms
 ) -> Finding:
-    quantile = check.quantile or 0.99
+    quantile = check.quantile_level
     allowed = 1 - quantile
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     limits = (check.promote, check.rollback)
@@ -169,7 +170,7 @@ def _judge_relative(
     wanted = check.edge
     tail = Tail.of(canary, (wanted,))
     edge = tail.edge_below(wanted)
-    if not math.isclose(edge, wanted, rel_tol=1e-6):
+    if not is_edge(edge, wanted):
         return undecidable(
             check,
             Code.BUCKET_RESOLUTION,
@@ -185,7 +186,7 @@ def _judge_relative(
 def _judge_ratio(
     check: Check, reading: Reading[Histogram | MeanOnly], canary: Histogram, baseline: Histogram, terms: Terms
 ) -> Finding:
-    quantile = check.quantile or 0.99
+    quantile = check.quantile_level
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     correlation, source = correlation_of(check, reading)
     shared = (tuple(baseline.edges[:-1]), tuple(canary.edges[:-1])) if canary.exact else ((), ())  # of single samples
@@ -234,7 +235,7 @@ def _unresolved(check: Check, canary: Tail, decision: Decision, pass_edge: float
         above = canary.edge_above(limit)
         slower_than_below = canary.above(below)[start] if math.isfinite(below) else requests
         inside = slower_than_below > allowed * requests >= canary.above(above)[start]
-        if inside and not math.isclose(below, limit, rel_tol=1e-6):
+        if inside and not is_edge(below, limit):
             edges = [format_seconds(edge) for edge in (below, above) if math.isfinite(edge)]
             return (
                 f"with no bucket edge at {format_seconds(limit)} it can never be proved {word}: "
@@ -251,7 +252,7 @@ def _snapped(check: Check, pass_edge: float, fail_edges: dict[float, float]) -> 
         (check.promote, fail_edges[check.promote], "to fail"),
         (check.rollback, fail_edges[check.rollback], "to fail"),
     ):
-        if math.isfinite(edge) and not math.isclose(edge, limit, rel_tol=1e-6):
+        if math.isfinite(edge) and not is_edge(edge, limit):
             notes.append(
                 f"{purpose}, {format_seconds(limit)} is judged at the bucket edge {format_seconds(edge)}; "
                 f"add le={limit:g} (in seconds) to be exact"

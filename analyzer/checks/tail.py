@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analyzer.checks import buckets
 from analyzer.checks.segments import Segments
 from analyzer.model.counts import Histogram
 from analyzer.model.findings import Estimate
@@ -56,13 +57,11 @@ class Tail:
 
     def edge_below(self, limit: float) -> float:
         """Find the last edge at or below a limit, -inf where there is none."""
-        below = self.edges[self.edges <= limit * (1 + 1e-9)]
-        return float(below[-1]) if len(below) else -math.inf
+        return buckets.edge_below(self.edges, limit)
 
     def edge_above(self, limit: float) -> float:
         """Find the first edge at or above a limit, inf where there is none."""
-        above = self.edges[self.edges >= limit * (1 - 1e-9)]
-        return float(above[0]) if len(above) else math.inf
+        return buckets.edge_above(self.edges, limit)
 
     def quantile(self, q: float, start: int) -> float:
         """Estimate a quantile, linear inside its bucket; infinite in the last, unbounded bucket."""

@@ -84,6 +84,8 @@ def conclusion(check: Check, decision: Decision, question: Question, show: Calla
         return text
     if decision.remaining_requests is None:
         return text if check.rule is Rule.POINT else f"{text}: more requests will not decide at this value"
+    if decision.remaining_requests < 1:
+        return f"{text}; the next requests are likely to decide"
     return f"{text}; about {_about(decision.remaining_requests)} more requests needed ({_span(decision)})"
 
 

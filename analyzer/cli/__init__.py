@@ -58,10 +58,10 @@ SECTIONS = (
 )
 @click.version_option(__version__, prog_name="analyzer")
 def cli() -> None:
-    """Is the canary model healthy? Verdicts for Argo Rollouts that are right at every look.
+    """Is the canary model healthy? Anytime-valid verdicts for Argo Rollouts.
 
-    Each command has its own help with examples: `analyzer verdict --help`. Other exit codes than those below are
-    answers, and stand there.
+    Each command has its own help with examples: `analyzer verdict --help`. Exit codes not listed below are
+    answers, and are listed there.
     """
 
 

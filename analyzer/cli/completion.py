@@ -40,11 +40,11 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    if found is None:
+    completion_class = get_completion_class(shell)
+    if completion_class is None:
         raise click.UsageError(f"this version of click knows no completion for {shell}")
     root = click.get_current_context().find_root().command
-    click.echo(found(root, {}, "analyzer", "_ANALYZER_COMPLETE").source())
+    click.echo(completion_class(root, {}, "analyzer", "_ANALYZER_COMPLETE").source())
 
 
 def _completing(names: Callable[[], list[str]]) -> Completer:
@@ -60,11 +60,11 @@ def _names(folder: str) -> list[str]:
     """List the names of the packaged files and of those mounted, without the time it takes to understand them."""
     own = os.environ.get("ANALYZER_CONFIG_DIR")
     files = [path for root in (PACKAGED, *([Path(own)] if own else [])) for path in (root / folder).glob("*.y*ml")]
-    found = set()
+    names = set()
     for path in files:
         with suppress(OSError):
-            found |= set(NAME.findall(path.read_text(encoding="utf-8", errors="replace"))[:1])
-    return sorted(found)
+            names |= set(NAME.findall(path.read_text(encoding="utf-8", errors="replace"))[:1])
+    return sorted(names)
 
 
 def _codes() -> list[str]:

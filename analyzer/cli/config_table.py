@@ -5,6 +5,7 @@ import math
 from rich.console import Console
 from rich.table import Table
 
+from analyzer.checks.buckets import edge_above, edge_below, is_edge
 from analyzer.config.policy import Check
 from analyzer.config.profile import LatencyHistogram, Profile
 from analyzer.config.settings import PREFIX, Settings
@@ -12,6 +13,7 @@ from analyzer.config.validation import load_named
 from analyzer.model.findings import Kind, Rule
 from analyzer.quantity import format_seconds
 from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.answer import shortened
 
 
 def report(settings: Settings, analyzer: Analyzer, console: Console) -> None:
@@ -35,9 +37,15 @@ def report(settings: Settings, analyzer: Analyzer, console: Console) -> None:
     warnings = [
         f"policy {policy.name}, check {name}, profile {profile.name}: {text}"
         for policy in analyzer.policies.values()
-        for profile in (analyzer.profiles[one] for one in sorted({analyzer.default_profile, *mounted}))
+        for profile in (analyzer.profiles[known] for known in sorted({analyzer.default_profile, *mounted}))
         for name, check in policy.checks.items()
         for text in resolution(check, profile)
+    ]
+    warnings += [
+        f"policy {policy.name}: a summary of its {len(policy.checks)} checks exceeds 2 KB, so it has only their "
+        "verdicts and codes: list fewer checks in each request (`checks`), or use detail full"
+        for policy in analyzer.policies.values()
+        if shortened(policy)
     ]
     for warning in warnings:
         console.print(f"Warning: {warning}", style="yellow", highlight=False)
@@ -46,7 +54,7 @@ def report(settings: Settings, analyzer: Analyzer, console: Console) -> None:
 
 
 def resolution(check: Check, profile: Profile) -> list[str]:
-    """Say which limits of a latency check lie inside a bucket, where the profile's stack fixes the buckets."""
+    """Return a warning for each limit of a latency inside a bucket, where the profile's stack fixes the buckets."""
     if check.kind is not Kind.LATENCY:
         return []
     way = next(iter(profile.latency), None)
@@ -57,17 +65,16 @@ def resolution(check: Check, profile: Profile) -> list[str]:
         wanted = {"edge": check.edge or 0.0}
     else:
         wanted = {"promote": check.promote, "rollback": check.rollback}
-    found = []
+    warnings = []
     for name, limit in wanted.items():
-        below = max((edge for edge in edges if edge <= limit * (1 + 1e-9)), default=0.0)
-        above = min((edge for edge in edges if edge >= limit * (1 - 1e-9)), default=math.inf)
-        if not math.isclose(below, limit, rel_tol=1e-6):
+        if not is_edge(edges, limit):
+            below, above = max(edge_below(edges, limit), 0.0), edge_above(edges, limit)
             end = format_seconds(above) if math.isfinite(above) else "infinity"
-            found.append(
+            warnings.append(
                 f"{name} {format_seconds(limit)} lies inside the bucket from {format_seconds(below)} to {end}; a value "
                 f"in it stays undecided: add le={limit / way.unit.seconds:g} to the histogram, or move the limit"
             )
-    return found
+    return warnings
 
 
 def _shown(value: object) -> str:

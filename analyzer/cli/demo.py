@@ -8,6 +8,7 @@ from cloup import command, option
 
 from analyzer.cli.manual import Manual
 from analyzer.cli.shared import console
+from analyzer.errors import NotInstalled
 
 SCENARIOS = ("healthy", "errors", "slow", "drift", "business")
 
@@ -41,6 +42,9 @@ def demo(scenarios: tuple[str, ...], use_prometheus: bool, reports: Path | None)
     analyzer between its steps, all on this machine. It takes less than a minute and needs neither network nor
     Kubernetes.
     """
-    from analyzer.demo import DEFAULT_SCENARIOS, run
+    try:
+        from analyzer.demo import DEFAULT_SCENARIOS, run
+    except ModuleNotFoundError as error:
+        raise NotInstalled(error.name, "demo") from error
 
     sys.exit(run(scenarios or DEFAULT_SCENARIOS, use_prometheus=use_prometheus, console=console(), reports=reports))

@@ -31,13 +31,14 @@ from analyzer.cli.shared import NO_SOURCE, console, json_option, options_named, 
         help="The same for the baseline; with neither, the values to choose from are listed.",
     ),
     option("--namespace", metavar="NAME", help="Its namespace; left out: any."),
+    option("--labels", metavar="LABELS", help="Further labels of every series, such as cluster=eu,region=west."),
 )
 @option_group(
     "What it is tried with",
     profile_option,
     policy_option,
     option("--checks", metavar="NAMES", help="Which checks of the policy, comma-separated; default all."),
-    option("--window", metavar="DURATION", default="1h", show_default=True, help="How much of the past to look at."),
+    option("--window", metavar="DURATION", default="1h", show_default=True, help="How much of the past to examine."),
     option("--at", metavar="MOMENT", help="Its end, RFC 3339 or Unix seconds; default now."),
 )
 @option_group("Output", json_option)

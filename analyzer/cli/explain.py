@@ -40,8 +40,8 @@ def explain(codes: tuple[str, ...], as_json: bool, markdown: bool) -> None:  # n
         click.echo(troubleshooting_table())
         return
     tables = {
-        "verdicts": {one.value: reason for one, reason in OUTCOMES.items()},
-        "codes": {one.value: reason for one, reason in REASONS.items()},
+        "verdicts": {outcome.value: reason for outcome, reason in OUTCOMES.items()},
+        "codes": {code.value: reason for code, reason in REASONS.items()},
     }
     wanted = _known(codes, [name for table in tables.values() for name in table])
     if as_json:
@@ -93,8 +93,8 @@ def _print_some(reasons: Mapping[str, "Reason"], out: "Console") -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    for place, (name, reason) in enumerate(reasons.items()):
-        heading = Text(f"\n{name}" if place else name, style="bold")
+    for index, (name, reason) in enumerate(reasons.items()):
+        heading = Text(f"\n{name}" if index else name, style="bold")
         out.print(heading, _marked(f"{reason.meaning} {reason.rollout}", out), sep="\n")
         for word, texts in (("Likely causes", reason.causes), ("What to do", reason.remedies)):
             if texts:
@@ -105,10 +105,10 @@ def _print_some(reasons: Mapping[str, "Reason"], out: "Console") -> None:
 
 
 def _marked(text: str, out: "Console") -> Any:
-    """Show in colour what stands between backticks, or keep these where there is none."""
+    """Return text with code between backticks in colour, or with the backticks where there is none."""
     from rich.text import Text
 
     if out.color_system is None:
         return Text(text)
     parts = re.split(r"`([^`]*)`", text)
-    return Text.assemble(*((part, "cyan") if place % 2 else part for place, part in enumerate(parts)))
+    return Text.assemble(*((part, "cyan") if index % 2 else part for index, part in enumerate(parts)))

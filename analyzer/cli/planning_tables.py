@@ -11,7 +11,7 @@ from analyzer.config.policy import Policy
 from analyzer.model.findings import Gap
 from analyzer.planning.assumptions import FAULTS
 from analyzer.planning.calibration import CONFIDENCE, Calibration, CheckReport, Share
-from analyzer.planning.forecast import Need, Row, remarks, show_need, show_seconds
+from analyzer.planning.forecast import Need, PlanRow, remarks, show_need, show_seconds
 from analyzer.quantity import format_instant, format_ratio, format_seconds
 from analyzer.verdict.answer import number
 
@@ -20,7 +20,7 @@ MEANING = (
     "so that bursts prove nothing."
 )
 LIMITS = (
-    "What this cannot show: every request is dealt to an arm by itself, and anew for each check. A burst of one "
+    "Limits of this test: each request is assigned independently, and separately for each check. A burst of one "
     "client, a user with many requests or a bad pod then meets both arms alike, where in reality it may meet one; cold "
     "starts are missing; sums of values are drawn from the normal law, and latencies of which only the sum is known as "
     "if they were exponential. The pretend rollouts overlap, so the interval speaks of this segment of time and of no "
@@ -28,7 +28,7 @@ LIMITS = (
 )
 
 
-def print_plan(rows: Mapping[str, Row], policy: Policy, rate: float, share: float, console: Console) -> None:
+def print_plan(rows: Mapping[str, PlanRow], policy: Policy, rate: float, share: float, console: Console) -> None:
     """Print a table with one row a check, then what healthy and each fault mean."""
     title = (
         f"Policy {policy.name} at {rate:,.4g} requests/s and weight {format_ratio(share)}, {rate * share:,.3g} canary "
@@ -46,8 +46,8 @@ def print_plan(rows: Mapping[str, Row], policy: Policy, rate: float, share: floa
     _print_lines([*meanings, *remarks(rows)], console)
 
 
-def plan_as_json(rows: Mapping[str, Row], policy: Policy, rate: float, share: float) -> dict[str, Any]:
-    """Give the same for programs."""
+def plan_as_json(rows: Mapping[str, PlanRow], policy: Policy, rate: float, share: float) -> dict[str, Any]:
+    """Return it as JSON."""
     return {
         "policy": policy.name,
         "policy_digest": policy.digest,
@@ -67,55 +67,56 @@ def plan_as_json(rows: Mapping[str, Row], policy: Policy, rate: float, share: fl
     }
 
 
-def print_calibration(found: Calibration, console: Console) -> None:
+def print_calibration(calibration: Calibration, console: Console) -> None:
     """Print how the pretend rollouts ended, and what the past says about the limits."""
-    past, whole = found.past, found.whole
-    rate = max(one.per_second for one in found.by_check.values())
+    past, whole = calibration.past, calibration.whole
+    rate = max(report.per_second for report in calibration.by_check.values())
     title = (
-        f"Policy {found.policy.name} on the past from {format_instant(past.begin)} to {format_instant(past.end)}, "
-        f"{rate:,.3g} requests/s: {whole.runs} pretend rollouts of {format_seconds(found.length_seconds)} at weight "
-        f"{format_ratio(found.weight)}, {found.looks:,} looks\n"
+        f"Policy {calibration.policy.name} on the past from {format_instant(past.begin)} to "
+        f"{format_instant(past.end)}, {rate:,.3g} requests/s: {whole.runs} pretend rollouts of "
+        f"{format_seconds(calibration.length_seconds)} at weight {format_ratio(calibration.weight)}, "
+        f"{calibration.looks:,} measurements\n"
     )
     console.print(title, highlight=False)
     heads = "promised at most", "passed, median", "undecided", "correlation", "counts divided by"
     table = _table("check", f"rolled back, {CONFIDENCE:.0%} interval", *heads)
-    for name, one in found.by_check.items():
-        own = ["-", "-"] if isinstance(past.by_check[name], Gap) else [_correlation(one), f"{one.factor:.3g}"]
-        table.add_row(Text(name), *_cells(one.share), *own)
+    for name, report in calibration.by_check.items():
+        own = ["-", "-"] if isinstance(past.by_check[name], Gap) else [_correlation(report), f"{report.factor:.3g}"]
+        table.add_row(Text(name), *_cells(report.share), *own)
     table.add_row("all together", *_cells(whole), style="bold")
     console.print(table)
     console.print()
-    told = [text for one in found.by_check.values() for text in one.remarks]
-    _print_lines([*told, found.conclusion, MEANING, LIMITS], console)
+    remarks = [text for report in calibration.by_check.values() for text in report.remarks]
+    _print_lines([*remarks, calibration.conclusion, MEANING, LIMITS], console)
 
 
-def calibration_as_json(found: Calibration) -> dict[str, Any]:
-    """Give the same for programs."""
-    past = found.past
+def calibration_as_json(calibration: Calibration) -> dict[str, Any]:
+    """Return it as JSON."""
+    past = calibration.past
     return {
-        "policy": found.policy.name,
-        "policy_digest": found.policy.digest,
-        "weight": number(found.weight * 100, 6),
+        "policy": calibration.policy.name,
+        "policy_digest": calibration.policy.digest,
+        "weight": number(calibration.weight * 100, 6),
         "past": {
             "start": format_instant(past.begin),
             "end": format_instant(past.end),
             "seconds": number(past.end - past.begin, 9),
         },
-        "length_seconds": number(found.length_seconds, 9),
-        "looks": found.looks,
-        "all": _share(found.whole),
+        "length_seconds": number(calibration.length_seconds, 9),
+        "looks": calibration.looks,
+        "all": _share(calibration.whole),
         "checks": {
             name: {
-                **_share(one.share),
-                "requests_per_second": number(one.per_second),
-                "correlation": number(one.known.observed_correlation) if one.known.batches else None,
-                "factor": number(one.factor),
-                "remarks": list(one.remarks),
+                **_share(report.share),
+                "requests_per_second": number(report.per_second),
+                "correlation": number(report.known.observed_correlation) if report.known.batches else None,
+                "factor": number(report.factor),
+                "remarks": list(report.remarks),
             }
-            for name, one in found.by_check.items()
+            for name, report in calibration.by_check.items()
         },
-        "conclusion": found.conclusion,
-        "too_many": found.whole.too_many,
+        "conclusion": calibration.conclusion,
+        "too_many": calibration.whole.too_many,
         "limits": LIMITS,
     }
 
@@ -162,7 +163,7 @@ def _share(share: Share) -> dict[str, Any]:
     }
 
 
-def _correlation(one: CheckReport) -> str:
-    if not one.known.batches:
+def _correlation(report: CheckReport) -> str:
+    if not report.known.batches:
         return "unknown"
-    return f"at most {one.known.observed_correlation:.2g}"
+    return f"at most {report.known.observed_correlation:.2g}"

@@ -27,7 +27,7 @@ MEAN_ONLY = "mean only"
 
 
 def summary(profile: Profile) -> dict[str, Any]:
-    """Tell in a few fields which stack a profile reads, which checks, and by which label."""
+    """Return which stack a profile reads, which checks, and by which label."""
     return {
         "name": profile.name,
         "stack": _about(profile).stack,
@@ -37,7 +37,7 @@ def summary(profile: Profile) -> dict[str, Any]:
 
 
 def details(profile: Profile) -> dict[str, Any]:
-    """Tell everything about a profile."""
+    """Return everything about a profile."""
     about = _about(profile)
     return {
         **summary(profile),
@@ -46,10 +46,11 @@ def details(profile: Profile) -> dict[str, Any]:
         },
         "versions": about.versions,
         "arms": about.arms,
-        "matchers": [str(one) for one in profile.matchers],
+        "matchers": [str(matcher) for matcher in profile.matchers],
         "process_start": None if profile.process_start is None else str(profile.process_start),
         "cannot": [
-            {"check": one.check and one.check.value, "what": one.what, "remedy": one.remedy} for one in about.cannot
+            {"check": limitation.check and limitation.check.value, "what": limitation.what, "remedy": limitation.remedy}
+            for limitation in about.cannot
         ],
         "sources": list(about.sources),
     }
@@ -66,9 +67,9 @@ def print_summaries(profiles: Mapping[str, Profile], console: Console) -> None:
         pad_edge=False,
     )
     for name in sorted(profiles):
-        one = profiles[name]
-        checks = ", ".join(_readable(one, kind) for kind in SECTIONS if one.ways(kind))
-        table.add_row(Text(name), Text(_about(one).stack), Text(checks), Text(one.arm_label))
+        profile = profiles[name]
+        checks = ", ".join(_readable(profile, kind) for kind in SECTIONS if profile.ways(kind))
+        table.add_row(Text(name), Text(_about(profile).stack), Text(checks), Text(profile.arm_label))
     console.print(table)
 
 
@@ -85,14 +86,19 @@ def print_details(profile: Profile, console: Console) -> None:
     }
     _print_rows(((name, text) for name, text in general.items() if text), console)
     for kind in SECTIONS:
-        for place, way in enumerate(profile.ways(kind)):
-            console.print("  or, where that is not there" if place else Text(f"\n{kind}", "bold"))
+        for index, way in enumerate(profile.ways(kind)):
+            console.print("  or, where that is not there" if index else Text(f"\n{kind}", "bold"))
             _print_rows(((name, _shown(part)) for name, part in _parts(way)), console)
     if about.cannot:
         console.print(Text("\nwhat it cannot tell", "bold"))
-        for one in about.cannot:
-            console.print(Padding(Text(f"{one.check}: {one.what}" if one.check else one.what), (0, 0, 0, 2)))
-            console.print(Padding(Text(f"remedy: {one.remedy}", "dim"), (0, 0, 0, 4)))
+        for limitation in about.cannot:
+            console.print(
+                Padding(
+                    Text(f"{limitation.check}: {limitation.what}" if limitation.check else limitation.what),
+                    (0, 0, 0, 2),
+                )
+            )
+            console.print(Padding(Text(f"remedy: {limitation.remedy}", "dim"), (0, 0, 0, 4)))
     if about.sources:
         console.print(Text("\nwhere this comes from", "bold"))
         for link in about.sources:
@@ -104,7 +110,7 @@ def _about(profile: Profile) -> About:
 
 
 def _readable(profile: Profile, kind: Kind) -> str:
-    """Name a kind, and say so where its quantile can never be told."""
+    """Return the name of a kind, marked where its quantile cannot be computed."""
     ways = profile.ways(kind)
     mean = all(isinstance(way, LatencyHistogram) and way.sum is not None for way in ways)
     return f"{kind} ({MEAN_ONLY})" if mean else str(kind)
@@ -112,12 +118,12 @@ def _readable(profile: Profile, kind: Kind) -> str:
 
 def _parts(way: Way) -> Iterable[tuple[str, Any]]:
     """List what a way of reading consists of, as in the YAML file."""
-    found: dict[str, Any]
+    described: dict[str, Any]
     match way:
         case ErrorCounters():
-            found = {"requests": _texts(way.requests), "errors": _texts(way.errors)}
+            described = {"requests": _texts(way.requests), "errors": _texts(way.errors)}
         case LatencyHistogram():
-            found = {
+            described = {
                 "histogram": way.histogram and str(way.histogram),
                 "native_histogram": way.native_histogram and str(way.native_histogram),
                 "sum": way.sum and _texts(way.sum),
@@ -126,24 +132,24 @@ def _parts(way: Way) -> Iterable[tuple[str, Any]]:
                 "edges": way.edges and list(way.edges),
             }
         case ScoreHistogram():
-            found = {"scores": str(way.scores)}
+            described = {"scores": str(way.scores)}
         case ClassCounter():
-            found = {"classes": str(way.classes), "by": way.by}
+            described = {"classes": str(way.classes), "by": way.by}
         case ConversionCounters():
-            found = {"successes": _texts(way.successes), "trials": _texts(way.trials)}
+            described = {"successes": _texts(way.successes), "trials": _texts(way.trials)}
         case ValueHistogram():
-            found = {"values": str(way.values)}
-    return ((name, part) for name, part in found.items() if part is not None)
+            described = {"values": str(way.values)}
+    return ((name, part) for name, part in described.items() if part is not None)
 
 
 def _texts(several: Iterable[Selector]) -> list[str]:
-    return [str(one) for one in several]
+    return [str(selector) for selector in several]
 
 
 def _shown(part: Any) -> str:
     if isinstance(part, list):
-        numbers = all(isinstance(one, float) for one in part)
-        return ", ".join(f"{one:.7g}" for one in part) if numbers else " + ".join(part)
+        numbers = all(isinstance(item, float) for item in part)
+        return ", ".join(f"{item:.7g}" for item in part) if numbers else " + ".join(part)
     return str(part)
 
 

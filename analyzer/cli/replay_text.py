@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from analyzer.cli.shared import COLOURS
 from analyzer.model.findings import Outcome
 from analyzer.planning.replayed_rollout import Measurement, PolicyDecision, PolicyReplay, Replay
 from analyzer.quantity import format_instant, format_seconds
 
-COLOURS = {Outcome.PASS: "bold green", Outcome.FAIL: "bold red", Outcome.INCONCLUSIVE: "bold yellow"}
 WHOLE = "verdict"
 MOST_CHANGES = 12  # of a verdict that are listed
 DAY = 86400.0
@@ -61,7 +61,7 @@ def _title(replay: Replay) -> Iterator[str]:
 
 def _print_policy(replayed: PolicyReplay, clock: _Clock, console: Console) -> None:
     decision = replayed.decision
-    console.print(Text.assemble((decision.outcome.value, COLOURS[decision.outcome]), f"  {replayed.label}"))
+    console.print(Text.assemble((decision.outcome.value, f"bold {COLOURS[decision.outcome]}"), f"  {replayed.label}"))
     for line in _outcome(decision, replayed.measurements, clock):
         console.print(_wrapped(line, console), highlight=False)
     changes = [
@@ -71,7 +71,7 @@ def _print_policy(replayed: PolicyReplay, clock: _Clock, console: Console) -> No
     for look in changes[:MOST_CHANGES]:
         text = _wrapped(f"{clock.at(look)} {look.outcome} {look.reason}", console, indent="")
         begin = len(clock.at(look)) + 1
-        text.stylize(COLOURS[look.outcome], begin, begin + len(look.outcome))
+        text.stylize(f"bold {COLOURS[look.outcome]}", begin, begin + len(look.outcome))
         console.print(text, highlight=False)
     if len(changes) > MOST_CHANGES:
         console.print(

@@ -42,11 +42,14 @@ def report(file: Any, out: Path, **flags: str | None) -> None:
     evidence over time, what was counted. It loads nothing, so it can be mailed and kept. The exit code is the verdict,
     as that of `analyzer verdict` is.
     """
-    from analyzer.config.settings import SourceName, load_settings
+    from analyzer.config.settings import load_settings
+    from analyzer.report.drawn import require_plots
     from analyzer.verdict.request import parse_request
     from analyzer.verdict.wiring import build_analyzer
 
     check_out(out, (".html", ".png"))
+    if out.suffix == ".png":
+        require_plots()
     request = parse_request(read_body(file, flags, "nothing to report on"))
     settings = load_settings()
     case = build_analyzer(settings).read(request)
@@ -57,9 +60,7 @@ def report(file: Any, out: Path, **flags: str | None) -> None:
     else:
         from analyzer.report.page import page
 
-        links = settings.prometheus_ui_url or settings.prometheus_url
-        url = links if settings.source is SourceName.PROMETHEUS else None
-        out.write_text(page(request, case, prometheus_url=url), encoding="utf-8")
+        out.write_text(page(request, case, prometheus_url=settings.link_to_prometheus), encoding="utf-8")
     verdict = case.verdict()
     click.echo(f"{out}: {verdict.outcome.value}, {verdict.reason}")
     sys.exit(exit_code(verdict))

@@ -11,9 +11,10 @@ from cloup import argument, group, option, option_group
 from analyzer.cli.completion import complete_policies, complete_profiles
 from analyzer.cli.manual import Manual, ManualGroup
 from analyzer.cli.shared import Duration
+from analyzer.errors import NotInstalled
 
 if TYPE_CHECKING:
-    from analyzer.driver.resource import Kind, Object, Stack
+    from analyzer.driver.resource import Object, ResourceKind, Stack
 
 IN_CLUSTER = "http://rollout-analyzer.rollout-analyzer.svc.cluster.local:8080"
 LAST = 100
@@ -192,13 +193,11 @@ def _cluster(given: dict[str, Any]) -> Any:
     try:
         from analyzer.driver.cluster import Cluster
     except ImportError as error:
-        raise click.ClickException(
-            f"{error.name} is not installed: pip install 'rollout-analyzer[kubernetes]'"
-        ) from error
+        raise NotInstalled(error.name, "kubernetes") from error
     return Cluster(given["namespace"], given["context"])
 
 
-def _read(cluster: Any, kind: "Kind", name: str) -> "Object":
+def _read(cluster: Any, kind: "ResourceKind", name: str) -> "Object":
     from analyzer.driver.cluster import Unreachable
     from analyzer.driver.walk import Ending
 
@@ -211,8 +210,8 @@ def _read(cluster: Any, kind: "Kind", name: str) -> "Object":
 
 
 def _walk(stack: "Stack", name: str, cluster: Any, given: dict[str, Any]) -> None:
-    from analyzer.driver.alerts import Form, Notices
-    from analyzer.driver.judges import ByAnalysisRun, ByAnalyzer, Question
+    from analyzer.driver.alerts import Alerts, Form
+    from analyzer.driver.judges import ByAnalysisRun, ByAnalyzer, VerdictQuestion
     from analyzer.driver.walk import Plan, Walk
 
     plan = Plan(
@@ -220,7 +219,7 @@ def _walk(stack: "Stack", name: str, cluster: Any, given: dict[str, Any]) -> Non
         ready_seconds=given["ready_timeout"], poll_seconds=given["poll"],
     )  # fmt: skip
     resource = _read(cluster, stack.kind, name)
-    question = Question(
+    question = VerdictQuestion(
         service=given["service"] or stack.service(resource),
         namespace=cluster.namespace,
         profile=given["profile"] or stack.profile(resource),
@@ -233,7 +232,7 @@ def _walk(stack: "Stack", name: str, cluster: Any, given: dict[str, Any]) -> Non
         looks=given["looks"],
     )
     judge = ByAnalyzer(question) if given["direct"] else ByAnalysisRun(cluster, given["template"], question)
-    notices = Notices(cluster, given["webhook"], Form(given["webhook_form"]))
+    notices = Alerts(cluster, given["webhook"], Form(given["webhook_form"]))
     walk = Walk(stack, cluster, name, plan, judge, notices, _say)
     if given["dry_run"]:
         for text, patch in walk.preview():

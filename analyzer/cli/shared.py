@@ -24,6 +24,8 @@ INTERRUPTED = 130
 
 NO_SOURCE = {SOURCE_UNAVAILABLE: "the source is unavailable", WRONG_USAGE: "wrong usage"}
 
+COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+
 profile_option = option(
     "--profile",
     metavar="NAME",

@@ -49,24 +49,24 @@ def watch(analyzer: Analyzer, request: VerdictRequest, every: float, console: Co
 
 
 def _ask(analyzer: Analyzer, request: VerdictRequest, every: float, show: Show) -> Watched:
-    found = None
+    verdict = None
     try:
         while True:
             begun = time.monotonic()
-            found = analyzer.verdict(request)
-            show(found)
-            if found.outcome is not Outcome.INCONCLUSIVE:
-                return Watched(found)
+            verdict = analyzer.verdict(request)
+            show(verdict)
+            if verdict.outcome is not Outcome.INCONCLUSIVE:
+                return Watched(verdict)
             time.sleep(max(0.0, begun + every - time.monotonic()))
     except KeyboardInterrupt:
-        return Watched(found, interrupted=True)
+        return Watched(verdict, interrupted=True)
 
 
 @contextmanager
 def _shown(request: VerdictRequest, every: float, console: Console, *, json: bool) -> Iterator[Show]:
-    """Give what shows a verdict: as JSON in a line, as a table that is written over, or a line a change."""
+    """Yield what shows a verdict: as a line of JSON, as a table kept up to date, or as a line per change."""
     if json:
-        yield lambda found: click.echo(orjson.dumps(answer.render(found, request.detail)))
+        yield lambda verdict: click.echo(orjson.dumps(answer.render(verdict, request.detail)))
     elif is_live(sys.stdout):
         with _table(every, console) as show:
             yield show
@@ -78,11 +78,11 @@ def _shown(request: VerdictRequest, every: float, console: Console, *, json: boo
 def _table(every: float, console: Console) -> Iterator[Show]:
     last, looks = None, 0
 
-    def show(found: Verdict) -> None:
+    def show(verdict: Verdict) -> None:
         nonlocal last, looks
-        last, looks = found, looks + 1
-        text = f"\nlook {looks} at {_now()}, every {format_seconds(every)}; Ctrl-C ends"
-        live.update(Group(verdict_table.render(found), Text(text, style="dim")), refresh=True)
+        last, looks = verdict, looks + 1
+        text = f"\nmeasurement {looks} at {_now()}, every {format_seconds(every)}; Ctrl-C ends"
+        live.update(Group(verdict_table.render(verdict), Text(text, style="dim")), refresh=True)
 
     with Live(console=console, auto_refresh=False, transient=True) as live:
         yield show
@@ -91,14 +91,14 @@ def _table(every: float, console: Console) -> Iterator[Show]:
 
 
 def _changes() -> Show:
-    """Print a line where the verdict, or the finding of a check, is another than at the last look."""
+    """Print a line where the verdict, or the finding of a check, differs from the last measurement."""
     last: object = None
 
-    def show(found: Verdict) -> None:
+    def show(verdict: Verdict) -> None:
         nonlocal last
-        present = found.outcome, [(name, one.outcome, one.code) for name, one in found.findings.items()]
+        present = verdict.outcome, [(name, finding.outcome, finding.code) for name, finding in verdict.findings.items()]
         if present != last:
-            click.echo(f"{_now()}  {verdict_table.line(found)}")
+            click.echo(f"{_now()}  {verdict_table.line(verdict)}")
         last = present
 
     return show

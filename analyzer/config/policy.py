@@ -116,6 +116,11 @@ class Check(BaseModel):
     bins: Annotated[tuple[Number, ...], Field(min_length=1)] | None = None
 
     @property
+    def quantile_level(self) -> float:
+        """The quantile of a latency, in (0, 1); `quantile` is None for other kinds."""
+        return self.quantile or 0.99
+
+    @property
     def compares(self) -> bool:
         """Whether the limits are changes against the baseline."""
         return self.kind is Kind.BUSINESS or self.rule is Rule.RELATIVE

@@ -128,6 +128,11 @@ class Settings(BaseSettings):
     max_body: int = Field(2**20, ge=1024, description="bytes of a request, above: 413")
     threads: int = Field(16, ge=2, le=256, description="requests served at the same time")
 
+    @property
+    def link_to_prometheus(self) -> str | None:
+        """Address of Prometheus' page for links; None where counts come from elsewhere."""
+        return (self.prometheus_ui_url or self.prometheus_url) if self.source is SourceName.PROMETHEUS else None
+
     @model_validator(mode="after")
     def _files_are_there(self) -> Self:
         for name in ("token_file", "prometheus_token_file", "prometheus_password_file", "prometheus_ca_file",

@@ -13,7 +13,7 @@ _TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class CheckAnswer:
+class DemoCheck:
     """What the service said about one check; None where it said nothing.
 
     Parameters
@@ -35,12 +35,12 @@ class CheckAnswer:
 
 
 @dataclass(frozen=True)
-class Answer:
+class DemoAnswer:
     """A verdict with its reason and its checks."""
 
     verdict: str
     reason: str
-    checks: tuple[CheckAnswer, ...] = ()
+    checks: tuple[DemoCheck, ...] = ()
 
     @property
     def failing(self) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class Answer:
         return tuple(check.name for check in self.checks if check.verdict == "fail")
 
 
-def ask(session: requests.Session, service_url: str) -> Answer:
+def ask(session: requests.Session, service_url: str) -> DemoAnswer:
     """Ask for the verdict on v2; no answer, or an overloaded service, is inconclusive.
 
     Raises
@@ -58,26 +58,26 @@ def ask(session: requests.Session, service_url: str) -> Answer:
     try:
         response = session.post(f"{service_url}/v1/verdict", json=QUESTION, timeout=_TIMEOUT_SECONDS)
     except requests.RequestException as error:
-        return Answer("inconclusive", f"the analyzer did not answer: {type(error).__name__}")
+        return DemoAnswer("inconclusive", f"the analyzer did not answer: {type(error).__name__}")
     if response.status_code == requests.codes.service_unavailable:
-        return Answer("inconclusive", "the analyzer is overloaded")
+        return DemoAnswer("inconclusive", "the analyzer is overloaded")
     if response.status_code != requests.codes.ok:
         raise DemoError(f"the analyzer refused the question with {response.status_code}: {response.text}")
     return read_answer(response.json())
 
 
-def read_answer(body: Mapping[str, Any]) -> Answer:
+def read_answer(body: Mapping[str, Any]) -> DemoAnswer:
     """Return the answer in a JSON body."""
     checks = tuple(_read_check(name, check) for name, check in body["checks"].items())
-    return Answer(body["verdict"], body["reason"], checks)
+    return DemoAnswer(body["verdict"], body["reason"], checks)
 
 
-def _read_check(name: str, check: Mapping[str, Any]) -> CheckAnswer:
+def _read_check(name: str, check: Mapping[str, Any]) -> DemoCheck:
     # Where the limits are changes against the baseline, the change is what is judged.
     judged = check.get("delta") or check.get("canary") or {}
     baseline = {} if "delta" in check else check.get("baseline") or {}
     evidence = check.get("evidence") or {}
-    return CheckAnswer(
+    return DemoCheck(
         name=name,
         verdict=check["verdict"],
         value=judged.get("value"),

@@ -10,9 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analyzer.demo.answers import Answer, CheckAnswer
+from analyzer.demo.answers import DemoAnswer, DemoCheck
 from analyzer.demo.scenarios import Scenario
-from analyzer.demo.simulated_rollout import STEPS, Outcome, Progress
+from analyzer.demo.simulated_rollout import STEPS, Progress, RolloutEnd
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 _WIDE = 100
@@ -56,7 +56,7 @@ def describe(name: str, scenario: Scenario, number: int, total: int) -> str:
     return f"[bold]{number}/{total} {name}[/bold]: {escape(scenario.story)}"
 
 
-def conclude(scenario: Scenario, outcome: Outcome, *, as_expected: bool) -> list[str]:
+def conclude(scenario: Scenario, outcome: RolloutEnd, *, as_expected: bool) -> list[str]:
     """Return the last lines of a scenario."""
     happened = (
         f"[bold green]promoted[/bold green] to weight 100% after {outcome.seconds:.1f} s and "
@@ -92,7 +92,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self._weight = -1
-        self._answer: Answer | None = None
+        self._answer: DemoAnswer | None = None
         self._verdicts: tuple[str, ...] = ()
 
     def news(self, progress: Progress) -> str:
@@ -110,7 +110,7 @@ class _Seen:
         return f"{answer.verdict} at {progress.canary.sent:,} canary requests: {answer.reason}"
 
 
-def _cells(check: CheckAnswer, bar_width: int) -> tuple[str | Text, ...]:
+def _cells(check: DemoCheck, bar_width: int) -> tuple[str | Text, ...]:
     return (
         check.name,
         format_value(check.name, check.baseline),

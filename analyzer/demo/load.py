@@ -1,19 +1,17 @@
 """Traffic for the two versions: seeded transactions, routed to the canary with the probability of its weight.
 
 Plays the part of the customers and of the mesh or ingress that splits the traffic. A thread with one event
-loop and a fixed set of keep-alive connections: bounded in rate, in connections and in time.
+loop: bounded in rate, in requests under way and in time.
 """
 
 import asyncio
-import contextlib
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import aiohttp
 import numpy as np
 import orjson
 
@@ -34,7 +32,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Counts:
+class ArmCounts:
     """What was sent to one arm and what came back."""
 
     sent: int = 0
@@ -49,7 +47,7 @@ class Load:
     Parameters
     ----------
     requests_per_second : to both arms together, at most
-    connections : to each arm
+    connections : to each arm, and so many requests at once
     seconds : the traffic ends after so long, whatever happens
     seed : of the transactions and of the routing
     """
@@ -60,7 +58,7 @@ class Load:
     seed: int = 1
 
 
-class Traffic:
+class CustomerTraffic:
     """Traffic that flows while the context is open.
 
     Parameters
@@ -70,10 +68,10 @@ class Traffic:
     """
 
     def __init__(self, canary: Address, baseline: Address, load: Load) -> None:
-        self._arms = (_Arm(baseline), _Arm(canary))
+        self._arms = (_Arm(baseline, load.connections), _Arm(canary, load.connections))
         self._load = load
         self._weight = 0
-        self._requests = _render_requests(load.seed)
+        self._bodies = [orjson.dumps(row) for row in make_transactions(_TRANSACTIONS, seed=load.seed)]
         self._rng = np.random.default_rng(load.seed)
         self._next_arm: _Arm | None = None
         self._stopping = threading.Event()
@@ -91,12 +89,12 @@ class Traffic:
         self._thread.join(_JOIN_SECONDS)
 
     @property
-    def canary(self) -> Counts:
+    def canary(self) -> ArmCounts:
         """What the canary got so far."""
         return self._arms[1].counts()
 
     @property
-    def baseline(self) -> Counts:
+    def baseline(self) -> ArmCounts:
         """What the baseline got so far."""
         return self._arms[0].counts()
 
@@ -112,127 +110,81 @@ class Traffic:
     def _run(self) -> None:
         try:
             asyncio.run(self._flow())
-        except OSError as error:
+        except aiohttp.ClientError as error:
             self._failure = f"the model servers cannot be reached: {error}"
 
     async def _flow(self) -> None:
-        for arm in self._arms:
-            await arm.connect(self._load.connections)
-        started = last = time.monotonic()
-        most_due = max(1.0, _MAX_BACKLOG_SECONDS * self._load.requests_per_second)
-        due = 0.0
-        while not self._stopping.is_set() and not self._failure:
-            now = time.monotonic()
-            due = min(due + (now - last) * self._load.requests_per_second, most_due)
-            last = now
-            due -= self._send(int(due))
-            if now - started > self._load.seconds:
-                self._failure = f"the traffic ended after {self._load.seconds:.0f} s"
-            if any(arm.is_lost for arm in self._arms):
-                self._failure = "a model server closed its connections"
-            await asyncio.sleep(_TICK_SECONDS)
-        for arm in self._arms:
-            arm.close()
+        connections = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(
+            connector=connections, headers={"Content-Type": "application/json"}
+        ) as session:
+            for arm in self._arms:
+                await arm.connect(session)
+            started = last = time.monotonic()
+            most_due = max(1.0, _MAX_BACKLOG_SECONDS * self._load.requests_per_second)
+            due = 0.0
+            while not self._stopping.is_set() and not self._failure:
+                now = time.monotonic()
+                due = min(due + (now - last) * self._load.requests_per_second, most_due)
+                last = now
+                due -= self._send(session, int(due))
+                if now - started > self._load.seconds:
+                    self._failure = f"the traffic ended after {self._load.seconds:.0f} s"
+                if any(arm.is_lost for arm in self._arms):
+                    self._failure = "a model server closed its connections"
+                await asyncio.sleep(_TICK_SECONDS)
 
-    def _send(self, due: int) -> int:
-        """Send so many requests, or as many as there are free connections for, and return how many.
+    def _send(self, session: aiohttp.ClientSession, due: int) -> int:
+        """Send so many requests, or as many as may be under way at once, and return how many.
 
-        A request whose arm has no free connection holds up the ones behind it, so that the split stays true.
+        A request whose arm is busy holds up the ones behind it, so that the split stays true.
         """
         for sent in range(due):
             if self._next_arm is None:
                 self._next_arm = self._arms[int(self._rng.random() * 100.0 < self._weight)]
-            if not self._next_arm.send(self._requests[self._rng.integers(_TRANSACTIONS)]):
+            if not self._next_arm.send(session, self._bodies[self._rng.integers(_TRANSACTIONS)]):
                 return sent
             self._next_arm = None
         return due
 
 
 class _Arm:
-    """The connections to one model server."""
+    """The requests to one model server."""
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._connections: list[_Connection] = []
-        self._idle: deque[_Connection] = deque()
+    def __init__(self, address: Address, at_once: int) -> None:
+        self._url = f"http://{address.host}:{address.port}"
+        self._at_once = at_once
+        self._under_way: set[asyncio.Task[None]] = set()
         self._sent = 0
         self._answered = 0
         self._errors = 0
+        self.is_lost = False
 
-    async def connect(self, connections: int) -> None:
-        """Open so many connections."""
-        loop = asyncio.get_running_loop()
-        for _ in range(connections):
-            _, connection = await loop.create_connection(
-                lambda: _Connection(self._note), self._address.host, self._address.port
-            )
-            self._connections.append(connection)
-            self._idle.append(connection)
+    async def connect(self, session: aiohttp.ClientSession) -> None:
+        """Raise aiohttp.ClientError unless the server answers."""
+        async with session.get(f"{self._url}/metrics"):
+            pass
 
-    def send(self, request: bytes) -> bool:
-        """Send one request over a free connection; False when there is none."""
-        if not self._idle:
+    def send(self, session: aiohttp.ClientSession, body: bytes) -> bool:
+        """Send one request; False when too many are under way."""
+        if len(self._under_way) >= self._at_once:
             return False
-        self._idle.popleft().send(request)
+        task = asyncio.create_task(self._post(session, body))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
         self._sent += 1
         return True
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether a connection was closed from the other end."""
-        return any(connection.is_lost for connection in self._connections)
-
-    def close(self) -> None:
-        """Close every connection."""
-        for connection in self._connections:
-            connection.close()
-
-    def counts(self) -> Counts:
+    def counts(self) -> ArmCounts:
         """Return what was sent and what came back."""
-        return Counts(self._sent, self._answered, self._errors)
+        return ArmCounts(self._sent, self._answered, self._errors)
 
-    def _note(self, connection: "_Connection", status: bytes) -> None:
+    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> None:
+        try:
+            async with session.post(f"{self._url}/predict", data=body) as answer:
+                await answer.read()
+        except aiohttp.ClientError:
+            self.is_lost = True
+            return
         self._answered += 1
-        self._errors += status != b"200"
-        self._idle.append(connection)
-
-
-class _Connection(asyncio.Protocol):
-    """One keep-alive connection with at most one request under way."""
-
-    def __init__(self, on_answer: Callable[["_Connection", bytes], None]) -> None:
-        self._on_answer = on_answer
-        self._transport: asyncio.Transport | None = None
-        self._received = b""
-        self.is_lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self.is_lost = True
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        if found and len(body) >= int(head.rpartition(b"Content-Length: ")[2].partition(b"\r\n")[0]):
-            self._received = b""
-            self._on_answer(self, head[9:12])
-
-    def send(self, request: bytes) -> None:
-        """Send one request in one write."""
-        if self._transport is not None:
-            self._transport.write(request)
-
-    def close(self) -> None:
-        """Close the connection at once."""
-        if self._transport is not None:
-            with contextlib.suppress(OSError):
-                self._transport.abort()
-
-
-def _render_requests(seed: int) -> list[bytes]:
-    bodies = [orjson.dumps(row) for row in make_transactions(_TRANSACTIONS, seed=seed)]
-    head = b"POST /predict HTTP/1.1\r\nHost: model\r\nContent-Type: application/json\r\n"
-    return [head + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies]
+        self._errors += answer.status != 200

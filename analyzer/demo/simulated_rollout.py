@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analyzer.demo.answers import Answer
+from analyzer.demo.answers import DemoAnswer
 from analyzer.demo.deadline import Deadline, DemoError
-from analyzer.demo.load import Counts, Traffic
+from analyzer.demo.load import ArmCounts, CustomerTraffic
 
 STEPS = (5, 25, 50, 100)
 _ASK_EVERY_SECONDS = 1.0
@@ -31,13 +31,13 @@ class Progress:
 
     seconds: float
     weight: int
-    canary: Counts
-    baseline: Counts
-    answer: Answer | None = None
+    canary: ArmCounts
+    baseline: ArmCounts
+    answer: DemoAnswer | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RolloutEnd:
     """How a rollout ended.
 
     Parameters
@@ -49,7 +49,7 @@ class Outcome:
     """
 
     promoted: bool
-    answer: Answer
+    answer: DemoAnswer
     seconds: float
     canary_requests: int
 
@@ -66,13 +66,13 @@ class Rollout:
     deadline : of the whole
     """
 
-    traffic: Traffic
-    ask: Callable[[], Answer]
+    traffic: CustomerTraffic
+    ask: Callable[[], DemoAnswer]
     show: Callable[[Progress], None]
     deadline: Deadline
 
 
-def roll_out(rollout: Rollout) -> Outcome:
+def roll_out(rollout: Rollout) -> RolloutEnd:
     """Walk the steps until the canary is promoted or rolled back.
 
     Raises
@@ -80,7 +80,7 @@ def roll_out(rollout: Rollout) -> Outcome:
     DemoError : the time is up, or there is no traffic any more
     """
     started = time.monotonic()
-    answer: Answer | None = None
+    answer: DemoAnswer | None = None
     for weight in STEPS[:-1]:
         answer = _pause_until_decided(rollout, weight, started, answer)
         if answer.verdict == "fail":
@@ -90,7 +90,7 @@ def roll_out(rollout: Rollout) -> Outcome:
     return _finish(rollout, STEPS[-1], started, answer)
 
 
-def _pause_until_decided(rollout: Rollout, weight: int, started: float, before: Answer | None) -> Answer:
+def _pause_until_decided(rollout: Rollout, weight: int, started: float, before: DemoAnswer | None) -> DemoAnswer:
     """Set the weight and ask until the verdict is a pass or a fail."""
     rollout.traffic.set_weight(weight)
     answer = before
@@ -103,15 +103,15 @@ def _pause_until_decided(rollout: Rollout, weight: int, started: float, before: 
             return answer
 
 
-def _finish(rollout: Rollout, weight: int, started: float, answer: Answer) -> Outcome:
+def _finish(rollout: Rollout, weight: int, started: float, answer: DemoAnswer) -> RolloutEnd:
     rollout.traffic.set_weight(weight)
     seconds = time.monotonic() - started
     canary_requests = rollout.traffic.canary.sent
     _watch(rollout, weight, started, answer, _LAST_LOOK_SECONDS)
-    return Outcome(weight > 0, answer, seconds, canary_requests)
+    return RolloutEnd(weight > 0, answer, seconds, canary_requests)
 
 
-def _watch(rollout: Rollout, weight: int, started: float, answer: Answer | None, seconds: float) -> None:
+def _watch(rollout: Rollout, weight: int, started: float, answer: DemoAnswer | None, seconds: float) -> None:
     """Let the traffic flow for so long, and show it."""
     until = time.monotonic() + seconds
     while True:
@@ -125,6 +125,6 @@ def _watch(rollout: Rollout, weight: int, started: float, answer: Answer | None,
         time.sleep(min(_SHOW_EVERY_SECONDS, left))
 
 
-def _progress(rollout: Rollout, weight: int, started: float, answer: Answer | None) -> Progress:
+def _progress(rollout: Rollout, weight: int, started: float, answer: DemoAnswer | None) -> Progress:
     traffic = rollout.traffic
     return Progress(time.monotonic() - started, weight, traffic.canary, traffic.baseline, answer)

@@ -16,7 +16,7 @@ from analyzer.demo import display
 from analyzer.demo.answers import ask
 from analyzer.demo.deadline import Deadline, DemoError
 from analyzer.demo.interrupts import as_keyboard_interrupt
-from analyzer.demo.load import Address, Load, Traffic
+from analyzer.demo.load import Address, CustomerTraffic, Load
 from analyzer.demo.processes import (
     Processes,
     find_prometheus,
@@ -28,8 +28,8 @@ from analyzer.demo.processes import (
     wait_for,
 )
 from analyzer.demo.scenarios import SCENARIOS, Scenario
-from analyzer.demo.simulated_rollout import Outcome, Rollout, roll_out
-from analyzer.demo.time_slices import Recording
+from analyzer.demo.simulated_rollout import Rollout, RolloutEnd, roll_out
+from analyzer.demo.time_slices import CountsRecorder
 
 AS_EXPECTED, NOT_AS_EXPECTED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 ServeCommand = Callable[[int], Sequence[str]]
@@ -126,9 +126,9 @@ def _play_one(stage: Stage, scenarios: tuple[str, ...], number: int) -> bool:
     try:
         servers = start_model_servers(processes, {"v1": "none", "v2": scenario.fault})
         service_url = _start_service(stage, servers)
-        with local_session() as session, Traffic(servers["v2"], servers["v1"], Load()) as traffic:
+        with local_session() as session, CustomerTraffic(servers["v2"], servers["v1"], Load()) as traffic:
             ask(session, service_url)  # the analyzer sees the counters at zero before there is traffic
-            recording = Recording(service_url)
+            recording = CountsRecorder(service_url)
             with display.show_progress(stage.console) as show, recording if stage.reports else nullcontext():
                 rollout = Rollout(traffic, lambda: ask(session, service_url), show, processes.deadline)
                 outcome = roll_out(rollout)
@@ -142,7 +142,7 @@ def _play_one(stage: Stage, scenarios: tuple[str, ...], number: int) -> bool:
     return as_expected
 
 
-def _write_report(folder: Path, scenario: str, recording: Recording) -> str:
+def _write_report(folder: Path, scenario: str, recording: CountsRecorder) -> str:
     """Write the report of a scenario into the folder for them, and say where."""
     path = folder / f"report-{scenario}.html"
     try:
@@ -152,7 +152,7 @@ def _write_report(folder: Path, scenario: str, recording: Recording) -> str:
     return f"  the report: {escape(str(path))}"
 
 
-def _is_expected(scenario: Scenario, outcome: Outcome) -> bool:
+def _is_expected(scenario: Scenario, outcome: RolloutEnd) -> bool:
     if scenario.failing_check:
         return not outcome.promoted and scenario.failing_check in outcome.answer.failing
     return outcome.promoted

@@ -24,7 +24,7 @@ _ARMS = ("canary", "baseline")
 Totals = dict[str, Any]
 
 
-class Recording:
+class CountsRecorder:
     """Looks at the counts all the while, in a thread of its own.
 
     Parameters
@@ -39,7 +39,7 @@ class Recording:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="recording", daemon=True)
 
-    def __enter__(self) -> "Recording":
+    def __enter__(self) -> "CountsRecorder":
         self._thread.start()
         return self
 
@@ -59,10 +59,10 @@ class Recording:
     def _add(self, answer: Mapping[str, Any]) -> None:
         counts = {name: check.get("counts") for name, check in answer.get("checks", {}).items()}
         self._moments.append(time.time())
-        self._looks.append({name: found for name, found in counts.items() if found is not None})
+        self._looks.append({name: count for name, count in counts.items() if count is not None})
 
     def request(self) -> dict[str, Any]:
-        """Write the counts since the first look as a request with data."""
+        """Return the counts since the first measurement as a request with data."""
         seconds = (self._moments[-1] - self._moments[0]) / max(1, len(self._moments) - 1)
         data = {}
         for name in self._looks[-1]:
@@ -82,7 +82,7 @@ class Recording:
 
 
 def _slices(looks: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]:
-    """Write what was counted from each look to the next; an arm that is not known yet has counted nothing."""
+    """Return what was counted between measurements; an arm that is not known yet has counted nothing."""
     known = next(look for look in reversed(looks) if look is not None)
     totals = [_totals(known, zero=True) if look is None else _totals(look) for look in looks]
     return [
@@ -98,7 +98,7 @@ def _totals(counts: Mapping[str, Any], *, zero: bool = False) -> Totals:
 
 
 def _object(like: Mapping[str, Any], part: Totals) -> dict[str, Any]:
-    """Write counts as a request has them."""
+    """Return counts in the form of a request."""
     if "edges" in like:
         edges = [*(f"{edge:g}" for edge in like["edges"]), "+Inf"]
         return {"buckets": dict(zip(edges, np.cumsum(part["counts"]).tolist(), strict=True))}

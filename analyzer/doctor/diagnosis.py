@@ -18,7 +18,7 @@ from analyzer.config.profile import (
 )
 from analyzer.config.selector import Selector
 from analyzer.config.settings import Settings
-from analyzer.doctor.buckets import BucketEdges, bins_of, classes_of
+from analyzer.doctor.histograms import BucketEdges, bins_of, classes_of
 from analyzer.doctor.notices import Advice, DoctorCode, Status, worst
 from analyzer.doctor.observations import Engine, Seen, Survey, in_place
 from analyzer.doctor.question import DoctorRequest, read_question
@@ -26,7 +26,7 @@ from analyzer.doctor.shortcomings import ArmFacts, Reads, about_arms, about_read
 from analyzer.doctor.survey import survey
 from analyzer.model.findings import Kind, Role
 from analyzer.planning.assumptions import Assumption
-from analyzer.planning.forecast import Need, Traffic, plan_check, too_long
+from analyzer.planning.forecast import Need, RequestRates, plan_check, too_long
 from analyzer.sources.slicing import FEWEST_SLICES
 from analyzer.verdict.analysis import Analyzer
 
@@ -198,7 +198,7 @@ def _examine(question: DoctorRequest, name: str, found: Survey, profiles: Mappin
     )
     if check.role is not Role.GATE or told.per_second <= 0 or told.status is Status.MISSING:
         return told
-    traffic = Traffic.split(told.per_second, WEIGHT)
+    traffic = RequestRates.split(told.per_second, WEIGHT)
     need = plan_check(check, question.policy, traffic, _assumption(check, way, seen, bins)).healthy
     if slow := too_long(name, need):
         notices.append(Advice(Status.WARNING, DoctorCode.SLOW_DECISION, *slow.rstrip(".").split(": ", 1)))

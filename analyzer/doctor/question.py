@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from analyzer.config.policy import Check, Policy, choose_policy
 from analyzer.config.profile import Profile, choose_profile
 from analyzer.errors import ConfigError, Problem, RequestError
-from analyzer.quantity import nearest
 from analyzer.sources.prometheus import PrometheusSource
-from analyzer.verdict.analysis import Analyzer
+from analyzer.verdict.analysis import Analyzer, checks_of
 from analyzer.verdict.request import parse_request
 
 SHORTEST, LONGEST = 60.0, 86400.0  # seconds of a window: longer ones are not answered in time
@@ -57,13 +56,7 @@ def read_question(analyzer: Analyzer, fields: Mapping[str, str | None]) -> tuple
         text = f"must be a duration from 1m to 24h, such as 1h, got {request.window}"
         raise RequestError([Problem("window", text)])
     policy = choose_policy(dict(analyzer.policies), request.policy or analyzer.default_policy, analyzer.default_policy)
-    unknown = [
-        Problem("checks", f"policy {policy.name} has no check {name[:60]!r}; {nearest(name, policy.checks)}")
-        for name in request.checks or ()
-        if name not in policy.checks
-    ]
-    if unknown:
-        raise RequestError(unknown)
+    chosen = checks_of(policy, request.checks)
     if not isinstance(analyzer.source, PrometheusSource):
         text = f"is {analyzer.source.name}, and a Prometheus is examined: set it to prometheus, and"
         raise ConfigError([Problem("ANALYZER_SOURCE", f"{text} ANALYZER_PROMETHEUS_URL")])
@@ -73,7 +66,7 @@ def read_question(analyzer: Analyzer, fields: Mapping[str, str | None]) -> tuple
         arms={word: given[word] for word in ("canary", "baseline") if word in given},
         profile=choose_profile(dict(analyzer.profiles), request.profile or analyzer.default_profile),
         policy=policy,
-        checks={name: one for name, one in policy.checks.items() if request.checks is None or name in request.checks},
+        checks=chosen,
         at=round(analyzer.clock() if request.at is None else request.at, 3),
         window_seconds=window,
     )

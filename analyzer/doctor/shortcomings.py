@@ -20,7 +20,7 @@ from analyzer.config.profile import (
 )
 from analyzer.config.selector import Selector
 from analyzer.doctor.absence import why_absent
-from analyzer.doctor.buckets import BucketEdges, about_bins, about_limits, about_spread, differing
+from analyzer.doctor.histograms import BucketEdges, about_bins, about_limits, about_spread, differing
 from analyzer.doctor.notices import Advice, DoctorCode, Status, several
 from analyzer.doctor.observations import Seen, Survey, has_label, telling_labels
 from analyzer.doctor.question import DoctorRequest

@@ -11,9 +11,9 @@ import requests
 
 from analyzer.driver.cluster import Changed, Cluster, Denied, Missing, Unreachable
 from analyzer.driver.judges import Opinion
-from analyzer.driver.resource import MANAGER, Kind, Object
+from analyzer.driver.resource import MANAGER, Object, ResourceKind
 
-EVENT = Kind("", "v1", "Event", "events")
+EVENT = ResourceKind("", "v1", "Event", "events")
 TRIES = 3
 TIMEOUT_SECONDS = 3.0
 
@@ -26,7 +26,7 @@ class Form(StrEnum):
 
 
 @dataclass(frozen=True)
-class Notice:
+class Alert:
     """Something that happened.
 
     Attributes
@@ -42,7 +42,7 @@ class Notice:
 
 
 @dataclass
-class Notices:
+class Alerts:
     """Tells each thing once, by Events whose names are made of the resource's generation.
 
     None of it may stop a rollout, so whoever does not listen is only named.
@@ -52,8 +52,8 @@ class Notices:
     webhook: str | None = None
     form: Form = Form.SLACK
 
-    def tell(self, resource: Object, notice: Notice, opinion: Opinion | None = None) -> str:
-        """Tell it, if nobody has; what went wrong in doing so, or nothing."""
+    def tell(self, resource: Object, notice: Alert, opinion: Opinion | None = None) -> str:
+        """Publish the alert once; return an error message, or an empty string."""
         metadata = resource["metadata"]
         key = f"{metadata['uid']} {metadata['generation']} {notice.reason}"
         name = f"{metadata['name'][:200]}.{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -76,7 +76,7 @@ class Notices:
             wrong.append(str(error))
         return "; ".join(wrong)
 
-    def _alert(self, resource: Object, notice: Notice, opinion: Opinion | None) -> str:
+    def _alert(self, resource: Object, notice: Alert, opinion: Opinion | None) -> str:
         """Send the alert, a few times if need be."""
         body = (_slack if self.form is Form.SLACK else _alertmanager)(resource, notice, opinion)
         trouble = ""
@@ -95,7 +95,7 @@ class Notices:
         return f"the webhook was not told: {trouble}"
 
 
-def _event(resource: Object, name: str, notice: Notice) -> Object:
+def _event(resource: Object, name: str, notice: Alert) -> Object:
     metadata, now = resource["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": "v1",
@@ -123,7 +123,7 @@ def _title(resource: Object) -> str:
     return f"{resource['kind']} {metadata['namespace']}/{metadata['name']}"
 
 
-def _slack(resource: Object, notice: Notice, opinion: Opinion | None) -> dict[str, Any]:
+def _slack(resource: Object, notice: Alert, opinion: Opinion | None) -> dict[str, Any]:
     lines = [f"*{notice.reason}: {_title(resource)}*", notice.text]
     if opinion is not None and opinion.numbers:
         lines.append(", ".join(f"{name}: {value}" for name, value in opinion.numbers.items()))
@@ -131,7 +131,7 @@ def _slack(resource: Object, notice: Notice, opinion: Opinion | None) -> dict[st
     return {"text": text}
 
 
-def _alertmanager(resource: Object, notice: Notice, opinion: Opinion | None) -> list[dict[str, Any]]:
+def _alertmanager(resource: Object, notice: Alert, opinion: Opinion | None) -> list[dict[str, Any]]:
     metadata = resource["metadata"]
     numbers = {} if opinion is None else {str(name): str(value) for name, value in opinion.numbers.items()}
     return [

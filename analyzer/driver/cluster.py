@@ -13,7 +13,7 @@ from lightkube.generic_resource import create_namespaced_resource as namespaced_
 from lightkube.resources.core_v1 import Event
 from lightkube.types import PatchType
 
-from analyzer.driver.resource import MANAGER, Kind, Object, Patch
+from analyzer.driver.resource import MANAGER, Object, Patch, ResourceKind
 from analyzer.errors import AnalyzerError
 
 TIMEOUT_SECONDS = 10.0
@@ -48,37 +48,37 @@ class Cluster:
             raise AnalyzerError(f"no cluster to talk to: {error}; set KUBECONFIG, or run in a pod") from error
         self.namespace = self._client.namespace
 
-    def get(self, kind: Kind, name: str, *, everywhere: bool = False) -> Object:
+    def get(self, kind: ResourceKind, name: str, *, everywhere: bool = False) -> Object:
         """Read an object of the namespace, or a cluster-wide one."""
         with _told(f"{kind} {name}" + ("" if everywhere else f" in namespace {self.namespace}")):
             return _plain(self._client.get(_global(kind) if everywhere else _namespaced(kind), name))
 
-    def find(self, kind: Kind, labels: dict[str, str]) -> list[Object]:
+    def find(self, kind: ResourceKind, labels: dict[str, str]) -> list[Object]:
         """Read the objects with these labels."""
         with _told(str(kind)):
-            return [_plain(one) for one in self._client.list(_namespaced(kind), labels=dict(labels))]
+            return [_plain(item) for item in self._client.list(_namespaced(kind), labels=dict(labels))]
 
-    def create(self, kind: Kind, content: Object, *, dry_run: bool = False) -> Object:
+    def create(self, kind: ResourceKind, content: Object, *, dry_run: bool = False) -> Object:
         """Create an object, or only see whether one may; `Changed` where there is one of that name."""
         with _told(f"{kind} {content['metadata'].get('name', '')}"):
             resource = _namespaced(kind)
             made = self._client.create(resource.from_dict(content), namespace=self.namespace, dry_run=dry_run)
             return _plain(made)
 
-    def patch(self, kind: Kind, name: str, operations: Patch) -> Object:
+    def patch(self, kind: ResourceKind, name: str, operations: Patch) -> Object:
         """Change an object; `Changed` where a test among the operations is not met."""
         with _told(f"{kind} {name}"):
             return _plain(self._client.patch(_namespaced(kind), name, operations, patch_type=PatchType.JSON))
 
 
-def _plain(found: Any) -> Object:
-    plain: Object = found.to_dict()
+def _plain(item: Any) -> Object:
+    plain: Object = item.to_dict()
     return plain
 
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Tell apart what may be tried again, what must be read again, and what will not work."""
+    """Classify errors: may be retried, must be read again, will not work."""
     try:
         yield
     except ApiError as error:
@@ -99,11 +99,11 @@ def _told(what: str) -> Iterator[None]:
         raise Unreachable(f"{what}: {type(error).__name__}: {error}") from error
 
 
-def _namespaced(kind: Kind) -> type[Any]:
+def _namespaced(kind: ResourceKind) -> type[Any]:
     if kind.name == "Event":  # the client knows those of Kubernetes itself
         return Event
     return namespaced_resource(kind.group, kind.version, kind.name, kind.plural)
 
 
-def _global(kind: Kind) -> type[GenericGlobalResource]:
+def _global(kind: ResourceKind) -> type[GenericGlobalResource]:
     return global_resource(kind.group, kind.version, kind.name, kind.plural)

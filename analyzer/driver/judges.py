@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import requests
 
 from analyzer.driver.cluster import Changed, Cluster, Missing, Unreachable
-from analyzer.driver.resource import Kind, Object, Refused, Split
+from analyzer.driver.resource import Object, Refused, ResourceKind, Split
 
-RUN = Kind("argoproj.io", "v1alpha1", "AnalysisRun", "analysisruns")
+RUN = ResourceKind("argoproj.io", "v1alpha1", "AnalysisRun", "analysisruns")
 TEMPLATES = (
-    Kind("argoproj.io", "v1alpha1", "AnalysisTemplate", "analysistemplates"),
-    Kind("argoproj.io", "v1alpha1", "ClusterAnalysisTemplate", "clusteranalysistemplates"),
+    ResourceKind("argoproj.io", "v1alpha1", "AnalysisTemplate", "analysistemplates"),
+    ResourceKind("argoproj.io", "v1alpha1", "ClusterAnalysisTemplate", "clusteranalysistemplates"),
 )
 OF, STEP = "rollout-analyzer/rollout-of", "rollout-analyzer/step"
 KEPT_SECONDS = 7 * 86400  # a run that has ended, for people to look at
@@ -46,7 +46,7 @@ class Opinion:
 
 
 @dataclass(frozen=True)
-class Question:
+class VerdictQuestion:
     """What is asked at every step.
 
     Attributes
@@ -95,7 +95,7 @@ class Question:
         }
 
     def body(self, split: Split, role: str) -> dict[str, Any]:
-        """Write the request of one look."""
+        """Return the request of one measurement."""
         return {
             "service": self.service,
             "namespace": self.namespace,
@@ -116,7 +116,7 @@ class Judge(Protocol):
         """Make sure, before a canary gets its first request, that it could be judged."""
 
     def ask(self, resource: Object, split: Split, role: str, since: float) -> Opinion:
-        """Tell whether the canary is good at this weight, which it has had since a moment in Unix seconds."""
+        """Return whether the canary is good at this weight, which it has had since a moment in Unix seconds."""
 
     def verdict_on(self, resource: Object) -> Opinion | None:
         """Find what was said last of a resource that was rolled back; None where nobody knows."""
@@ -132,7 +132,7 @@ class ByAnalysisRun:
 
     cluster: Cluster
     template: str
-    question: Question
+    question: VerdictQuestion
     _mine: set[str] = field(default_factory=set)
 
     def prepare(self, resource: Object, role: str) -> None:
@@ -193,12 +193,14 @@ class ByAnalysisRun:
             except Missing:
                 continue
             arguments = [
-                {"name": one["name"], "value": given[one["name"]]} if one["name"] in given else one
-                for one in spec.get("args") or ()
+                {"name": argument["name"], "value": given[argument["name"]]} if argument["name"] in given else argument
+                for argument in spec.get("args") or ()
             ]
-            if empty := [one["name"] for one in arguments if "value" not in one and "valueFrom" not in one]:
+            if empty := [
+                argument["name"] for argument in arguments if "value" not in argument and "valueFrom" not in argument
+            ]:
                 raise Refused(f"template {self.template} wants arguments that a rollout cannot give: {empty}")
-            if needed := {"canary-hash", "passes", "start"} - {one["name"] for one in arguments}:
+            if needed := {"canary-hash", "passes", "start"} - {argument["name"] for argument in arguments}:
                 raise Refused(f"template {self.template} has no argument {' and no '.join(sorted(needed))}")
             return {
                 "args": arguments,
@@ -212,7 +214,7 @@ class ByAnalysisRun:
 class ByAnalyzer:
     """Asks the analyzer directly, again and again."""
 
-    question: Question
+    question: VerdictQuestion
     clock: Callable[[], float] = time.time
     _step: str = ""
     _looked: float = -math.inf
@@ -222,7 +224,7 @@ class ByAnalyzer:
     _reason: str = ""
 
     def prepare(self, resource: Object, role: str) -> None:  # noqa: ARG002
-        """Ask about arms that there are not."""
+        """Probe the analyzer with placeholder arms."""
         try:
             self._post(self.question.body(NOBODY, role))
         except requests.RequestException as error:
@@ -265,14 +267,14 @@ class ByAnalyzer:
         if 400 <= response.status_code < 500 and response.status_code != 429:
             raise Refused(f"the analyzer refuses the request: {_error(response)}")
         response.raise_for_status()
-        found = response.json()
-        if not isinstance(found, dict) or "verdict" not in found:
+        answer = response.json()
+        if not isinstance(answer, dict) or "verdict" not in answer:
             raise requests.RequestException(f"{response.url} gave no verdict: is it the analyzer's address?")
-        return found
+        return answer
 
 
 def _error(response: requests.Response) -> str:
-    """Give the text of an answer that is an error."""
+    """Return the text of an answer that is an error."""
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):  # a proxy's
@@ -310,16 +312,16 @@ def _opinion(run: Object) -> Opinion:
         for each in (_answer(taken) for taken in result.get("measurements") or ())
         if each
     ]
-    told = [one for one in answers if says is not Says.BAD or one.get("verdict") == "fail"]
-    if not told:
+    relevant = [answer for answer in answers if says is not Says.BAD or answer.get("verdict") == "fail"]
+    if not relevant:
         text = status.get("message") or ("no look yet" if says is Says.PENDING else status["phase"])
         return Opinion(says, f"{text} (AnalysisRun {name})")
-    return Opinion(says, f"{told[-1].get('reason', '')} (AnalysisRun {name})", told[-1].get("summary") or {})
+    return Opinion(says, f"{relevant[-1].get('reason', '')} (AnalysisRun {name})", relevant[-1].get("summary") or {})
 
 
 def _answer(measurement: Mapping[str, Any]) -> Object | None:
     try:
-        found = json.loads(measurement.get("value") or "")
+        answer = json.loads(measurement.get("value") or "")
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return answer if isinstance(answer, dict) else None

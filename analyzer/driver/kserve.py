@@ -6,9 +6,9 @@ No annotation or label is ever written: KServe hands them on to the pods, so eac
 from copy import deepcopy
 from typing import Any
 
-from analyzer.driver.resource import Kind, Object, Patch, Refused, Split, condition
+from analyzer.driver.resource import Object, Patch, Refused, ResourceKind, Split, condition
 
-KIND = Kind("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices")
+KIND = ResourceKind("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices")
 MODE = "serving.kserve.io/deploymentMode"
 FIXED = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling")
 
@@ -100,7 +100,9 @@ class Knative:
             return f"there is no revision newer than {baseline} yet"
         if weight and status.get("latestReadyRevision") != canary:
             return f"revision {canary} is not ready"
-        share = sum(one.get("percent") or 0 for one in status.get("traffic") or () if one.get("revisionName") == canary)
+        share = sum(
+            target.get("percent") or 0 for target in status.get("traffic") or () if target.get("revisionName") == canary
+        )
         if share != weight:
             return f"Knative reports {share}% for {canary}"
         return condition(resource, "PredictorReady") if weight else ""
@@ -129,7 +131,11 @@ class Standard:
             raise Refused(f"spec.canary has {len(canaries)} entries: only one at a time can be judged")
         name, weight = canaries[0]["predictor"]["name"], canaries[0]["trafficPercent"]
         waiting = ""
-        reported = [one for one in resource.get("status", {}).get("canaryStatuses") or () if one["name"] == name]
+        reported = [
+            canary_status
+            for canary_status in resource.get("status", {}).get("canaryStatuses") or ()
+            if canary_status["name"] == name
+        ]
         if not reported:
             waiting = f"canary {name} is not reported yet"
         elif reported[0].get("trafficPercent", 0) != weight:
@@ -150,7 +156,7 @@ class Standard:
             return self.move(resource, weight)
         if model is None:
             raise Refused("there is no canary: add an entry to spec.canary with trafficPercent 0, or give --model")
-        predictor = {key: deepcopy(one) for key, one in resource["spec"]["predictor"].items() if key not in FIXED}
+        predictor = {key: deepcopy(value) for key, value in resource["spec"]["predictor"].items() if key not in FIXED}
         # A name that no earlier canary had, for its metrics bear it.
         predictor["name"] = f"v{resource['metadata']['generation'] + 1}"
         predictor[_model(predictor)[0]]["storageUri"] = model
@@ -204,8 +210,8 @@ def _label(service: str, predictor: str) -> str:
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Lay one specification over another, field by field, as KServe does to run the canary."""
-    found = deepcopy(below)
+    merged = deepcopy(below)
     for key, value in above.items():
-        mine = found.get(key)
-        found[key] = _merged(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else deepcopy(value)
-    return found
+        mine = merged.get(key)
+        merged[key] = _merged(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else deepcopy(value)
+    return merged

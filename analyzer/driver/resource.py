@@ -30,7 +30,7 @@ class Refused(AnalyzerError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     """A kind of resource, as in its definition."""
 
     group: str
@@ -52,7 +52,7 @@ class Split:
     canary, baseline : the values of the profile's arm label
     waiting : what is missing until the traffic is as asked for; empty: nothing
     promoted : the canary is all there is
-    begun : when the canary began, where its name may be an older one's; empty: the name is its own
+    begun : when the canary began, set if the name may have been reused; empty otherwise
     """
 
     weight: int | None
@@ -67,7 +67,7 @@ class Stack(Protocol):
     """How one kind of resource is read and changed; its methods raise `Refused`."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ResourceKind:
         """Of which kind it is."""
 
     def profile(self, resource: Object) -> str:
@@ -92,7 +92,7 @@ class Stack(Protocol):
         """Whether the canary is of this model."""
 
     def after_rollback(self, resource: Object) -> str:
-        """Say what a person does next, in the order that never promotes the bad model."""
+        """Return what a person does next, in the order that never promotes the bad model."""
 
 
 def guarded(resource: Object, patch: Patch) -> Patch:
@@ -109,7 +109,7 @@ def guarded(resource: Object, patch: Patch) -> Patch:
 
 
 def last_changed(resource: Object, *, surely: bool = False) -> tuple[bool, float | None]:
-    """Tell whether the driver was the last to change the specification, and when it was changed, in Unix seconds.
+    """Return whether the driver was the last to change the spec, and when it was changed, in Unix seconds.
 
     Times are whole seconds. Within one it counts as the last unless the weight is somebody else's, for a rollout often
     begins right after the resource was applied; and never where it has to be sure.
@@ -147,12 +147,14 @@ def last_changed_by(resource: Object) -> str:
 
 
 def condition(resource: Object, kind: str) -> str:
-    """Say why a condition of the status is not met; empty: it is."""
-    for one in resource.get("status", {}).get("conditions") or ():
-        if one.get("type") == kind:
-            if one.get("status") == "True":
+    """Return why a condition of the status is not met; empty: it is."""
+    for condition in resource.get("status", {}).get("conditions") or ():
+        if condition.get("type") == kind:
+            if condition.get("status") == "True":
                 return ""
-            return f"{kind} is {one.get('status')}" + (f": {one['message']}" if one.get("message") else "")
+            return f"{kind} is {condition.get('status')}" + (
+                f": {condition['message']}" if condition.get("message") else ""
+            )
     return f"{kind} is not reported yet"
 
 

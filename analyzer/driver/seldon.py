@@ -2,7 +2,17 @@
 
 from dataclasses import dataclass
 
-from analyzer.driver.resource import Kind, Object, Patch, Refused, Split, begin_of, condition, find_one, note_begin
+from analyzer.driver.resource import (
+    Object,
+    Patch,
+    Refused,
+    ResourceKind,
+    Split,
+    begin_of,
+    condition,
+    find_one,
+    note_begin,
+)
 
 
 @dataclass(frozen=True)
@@ -10,7 +20,7 @@ class Deployment:
     """Two predictors, of which one is the canary: the second, unless it is named."""
 
     canary: str | None = None
-    kind = Kind("machinelearning.seldon.io", "v1", "SeldonDeployment", "seldondeployments")
+    kind = ResourceKind("machinelearning.seldon.io", "v1", "SeldonDeployment", "seldondeployments")
 
     def profile(self, resource: Object) -> str:  # noqa: ARG002
         """Read the executor's metrics."""
@@ -74,7 +84,7 @@ class Deployment:
     def _places(self, resource: Object) -> tuple[int, int]:
         """Find canary and baseline."""
         predictors = resource["spec"]["predictors"]
-        serving = [place for place, one in enumerate(predictors) if not one.get("shadow")]
+        serving = [index for index, predictor in enumerate(predictors) if not predictor.get("shadow")]
         if len(serving) != 2:
             raise Refused(
                 f"{len(serving)} predictors take requests, and two are needed: the one that serves, and the canary "
@@ -82,18 +92,18 @@ class Deployment:
             )
         ours = serving[1] if self.canary is None else find_one(predictors, self.canary, "predictor")
         if ours not in serving:
-            raise Refused(f"predictor {self.canary!r} is a shadow: it answers nobody")
-        return ours, next(place for place in serving if place != ours)
+            raise Refused(f"predictor {self.canary!r} is a shadow: it serves no requests")
+        return ours, next(index for index in serving if index != ours)
 
     def _tests(self, resource: Object) -> Patch:
         """Make sure that the places still are those of the same predictors."""
         return [
             {
                 "op": "test",
-                "path": f"/spec/predictors/{place}/name",
-                "value": resource["spec"]["predictors"][place]["name"],
+                "path": f"/spec/predictors/{index}/name",
+                "value": resource["spec"]["predictors"][index]["name"],
             }
-            for place in self._places(resource)
+            for index in self._places(resource)
         ]
 
 
@@ -108,7 +118,7 @@ class Experiment:
     canary: str | None = None
     canary_arm: str | None = None
     baseline_arm: str | None = None
-    kind = Kind("mlops.seldon.io", "v1alpha1", "Experiment", "experiments")
+    kind = ResourceKind("mlops.seldon.io", "v1alpha1", "Experiment", "experiments")
 
     def profile(self, resource: Object) -> str:
         """Read the agents' metrics of models, or the gateway's of pipelines."""
@@ -139,14 +149,14 @@ class Experiment:
     def move(self, resource: Object, weight: int) -> Patch:
         """Set both weights in one change."""
         places, candidates = self._places(resource), resource["spec"]["candidates"]
-        found: Patch = []
-        for place, value in zip(places, (weight, 100 - weight), strict=True):
-            path = f"/spec/candidates/{place}"
-            found += [
-                {"op": "test", "path": f"{path}/name", "value": candidates[place]["name"]},
+        patch: Patch = []
+        for index, value in zip(places, (weight, 100 - weight), strict=True):
+            path = f"/spec/candidates/{index}"
+            patch += [
+                {"op": "test", "path": f"{path}/name", "value": candidates[index]["name"]},
                 {"op": "replace", "path": f"{path}/weight", "value": value},
             ]
-        return found
+        return patch
 
     def promote(self, resource: Object) -> Patch:
         """Give the canary all requests."""
@@ -158,7 +168,7 @@ class Experiment:
 
     def after_rollback(self, resource: Object) -> str:  # noqa: ARG002
         """Delete the experiment."""
-        return "The canary gets no requests: delete the Experiment, and its Model when nobody needs it"
+        return "The canary gets no requests: delete the Experiment, and its Model if it is not needed"
 
     def _places(self, resource: Object) -> tuple[int, int]:
         """Find canary and baseline."""

@@ -7,14 +7,14 @@ from enum import IntEnum
 
 import jsonpatch
 
-from analyzer.driver.alerts import Notice, Notices
+from analyzer.driver.alerts import Alert, Alerts
 from analyzer.driver.cluster import Changed, Cluster, Denied, Missing, Unreachable
 from analyzer.driver.judges import Judge, Opinion, Says
 from analyzer.driver.resource import Object, Patch, Refused, Split, Stack, guarded, last_changed, last_changed_by
 
 
 class Ending(IntEnum):
-    """How a walk ends: the exit code."""
+    """How a rollout ends: the exit code."""
 
     PROMOTED = 0
     ROLLED_BACK = 1
@@ -31,9 +31,9 @@ class Plan:
     ----------
     steps : weights in percent, ascending; the last is 100
     model : address of the new model; None: it is in the resource already
-    again : begin anew with a canary that was rolled back or moved by somebody else
+    again : start again with a canary that was rolled back or moved by somebody else
     ready_seconds : how long the resource may take to do what it was asked
-    away_seconds : how long the API server, or the analyzer at the begin, may be away
+    away_seconds : how long the API server, or the analyzer at the start, may be unavailable
     poll_seconds : between two turns
     """
 
@@ -45,7 +45,7 @@ class Plan:
     poll_seconds: float = 2.0
 
     def after(self, weight: int) -> int:
-        """Give the step after a weight."""
+        """Return the step after a weight."""
         return next(step for step in self.steps if step > weight)
 
     def role(self, weight: int) -> str:
@@ -62,7 +62,7 @@ class Walk:
     name: str
     plan: Plan
     judge: Judge
-    notices: Notices
+    notices: Alerts
     say: Callable[[str], None]
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -90,7 +90,7 @@ class Walk:
             self.sleep(self.plan.poll_seconds)
 
     def preview(self) -> Iterator[tuple[str, Patch]]:
-        """Give every patch that a good canary would see from here on, and the one that takes a bad one away."""
+        """Yield every patch that a good canary would get from here on, and the one that rolls back a bad one."""
         resource = self.cluster.get(self.stack.kind, self.name)
         split, (ours, _) = self.stack.read(resource), last_changed(resource)
         if begin := self._beginning(resource, split, ours=ours):
@@ -109,7 +109,7 @@ class Walk:
         yield "weight 0%, whenever it is proved bad", back
 
     def _stuck(self, text: str) -> Ending | None:
-        """Give up when the API server, or the analyzer, has not done what it was asked for too long."""
+        """Stop when the API server, or the analyzer, has not answered for too long."""
         self._stuck_since = self._stuck_since or self.clock()
         if self.clock() - self._stuck_since <= self.plan.away_seconds:
             return None
@@ -149,8 +149,8 @@ class Walk:
             self._begun = True
         if since is None or not (ours or self._expected == generation):
             raise Refused(
-                f"{last_changed_by(resource)} has changed the specification while its canary was walked: look at it, "
-                "and call again with --again to begin anew from the first step"
+                f"{last_changed_by(resource)} modified the spec during the rollout: check it, "
+                "and call again with --again to start again from the first step"
             )
         if moved:
             self._expected = generation
@@ -163,7 +163,7 @@ class Walk:
         return self._judge(resource, split, split.weight, since)
 
     def _beginning(self, resource: Object, split: Split, *, ours: bool) -> Patch | None:
-        """Give the patch that begins; None: the driver is on its way already."""
+        """Return the patch of the first step; None: the rollout is under way."""
         model, first = self.plan.model, self.plan.steps[0]
         if model is not None and not self.stack.has(resource, model):
             if split.weight not in (None, 0) and not split.promoted and not self.plan.again:
@@ -172,11 +172,11 @@ class Walk:
         if ours and not self.plan.again:
             return None
         if (split.weight is not None and split.promoted) or (model is not None and split.weight is None):
-            raise Refused("the newest version gets all requests already, without a verdict: nothing is left to walk")
+            raise Refused("the newest version gets all requests already, without a verdict: nothing to roll out")
         if split.weight is not None and split.weight > first and not self.plan.again:
             raise Refused(
                 f"the canary gets {split.weight}% already, which {last_changed_by(resource)} has set: set it to 0, or "
-                "call with --again to begin anew from the first step"
+                "call with --again to start again from the first step"
             )
         return self.stack.begin(resource, None, first)
 
@@ -186,28 +186,28 @@ class Walk:
                 return self._hold(resource, f"at {weight}% for {self.plan.ready_seconds:g} s: {split.waiting}", None)
             self._tell(f"{weight}%: waiting: {split.waiting}")
             return None
-        found = self.judge.ask(resource, split, self.plan.role(weight), since)
-        match found.says:
+        opinion = self.judge.ask(resource, split, self.plan.role(weight), since)
+        match opinion.says:
             case Says.PENDING:
-                self._tell(f"{weight}%: {found.reason or 'judging'}")
+                self._tell(f"{weight}%: {opinion.reason or 'judging'}")
             case Says.GOOD:
-                self._advance(resource, weight, found)
+                self._advance(resource, weight, opinion)
             case Says.BAD:
-                self._opinion = found
-                self._patch(resource, self.stack.move(resource, 0), f"weight 0%: {found.reason}")
+                self._opinion = opinion
+                self._patch(resource, self.stack.move(resource, 0), f"weight 0%: {opinion.reason}")
             case Says.HOLD:
-                return self._hold(resource, f"held at {weight}%: {found.reason}", found)
+                return self._hold(resource, f"held at {weight}%: {opinion.reason}", opinion)
             case Says.UNAVAILABLE:
-                self._hold(resource, f"held at {weight}%: {found.reason}", found)
+                self._hold(resource, f"held at {weight}%: {opinion.reason}", opinion)
                 return Ending.UNAVAILABLE
         return None
 
-    def _advance(self, resource: Object, weight: int, found: Opinion) -> None:
+    def _advance(self, resource: Object, weight: int, opinion: Opinion) -> None:
         following = self.plan.after(weight)
         last = following == self.plan.steps[-1]
         patch = self.stack.promote(resource) if last else self.stack.move(resource, following)
-        changed = self._patch(resource, patch, f"weight {following}%: {found.reason}")
-        self._notify(changed, Notice("WeightMoved", f"from {weight}% to {following}%: {found.reason}"), found)
+        changed = self._patch(resource, patch, f"weight {following}%: {opinion.reason}")
+        self._notify(changed, Alert("WeightMoved", f"from {weight}% to {following}%: {opinion.reason}"), opinion)
 
     def _promoted(self, resource: Object, split: Split, since: float) -> Ending | None:
         if split.waiting:
@@ -216,7 +216,7 @@ class Walk:
             self._tell(f"100%: waiting: {split.waiting}")
             return None
         self._tell("promoted")
-        self._notify(resource, Notice("Promoted", "the canary was proved good and gets all requests"))
+        self._notify(resource, Alert("Promoted", "the canary was proved good and gets all requests"))
         return Ending.PROMOTED
 
     def _rolled_back(self, resource: Object, split: Split, since: float) -> Ending | None:
@@ -224,7 +224,7 @@ class Walk:
             self._opinion = self.judge.verdict_on(resource)
         reason = self._opinion.reason if self._opinion else "a verdict of an earlier call"
         text = f"rolled back: {reason}. {self.stack.after_rollback(resource)}"
-        self._notify(resource, Notice("RolledBack", text, alert=True), self._opinion)
+        self._notify(resource, Alert("RolledBack", text, alert=True), self._opinion)
         if split.waiting and self.clock() - since < self.plan.ready_seconds:
             self._tell(f"0%: waiting: {split.waiting}")
             return None
@@ -234,13 +234,13 @@ class Walk:
     def _hold(self, resource: Object, text: str, opinion: Opinion | None) -> Ending:
         text += ". Call again to go on from here"
         self._tell(text)
-        self._notify(resource, Notice("Held", text, alert=True), opinion)
+        self._notify(resource, Alert("Held", text, alert=True), opinion)
         return Ending.HELD
 
     def _refuse(self, resource: Object | None, text: str) -> Ending:
         self._tell(text)
         if resource is not None and self._expected is not None:
-            self._notify(resource, Notice("Refused", text, alert=True))
+            self._notify(resource, Alert("Refused", text, alert=True))
         return Ending.REFUSED
 
     def _patch(self, resource: Object, patch: Patch, text: str) -> Object:
@@ -250,7 +250,7 @@ class Walk:
         self._tell(text)
         return changed
 
-    def _notify(self, resource: Object, notice: Notice, opinion: Opinion | None = None) -> None:
+    def _notify(self, resource: Object, notice: Alert, opinion: Opinion | None = None) -> None:
         if wrong := self.notices.tell(resource, notice, opinion):
             self._tell(wrong)
 

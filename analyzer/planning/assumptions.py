@@ -67,7 +67,7 @@ class Assumption:
                 return cls(HEALTHY_PART * check.promote, faults)
 
     def meaning(self, check: Check) -> str:
-        """Say what a healthy canary and the faulty ones are taken to be."""
+        """Return the values assumed for a healthy canary and for faulty ones."""
         faults = ", ".join(_shown(check, value) for value in self.faults)
         text = f"healthy is {_shown(check, self.healthy)}"
         match check.kind:
@@ -97,8 +97,8 @@ class Assumption:
 
 
 def allowed(check: Check) -> float:
-    """Give the share of requests that may be slower than a limit of the latency."""
-    return 1 - (check.quantile or 0.99)
+    """Return the share of requests that may be slower than a limit of the latency."""
+    return 1 - check.quantile_level
 
 
 def read_assumptions(
@@ -135,18 +135,18 @@ def read_assumptions(
             problems.append(Problem(option, f"{name} may be given {word} at most, is {len(values)} times"))
     if problems:
         raise RequestError(problems)
-    found = {}
+    assumptions = {}
     for name, check in policy.checks.items():
-        one = Assumption.of(check)
-        level = conversion if check.kind is Kind.BUSINESS else one.level
-        found[name] = replace(
-            one,
-            healthy=given.get((name, "healthy"), [one.healthy])[0],
-            faults=tuple(given.get((name, "fault"), one.faults)),
+        assumption = Assumption.of(check)
+        level = conversion if check.kind is Kind.BUSINESS else assumption.level
+        assumptions[name] = replace(
+            assumption,
+            healthy=given.get((name, "healthy"), [assumption.healthy])[0],
+            faults=tuple(given.get((name, "fault"), assumption.faults)),
             level=given.get((name, "level"), [level])[0],
             correlation=given.get((name, "correlation"), [0.0])[0],
         )
-    return found
+    return assumptions
 
 
 def _pair(policy: Policy, option: str, text: str) -> tuple[str, float]:

@@ -31,7 +31,7 @@ from analyzer.model.counts import (
 )
 from analyzer.model.findings import Code, Finding, Gap, Kind, Outcome, Role
 from analyzer.planning.assumptions import Assumption, allowed
-from analyzer.planning.forecast import Traffic, plan_check, show_need, too_long
+from analyzer.planning.forecast import RequestRates, plan_check, show_need, too_long
 from analyzer.planning.past import MINUTE, Past, Watch, thin
 from analyzer.quantity import format_ratio, format_seconds
 from analyzer.sources.slicing import MOST_SLICES
@@ -39,7 +39,7 @@ from analyzer.stats.dispersion import Dispersion
 from analyzer.verdict.judge import combine
 
 FEWEST_LOOKS, MOST_LOOKS = 30, 60  # about, at one pretend rollout
-NEAR = 0.5  # evidence towards fail, of that needed, from which on one looks more often
+NEAR = 0.5  # evidence towards fail, of that needed, from which on measurements are more frequent
 CONFIDENCE = 0.95
 WHOLE = ""  # stands for the whole among the names of the checks
 
@@ -52,7 +52,7 @@ class Trial:
     ----------
     rolled_back, passed : minutes until it first was, by name of the check and `WHOLE`
     codes : what each check said at the end
-    looks : how many there were
+    looks : number of measurements
     """
 
     rolled_back: Mapping[str, int]
@@ -126,7 +126,7 @@ class Calibration:
     weight : share of the traffic that the pretend canary got
     length_seconds : of a pretend rollout
     whole, by_check : of the rollouts, and of each check
-    looks : how many were made in all
+    looks : number of measurements in all
     """
 
     policy: Policy
@@ -141,7 +141,7 @@ class Calibration:
     def conclusion(self) -> str:
         """Compare the false alarms with the policy's promise."""
         low, high = self.whole.interval
-        found = (
+        rolled_back = (
             f"{self.whole.rolled_back} of {self.whole.runs} pretend rollouts were rolled back, {CONFIDENCE:.0%} "
             f"interval {format_ratio(low)} to {format_ratio(high)}"
         )
@@ -151,15 +151,15 @@ class Calibration:
             why = (
                 "The service is beyond its promote limit by itself"
                 if self.by_check[worst].beyond
-                else "The service changes within a rollout by more than the hours before it tell"
+                else "The service varies more within a rollout than in the hours before it"
             )
             return (
-                f"{found}: more than {promise}, most of them by {worst}. {why}: raise the limit, use rule relative, or "
-                "make the check advisory."
+                f"{rolled_back}: more than {promise}, most of them by {worst}. {why}: raise the limit, use rule "
+                "relative, or make the check advisory."
             )
         if high <= self.whole.allowed:
-            return f"{found}: within {promise}."
-        return f"{found}: no contradiction to {promise}; more --runs would tell more."
+            return f"{rolled_back}: within {promise}."
+        return f"{rolled_back}: consistent with {promise}; more --runs would narrow the interval."
 
 
 def calibrate(
@@ -181,8 +181,8 @@ def calibrate(
     RequestError : the past is too short
     """
     if length > past.minutes:
-        wanted, found = format_seconds(length * MINUTE), format_seconds(past.minutes * MINUTE)
-        text = f"{wanted} is longer than the past that was found, {found}; choose a shorter one"
+        wanted, available = format_seconds(length * MINUTE), format_seconds(past.minutes * MINUTE)
+        text = f"{wanted} is longer than the past that was found, {available}; choose a shorter one"
         raise RequestError([Problem("length", text)])
     clusters = {
         name: 1 + estimate(policy.checks[name], counts, MINUTE).fixed
@@ -212,9 +212,9 @@ def pretend(
     rng: np.random.Generator,
     clusters: Mapping[str, float] | None = None,
 ) -> Trial:
-    """Draw one pretend rollout and judge it again and again, each check until it fails.
+    """Draw one pretend rollout and judge it at regular moments, each check until it fails.
 
-    One looks about every thirtieth of its length, and twice as often while a check is half-way to failing.
+    There is a measurement about every thirtieth of its length, twice as often while a check is half-way to failing.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def pretend(
     minutes = looks = 0
     while minutes < length and len(rolled_back.keys() - {WHOLE}) < len(policy.checks):
         nearest = max(
-            (one.evidence.towards_fail for name, one in findings.items() if name not in rolled_back), default=0
+            (finding.evidence.towards_fail for name, finding in findings.items() if name not in rolled_back), default=0
         )
         minutes = min(minutes + math.ceil(length / (MOST_LOOKS if nearest >= NEAR else FEWEST_LOOKS)), length)
         looks += 1
@@ -294,15 +294,15 @@ def _check_report(
     name: str, policy: Policy, past: Past, share: float, length_seconds: float, trials: Sequence[Trial]
 ) -> CheckReport:
     check, counts = policy.checks[name], past.by_check[name]
-    found = _share_of(trials, name, policy.alpha_to_fail)
+    outcome = _share_of(trials, name, policy.alpha_to_fail)
     if isinstance(counts, Gap):
-        return CheckReport(found, remarks=(f"{name} is not judged: {counts.reason}.",))
+        return CheckReport(outcome, remarks=(f"{name} is not judged: {counts.reason}.",))
     per_second = float(requests_by_slice(counts).sum()) / (past.minutes * MINUTE)
     if per_second == 0:
-        return CheckReport(found, remarks=(f"{name} is not judged: nothing was counted for it.",))
+        return CheckReport(outcome, remarks=(f"{name} is not judged: nothing was counted for it.",))
     known = estimate(check, counts, MINUTE)
     own = _own_level(check, counts)
-    traffic = Traffic.split(per_second, share)
+    traffic = RequestRates.split(per_second, share)
     remarks = _unreachable(
         name, policy, counts, own, traffic, known.observed_correlation, length_seconds=length_seconds
     )
@@ -313,7 +313,7 @@ def _check_report(
         if code in codes and code is not Code.UNDECIDED
     ]
     return CheckReport(
-        share=found,
+        share=outcome,
         per_second=per_second,
         known=known,
         factor=float(known.factor(per_second * share * length_seconds, length_seconds)),
@@ -327,25 +327,25 @@ def _unreachable(
     policy: Policy,
     counts: Counts,
     own: "_Own | None",
-    traffic: Traffic,
+    traffic: RequestRates,
     correlation: float,
     *,
     length_seconds: float,
 ) -> list[str]:
-    """Say which limits cannot be reached: by this service, with these buckets, at this traffic."""
+    """Return which limits cannot be reached: by this service, with these buckets, at this traffic."""
     check = policy.checks[name]
-    found = [] if own is None or not own.beyond else [f"{name}: {own.beyond}: no canary can pass."]
-    found += [f"{name}: {text}." for text in _by_buckets(check, counts, policy)]
-    if check.role is Role.GATE and not found:
+    remarks = [] if own is None or not own.beyond else [f"{name}: {own.beyond}: no canary can pass."]
+    remarks += [f"{name}: {text}." for text in _by_buckets(check, counts, policy)]
+    if check.role is Role.GATE and not remarks:
         assumption = replace(_assumption(check, counts, own), correlation=correlation, faults=())
         need = plan_check(check, policy, traffic, assumption).healthy
         if text := too_long(name, need):
-            found.append(text)
+            remarks.append(text)
         elif (need.seconds or 0.0) > length_seconds:
-            found.append(
+            remarks.append(
                 f"{name} needs about {show_need(need)}, to pass a canary like this service: longer than these rollouts."
             )
-    return found
+    return remarks
 
 
 @dataclass(frozen=True)
@@ -357,7 +357,7 @@ class _Own:
 
 
 def _own_level(check: Check, counts: Counts) -> _Own | None:
-    """Tell how a service stands to its promote limit; None where the limit is a change, or nothing tells."""
+    """Return a service's own level against its promote limit; None where the limit is a change, or it is not known."""
     if check.compares:
         return None
     total = max(float(requests_by_slice(counts).sum()), 1e-300)
@@ -389,7 +389,7 @@ def _own_level(check: Check, counts: Counts) -> _Own | None:
 
 
 def _by_buckets(check: Check, counts: Counts, policy: Policy) -> list[str]:
-    """Say where a limit lies inside a bucket of the service's histogram."""
+    """Return where a limit lies inside a bucket of the service's histogram."""
     if not isinstance(counts, Histogram) or check.kind is not Kind.LATENCY:
         return []
     whole = replace(counts, counts=counts.counts.sum(axis=0, keepdims=True))

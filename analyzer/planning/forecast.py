@@ -29,14 +29,14 @@ MOST_TILTED, HALVINGS = 50.0, 30  # of the logarithm of the shares of bins, from
 
 
 @dataclass(frozen=True)
-class Traffic:
+class RequestRates:
     """Requests a second of each arm."""
 
     canary: float
     baseline: float
 
     @classmethod
-    def split(cls, rate: float, share: float) -> "Traffic":
+    def split(cls, rate: float, share: float) -> "RequestRates":
         """Split a service's requests a second by the canary's share, in (0, 1)."""
         return cls(rate * share, rate * (1 - share))
 
@@ -49,7 +49,7 @@ class Need:
     ----------
     value : of the canary
     requests : canary requests that are judged; None: never
-    seconds : from the begin of the rollout on, warm-up and lag included; None: never
+    seconds : from the start of the rollout, warm-up and lag included; None: never
     by_estimate : the policy settles it before anything is proved
     """
 
@@ -60,7 +60,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """What one check takes: to pass a healthy canary, and to fail each faulty one."""
 
     check: Check
@@ -71,8 +71,8 @@ class Row:
 
 def plan(
     policy: Policy, rate: float, share: float, assumptions: Mapping[str, Assumption] | None = None
-) -> dict[str, Row]:
-    """Tell about how long each check of a policy takes.
+) -> dict[str, PlanRow]:
+    """Return about how long each check of a policy takes.
 
     Parameters
     ----------
@@ -80,31 +80,31 @@ def plan(
     share : the canary's part of them, in (0, 1)
     assumptions : by name of the check; default `Assumption.of` each
     """
-    given, traffic = assumptions or {}, Traffic.split(rate, share)
+    given, traffic = assumptions or {}, RequestRates.split(rate, share)
     return {
         name: plan_check(check, policy, traffic, given.get(name, Assumption.of(check)))
         for name, check in policy.checks.items()
     }
 
 
-def plan_check(check: Check, policy: Policy, traffic: Traffic, assumption: Assumption) -> Row:
-    """Tell about how long one check takes, with requests a second of what it counts."""
+def plan_check(check: Check, policy: Policy, traffic: RequestRates, assumption: Assumption) -> PlanRow:
+    """Return about how long one check takes, with requests a second of what it counts."""
 
     def need(value: float, wanted: Outcome) -> Need:
         proof = _proof(check, policy, traffic, assumption, value, wanted)
         settled = _settled(check, traffic, value, wanted)
-        requests = min((one for one in (proof, settled) if one is not None), default=None)
+        requests = min((requests for requests in (proof, settled) if requests is not None), default=None)
         if requests is None:
             return Need(value, None, None)
         seconds = max(check.warmup, check.pod_warmup) + check.lag + requests / traffic.canary
         return Need(value, requests, seconds, by_estimate=requests != proof)
 
     faults = tuple(need(value, Outcome.FAIL) for value in assumption.faults)
-    return Row(check, assumption, need(assumption.healthy, Outcome.PASS), faults)
+    return PlanRow(check, assumption, need(assumption.healthy, Outcome.PASS), faults)
 
 
 def _proof(
-    check: Check, policy: Policy, traffic: Traffic, assumption: Assumption, value: float, wanted: Outcome
+    check: Check, policy: Policy, traffic: RequestRates, assumption: Assumption, value: float, wanted: Outcome
 ) -> float | None:
     """Find the fewest canary requests that prove a value; None: no number does."""
     ratio = traffic.baseline / traffic.canary
@@ -128,8 +128,8 @@ def _proof(
     return max(requests, check.min_requests) if wanted is Outcome.PASS else requests
 
 
-def _settled(check: Check, traffic: Traffic, value: float, wanted: Outcome) -> float | None:
-    """Tell at how many canary requests the policy settles a check by its estimate; None: never as wanted."""
+def _settled(check: Check, traffic: RequestRates, value: float, wanted: Outcome) -> float | None:
+    """Return at how many canary requests the policy settles a check by its point estimate; None: never as wanted."""
     promote, rollback = _limits(check)
     passes = wanted is Outcome.PASS
     if check.decide_by is None or not (
@@ -140,7 +140,7 @@ def _settled(check: Check, traffic: Traffic, value: float, wanted: Outcome) -> f
     if check.decide_by.after is not None:
         judged_seconds = check.decide_by.after - max(check.warmup, check.pod_warmup) - check.lag
         moments.append(max(judged_seconds * traffic.canary, 1.0))
-    first = min(one for one in moments if one is not None)
+    first = min(moment for moment in moments if moment is not None)
     return max(first, check.min_requests) if passes else first
 
 
@@ -159,8 +159,8 @@ def _fewest(decides: Callable[[float], bool]) -> float | None:
     return high
 
 
-def _factor(check: Check, traffic: Traffic, correlation: float) -> float:
-    """Tell by what counts are divided for overdispersion, as the checks do."""
+def _factor(check: Check, traffic: RequestRates, correlation: float) -> float:
+    """Return the design effect by which counts are divided, as the checks do."""
     if not correlation or check.kind is Kind.MEAN_LATENCY:
         return 1.0
     batches = (rate * dispersion.BATCH_SECONDS for rate in (traffic.canary, traffic.baseline))
@@ -171,7 +171,7 @@ def _factor(check: Check, traffic: Traffic, correlation: float) -> float:
 
 
 def _limits(check: Check) -> tuple[float, float]:
-    """Give promote and rollback in the unit of an assumed value."""
+    """Return promote and rollback in the unit of an assumed value."""
     if check.kind is Kind.LATENCY and not check.compares:
         return allowed(check), allowed(check)
     return check.promote, check.rollback
@@ -185,7 +185,7 @@ def _is_beyond(check: Check, value: float, limit: float) -> bool:
 
 
 def _expected(check: Check, assumption: Assumption, value: float, ours: float, theirs: float) -> Reading[Counts]:
-    """Build what a source would read if everything came as expected, in one slice since the begin.
+    """Build what a source would read if everything came as expected, in one slice since the start.
 
     Parameters
     ----------
@@ -218,12 +218,12 @@ def _expected(check: Check, assumption: Assumption, value: float, ours: float, t
             )
         case Kind.MEAN_LATENCY:
             raise TypeError("one sum does not tell how much it varies")
-    # With the length of the slice known, the begin has its part of the level, as in a rollout.
+    # With the length of the slice known, the start has its part of the level, as in a rollout.
     return Reading(canary=canary, baseline=baseline, slice_seconds=dispersion.BATCH_SECONDS)
 
 
 def _expected_means(
-    check: Check, assumption: Assumption, value: float, seconds: float, traffic: Traffic
+    check: Check, assumption: Assumption, value: float, seconds: float, traffic: RequestRates
 ) -> Reading[Counts]:
     """Build slices of the length that a source gives, or that have enough requests, a standard deviation off the mean.
 
@@ -235,14 +235,14 @@ def _expected_means(
     enough = slice_means.FEWEST / min(traffic.canary, traffic.baseline if check.compares else math.inf)
     least = 0.0 if check.compares else dispersion.BATCH_SECONDS
     length = max(timeline_of(0.0, seconds, MOST_SLICES).step, enough * (1 + 1e-9), least)
-    place = np.arange(max(1, math.floor(seconds / length)))
+    index = np.arange(max(1, math.floor(seconds / length)))
     base = 1.0 if check.compares else assumption.healthy
     mean = 1 + value if check.compares else value
     # Patterns that neither keep step with each other nor add up.
-    above = np.where(place % 2, 1.0, -1.0), np.where(place // 2 % 2, 1.0, -1.0)
+    above = np.where(index % 2, 1.0, -1.0), np.where(index // 2 % 2, 1.0, -1.0)
     variation = math.sqrt(assumption.variation or 0.0)
     canary, baseline = (
-        MeanOnly(np.maximum(level * (1 + sign * variation / math.sqrt(count)), 0.0) * count, np.full(len(place), count))
+        MeanOnly(np.maximum(level * (1 + sign * variation / math.sqrt(count)), 0.0) * count, np.full(len(index), count))
         for level, sign, count in (
             (mean, above[0], traffic.canary * length), (base, above[1], traffic.baseline * length)
         )
@@ -265,7 +265,7 @@ def _two_speeds(limits: set[float], share: float, requests: float) -> Histogram:
 def _latencies(check: Check, times: float, requests: float) -> Histogram:
     """Count log-normal latencies, `times` those of the baseline, in buckets as fine as native ones."""
     steps = np.arange(-48, 49)
-    quantile = ndtri(check.quantile or 0.99)  # the baseline's is 1
+    quantile = ndtri(check.quantile_level)  # the baseline's is 1
     below = ndtr(quantile + (steps * math.log(FINE) - math.log(max(times, 1e-9))) / SPREAD)
     counts = np.diff(np.concatenate(([0.0], below, [1.0])))[np.newaxis] * requests
     return Histogram(np.append(FINE**steps, math.inf), counts)
@@ -295,30 +295,30 @@ def _tilted(baseline: Floats, requests: float, distance: float) -> Floats:
 # In words
 
 
-def remarks(rows: Mapping[str, Row]) -> list[str]:
-    """Say what follows for the whole rollout, and what is supposed."""
+def remarks(rows: Mapping[str, PlanRow]) -> list[str]:
+    """Return what follows for the whole rollout, and what is assumed."""
     gates = {name: row.healthy for name, row in rows.items() if row.check.role is Role.GATE}
-    found = []
+    needs = []
     reached = [need for need in gates.values() if need.seconds is not None]
     if gates and len(reached) == len(gates):
         last = max(reached, key=lambda need: need.seconds or 0.0)
-        found.append(f"A healthy canary passes every gate after about {show_need(last)}.")
+        needs.append(f"A healthy canary passes every gate after about {show_need(last)}.")
     elif gates:
-        found.append("A canary like the healthy one never passes every gate.")
-    found += [text for name, need in gates.items() if (text := too_long(name, need))]
+        needs.append("A canary like the healthy one never passes every gate.")
+    needs += [text for name, need in gates.items() if (text := too_long(name, need))]
     waiting = [name for name, row in rows.items() if row.check.role is not Role.GATE]
     if waiting and gates:
-        found.append(f"Not waited for, as no gate: {', '.join(waiting)}.")
-    found.append(
-        "Supposed: counts as expected, faults there from the begin, requests that are independent but for the "
+        needs.append(f"Not waited for, as no gate: {', '.join(waiting)}.")
+    needs.append(
+        "Assumptions: counts as expected, faults present from the start, requests independent but for the "
         "correlation given. One rollout in two takes longer, bursts make it longer still (`analyzer calibrate` tells "
-        "by how much), and the next scrape and look come on top."
+        "by how much), and the time to the next scrape and measurement is added."
     )
-    return found
+    return needs
 
 
 def too_long(name: str, need: Need) -> str:
-    """Say of a gate that it takes more than a day to pass a healthy canary; empty: it does not."""
+    """Return that a gate takes more than a day to pass a healthy canary; empty: it does not."""
     if need.seconds is None:
         return (
             f"{name} can never pass at this value: it must be within the promote limit; make it a guardrail or raise "
@@ -332,7 +332,7 @@ def too_long(name: str, need: Need) -> str:
 
 
 def show_need(need: Need) -> str:
-    """Write requests and time for people."""
+    """Return requests and time as text."""
     if need.requests is None or need.seconds is None:
         return "never"
     estimate = ", by the estimate alone" if need.by_estimate else ""
@@ -340,7 +340,7 @@ def show_need(need: Need) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Write a forecast of a duration: with two digits, as no more are true of it."""
+    """Return a forecast of a duration with two digits: it is no more precise."""
     unit = next((size for limit, size in ((120, 1), (7200, 60), (172800, 3600)) if seconds < limit), DAY)
     return format_seconds(_rounded(seconds / unit) * unit)
 

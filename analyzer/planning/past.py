@@ -117,15 +117,15 @@ def read_past(source: Source, selection: Selection, begin: float, deadline_secon
     """
     parts: dict[str, list[tuple[int, Counts | Gap]]] = {name: [] for name in selection.checks}
     spans = _pieces(begin, selection.at, PIECE)
-    for start, end in (spans[place] for place in watch(range(len(spans)))):
+    for start, end in (spans[index] for index in watch(range(len(spans)))):
         piece = _read_piece(source, replace(selection, start=start, at=end), deadline_seconds)
-        for name, one in piece.items():
-            parts[name].append((round((end - start) / MINUTE), one))
+        for name, counts in piece.items():
+            parts[name].append((round((end - start) / MINUTE), counts))
     joined = {name: _judged(join(pieces), selection.checks[name]) for name, pieces in parts.items()}
     known = {name: counts for name, counts in joined.items() if not isinstance(counts, Gap)}
     traffic = sum((requests_by_slice(counts) for counts in known.values()), np.zeros(1))
     if not traffic.any():
-        reasons = "; ".join(dict.fromkeys(one.reason for one in joined.values() if isinstance(one, Gap)))
+        reasons = "; ".join(dict.fromkeys(counts.reason for counts in joined.values() if isinstance(counts, Gap)))
         text = f"{selection.canary!r} has no traffic in the past that was asked for: {reasons or 'nothing was counted'}"
         raise RequestError([Problem("baseline", text)])
     first, minutes = int(np.flatnonzero(traffic)[0]), len(traffic)
@@ -205,17 +205,19 @@ def _over_classes(counts: Classes, names: tuple[str, ...]) -> Classes:
 
 def _pieces(begin: float, end: float, seconds: float) -> list[tuple[float, float]]:
     number = math.ceil((end - begin) / seconds - 1e-9)
-    return [(begin + place * seconds, min(begin + (place + 1) * seconds, end)) for place in range(number)]
+    return [(begin + index * seconds, min(begin + (index + 1) * seconds, end)) for index in range(number)]
 
 
 def _read_piece(source: Source, selection: Selection, deadline_seconds: float) -> dict[str, Counts | Gap]:
     """Read a piece of the past by minutes; in smaller parts where the source gives longer slices."""
-    found = source.read(selection, time.monotonic() + deadline_seconds).by_check
-    for one in found.values():
-        if isinstance(one, Gap) and one.code in LATER:
-            raise SourceUnavailable(one.reason)
+    readings = source.read(selection, time.monotonic() + deadline_seconds).by_check
+    for reading in readings.values():
+        if isinstance(reading, Gap) and reading.code in LATER:
+            raise SourceUnavailable(reading.reason)
     start = selection.start or 0.0
-    coarse = any(isinstance(one, Reading) and (one.slice_seconds or math.inf) > MINUTE for one in found.values())
+    coarse = any(
+        isinstance(reading, Reading) and (reading.slice_seconds or math.inf) > MINUTE for reading in readings.values()
+    )
     if coarse and selection.at - start > SMALL_PIECE:
         parts = [
             (
@@ -224,8 +226,8 @@ def _read_piece(source: Source, selection: Selection, deadline_seconds: float) -
             )
             for begin, end in _pieces(start, selection.at, SMALL_PIECE)
         ]
-        return {name: join([(minutes, part[name]) for minutes, part in parts]) for name in found}
-    return {name: _by_minute(one, round((selection.at - start) / MINUTE)) for name, one in found.items()}
+        return {name: join([(minutes, part[name]) for minutes, part in parts]) for name in readings}
+    return {name: _by_minute(reading, round((selection.at - start) / MINUTE)) for name, reading in readings.items()}
 
 
 def _by_minute(reading: Reading[Counts] | Gap, minutes: int) -> Counts | Gap:

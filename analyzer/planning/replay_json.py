@@ -9,7 +9,7 @@ from analyzer.version import __version__
 
 
 def replay_as_json(replay: Replay) -> dict[str, Any]:
-    """Write everything that was replay."""
+    """Return a replay as JSON."""
     request, window = replay.request, replay.window
     return {
         "service": request.service,

@@ -3,57 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analyzer.config.policy import Check
 from analyzer.model.findings import Kind
-from analyzer.quantity import format_psi, format_seconds
-
-_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
-          172800, 604800)  # fmt: skip
-_ROOM_FOR_TICKS = 0.98  # of an axis: beyond, a label would be cut
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The time axis of a window.
-
-    Attributes
-    ----------
-    begin : Unix seconds; None: not known, and times are told since the begin
-    seconds : how long the window is
-    """
-
-    begin: float | None
-    seconds: float
-
-    def ticks(self, most: int) -> tuple[list[float], list[str]]:
-        """Choose round moments, as seconds since the begin, and write them."""
-        step = next((one for one in _STEPS if self.seconds / one <= most), _STEPS[-1])
-        step *= max(1, math.ceil(self.seconds / step / most))
-        begin = self.begin or 0.0
-        first = math.ceil(begin / step - 1e-9) * step - begin
-        places = np.arange(first, self.seconds * _ROOM_FOR_TICKS, step).tolist()
-        return places, [self.text(place, step) for place in places]
-
-    def text(self, seconds: float, step: float = 1.0) -> str:
-        """Write a moment of the window as finely as steps of that many seconds need."""
-        if self.begin is None:
-            return format_seconds(seconds) if seconds else "0"
-        moment = datetime.fromtimestamp(round(self.begin + seconds, 3), UTC)
-        if step < 1:
-            return f"{moment:%H:%M:%S}.{moment.microsecond // 100_000}"
-        return moment.strftime("%d %b" if step >= 86400 else "%H:%M" if step >= 60 else "%H:%M:%S")
-
-    @property
-    def name(self) -> str:
-        """What the axis shows."""
-        return "time (UTC)" if self.begin is not None else "time since the begin"
+from analyzer.report.clock import Clock, shown
 
 
 def new_plot(width: float, height: float, *, left: float = 0.62, right: float = 0.12, bottom: float = 0.42,
@@ -88,22 +45,22 @@ class Scale:
         return min(max(value, self.low), self.high)
 
     def place(self, value: float) -> float:
-        """Tell where a value of the axis lies: 0 at its low end, 1 at its high one."""
-        low, high, at = (math.log(one) if self.log else one for one in (self.low, self.high, value))
+        """Return where a value of the axis lies: 0 at its low end, 1 at its high one."""
+        low, high, at = (math.log(end) if self.log else end for end in (self.low, self.high, value))
         return (at - low) / (high - low)
 
 
 def scale_of(check: Check, values: Sequence[float]) -> Scale:
     """Choose an axis that shows both limits well, and as much of the values as leaves the limits apart."""
-    known = [one for one in values if math.isfinite(one)]
+    known = [number for number in values if math.isfinite(number)]
     if check.kind in (Kind.LATENCY, Kind.MEAN_LATENCY) and not check.compares:
-        low = min([check.promote / 4, *(one * 0.8 for one in known if one > 0)])
+        low = min([check.promote / 4, *(number * 0.8 for number in known if number > 0)])
         low = max(low, check.promote / 100)
-        high = min(max([check.rollback * 2, *(one * 1.2 for one in known)]), check.rollback * 20)
+        high = min(max([check.rollback * 2, *(number * 1.2 for number in known)]), check.rollback * 20)
         wanted = [base * 10.0**power for power in range(-5, 5) for base in (1, 2, 5)]
-        return Scale(low, high, log=True, ticks=tuple(one for one in wanted if low <= one <= high))
+        return Scale(low, high, log=True, ticks=tuple(tick for tick in wanted if low <= tick <= high))
     if not check.compares:
-        high = min(max([check.rollback * 1.6, *(one * 1.1 for one in known)]), check.rollback * 6)
+        high = min(max([check.rollback * 1.6, *(number * 1.1 for number in known)]), check.rollback * 6)
         return Scale(0.0, high, log=False, ticks=round_ticks(0.0, high))
     reach = max(abs(check.promote), abs(check.rollback), 0.005)
     low, high = (min([-2.0 * reach, *known]), max([2.0 * reach, *known]))
@@ -115,14 +72,7 @@ def round_ticks(low: float, high: float, most: int = 7) -> tuple[float, ...]:
     """Choose round values between two ends, so many steps at most."""
     size = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(size * times for times in (1, 2, 2.5, 5, 10) if (high - low) / (size * times) <= most)
-    return tuple(round(place * step, 12) for place in range(math.ceil(low / step), math.floor(high / step) + 1))
-
-
-def shown(check: Check, value: float) -> str:
-    """Write a value of a check with three digits, without the name of its unit where that is a word."""
-    if check.kind is Kind.DRIFT:
-        return format_psi(value)
-    return check.shown(float(f"{value:.3g}"))
+    return tuple(round(index * step, 12) for index in range(math.ceil(low / step), math.floor(high / step) + 1))
 
 
 def lay_scale(axes: Axes, check: Check, scale: Scale, *, horizontal: bool) -> None:
@@ -133,4 +83,4 @@ def lay_scale(axes: Axes, check: Check, scale: Scale, *, horizontal: bool) -> No
     (axes.set_xlim if horizontal else axes.set_ylim)(scale.low, scale.high)
     axis.set_minor_locator(NullLocator())
     axis.set_major_locator(FixedLocator(list(scale.ticks)))
-    axis.set_ticklabels([shown(check, one) for one in scale.ticks])
+    axis.set_ticklabels([shown(check, tick) for tick in scale.ticks])

@@ -1,7 +1,6 @@
 """Which plots a report has, each with its caption and with its content in words for those who do not see it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -14,33 +13,17 @@ from analyzer.model.counts import Classes, Counts, Floats, Histogram, Reading, R
 from analyzer.model.findings import Finding, Gap, Kind, Outcome
 from analyzer.quantity import format_ratio
 from analyzer.report import plots, svg
-from analyzer.report.axes import Clock, shown
-from analyzer.report.track import Track, track_of
+from analyzer.report.clock import Clock, shown
+from analyzer.report.drawn import Drawn
+from analyzer.report.track import CheckTrack, track_of
 from analyzer.stats import split
 from analyzer.verdict.case import Look
 
 _MOST_CHANGES = 8
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A plot in a page.
-
-    Attributes
-    ----------
-    svg : the element
-    heading, caption : what it shows, and how to read it
-    wide : it takes the whole width
-    """
-
-    svg: Markup
-    heading: str
-    caption: str
-    wide: bool = False
-
-
-def _drawn(figure: Figure, name: str, heading: str, caption: str, said: str, *, wide: bool = False) -> Drawn:
-    text = svg.write(figure, name, said)
+def _drawn(figure: Figure, name: str, heading: str, caption: str, description: str, *, wide: bool = False) -> Drawn:
+    text = svg.write(figure, name, description)
     return Drawn(Markup(text), heading, caption, wide)  # noqa: S704 - the library's, with every text escaped
 
 
@@ -63,24 +46,24 @@ def draw_check(
     judged = finding.delta or finding.canary
     if judged.value is None:
         return ()
-    said = (
+    description = (
         f"{title}: {shown(check, judged.value)}, promote {check.shown(check.promote)}, roll back "
         f"{check.shown(check.rollback)}"
     )
     with svg.drawing():
-        found = [
+        drawn = [
             _drawn(
                 plots.limits(check, finding), f"{name}-limits", "Where it stands",
-                "The bar is the interval that holds at every look. Proved to lie in the green zone it is good; in the "
-                "red zone, and proved outside of the green one, it is bad.",
-                said, wide=True,
+                "The bar is the anytime-valid interval. Proved to lie in the green zone the canary is good; in the red "
+                "zone, and proved outside of the green one, it is bad.",
+                description, wide=True,
             )
         ]  # fmt: skip
         if clock is not None:
-            found += _over_time(name, title, check, track_of(looks, title), clock)
+            drawn += _over_time(name, title, check, track_of(looks, title), clock)
         if (distributions := _distributions(name, title, check, finding, reading)) is not None:
-            found.append(distributions)
-    return tuple(found)
+            drawn.append(distributions)
+    return tuple(drawn)
 
 
 def _distributions(
@@ -94,7 +77,7 @@ def _distributions(
         canary = Histogram(reading.canary.edges, reading.canary.counts[first:], reading.canary.exact)
         other = reading.baseline if isinstance(reading.baseline, Histogram) else None
         baseline = None if other is None else Histogram(other.edges, other.counts[first:], other.exact)
-        allowed = format_ratio(1 - (check.quantile or 0.99))
+        allowed = format_ratio(1 - check.quantile_level)
         return _drawn(
             plots.slower_than(check, canary, baseline), f"{name}-latency", "Latency of all requests",
             f"Share of the requests slower than each bucket edge, {since}. A good canary is below the horizontal line "
@@ -124,24 +107,26 @@ def _first_slice(finding: Finding, reading: Reading[Counts]) -> int:
     return min(max(0, round((finding.since - reading.begin) / reading.slice_seconds)), max(0, reading.slices - 1))
 
 
-def draw_track(name: str, title: str, check: Check, track: Track, clock: Clock, label: str) -> tuple[Drawn, ...]:
+def draw_track(name: str, title: str, check: Check, track: CheckTrack, clock: Clock, label: str) -> tuple[Drawn, ...]:
     """Draw the evidence and the value of one check over time; the label says by what they were judged."""
     with svg.drawing():
         return tuple(_over_time(name, title, check, track, clock, label))
 
 
-def _over_time(name: str, title: str, check: Check, track: Track, clock: Clock, label: str = "") -> tuple[Drawn, Drawn]:
+def _over_time(
+    name: str, title: str, check: Check, track: CheckTrack, clock: Clock, label: str = ""
+) -> tuple[Drawn, Drawn]:
     value = float(track.value[-1])
     return (
         _drawn(
             plots.evidence(track, clock), f"{name}-evidence", f"Evidence over time{label}",
-            "1 decides. Computed anew at each look, from what had been counted by then.",
+            "1 decides. Computed at each measurement from what had been counted by then.",
             f"{title}{label}: evidence towards pass {track.towards_pass[-1]:.2f}, towards fail "
             f"{track.towards_fail[-1]:.2f} at the end; 1 decides",
         ),
         _drawn(
             plots.course(check, track, clock), f"{name}-course", f"Value over time{label}",
-            "The canary's value since the begin, or since when it is worst, with its interval.",
+            "The canary's value since the start, or of its worst segment, with its interval.",
             f"{title}{label}: {'no value' if np.isnan(value) else shown(check, value)} at the end, promote "
             f"{check.shown(check.promote)}, roll back {check.shown(check.rollback)}",
         ),
@@ -160,10 +145,10 @@ def draw_strip(
     name: str, heading: str, rows: Sequence[tuple[str, Sequence[Outcome]]], seconds: Floats, clock: Clock
 ) -> Drawn:
     """Draw outcomes over time, a row each."""
-    said = "; ".join(f"{row}: {outcomes[-1].value} at the end" for row, outcomes in rows)
+    description = "; ".join(f"{row}: {outcomes[-1].value} at the end" for row, outcomes in rows)
     caption = "What would have been answered at each moment: green pass, red fail, grey inconclusive."
     with svg.drawing():
-        return _drawn(plots.verdicts(rows, seconds, clock), name, heading, caption, said, wide=True)
+        return _drawn(plots.verdicts(rows, seconds, clock), name, heading, caption, description, wide=True)
 
 
 def draw_traffic(readings: Readings, clock: Clock) -> Drawn | None:
@@ -180,12 +165,12 @@ def draw_traffic(readings: Readings, clock: Clock) -> Drawn | None:
     while len(changes) < _MOST_CHANGES and (end := split.last_change(canary[:end], baseline[:end])) > 0:
         changes.append(end)
     # A single slice at either end holds a scrape of one arm and none of the other: that is no step.
-    steps = tuple(sorted(one for one in changes if 2 <= one <= len(canary) - 2))
-    found = plots.Traffic(np.append(0.0, reading.ends()) + left_out, canary, baseline, steps)
+    steps = tuple(sorted(change for change in changes if 2 <= change <= len(canary) - 2))
+    split_over_time = plots.SplitOverTime(np.append(0.0, reading.ends()) + left_out, canary, baseline, steps)
     share = canary.sum() / (canary + baseline).sum()
     with svg.drawing():
         return _drawn(
-            plots.traffic(found, clock), "traffic", "The canary's share of the traffic",
+            plots.traffic(split_over_time, clock), "traffic", "The canary's share of the traffic",
             "As counted in each time slice; dotted lines where it changed: the steps of the rollout.",
             f"the canary got {format_ratio(share)} of the requests in all", wide=True,
         )  # fmt: skip
@@ -193,10 +178,12 @@ def draw_traffic(readings: Readings, clock: Clock) -> Drawn | None:
 
 def _finest(readings: Readings) -> Reading[Counts] | None:
     """Choose the reading that tells most about traffic: with most slices, then most requests."""
-    known = [one for one in readings.by_check.values() if isinstance(one, Reading) and one.canary is not None]
-    sliced = [one for one in known if one.slice_seconds is not None and one.slices > 1]
+    known = [
+        reading for reading in readings.by_check.values() if isinstance(reading, Reading) and reading.canary is not None
+    ]
+    sliced = [reading for reading in known if reading.slice_seconds is not None and reading.slices > 1]
 
-    def told(one: Reading[Counts]) -> tuple[int, float]:
-        return one.slices, 0.0 if one.canary is None else float(requests_by_slice(one.canary).sum())
+    def detail(reading: Reading[Counts]) -> tuple[int, float]:
+        return reading.slices, 0.0 if reading.canary is None else float(requests_by_slice(reading.canary).sum())
 
-    return max(sliced, key=told, default=None)
+    return max(sliced, key=detail, default=None)

@@ -1,6 +1,6 @@
-"""Every page that the analyzer writes: one look, all of it in the page, nothing loaded and no script.
+"""Every page of the analyzer: one style, self-contained, nothing loaded and no script.
 
-A page may be mailed and opened from a file, so its Content-Security-Policy stands in it as well as in the header: no
+A page may be mailed and opened from a file, so its Content-Security-Policy is in it as well as in the header: no
 script at all, one style sheet known by its hash, no connection anywhere.
 """
 
@@ -23,10 +23,12 @@ CONTENT_TYPE = "text/html; charset=utf-8"
 @cache
 def _environment(folder: Path) -> Environment:
     loader = ChoiceLoader([FileSystemLoader(folder), FileSystemLoader(TEMPLATES)])
-    found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"marked": marked, "plain": plain}
-    found.globals |= {"style": Markup(STYLE), "policy_of_the_page": IN_PAGE}  # noqa: S704 - our own file
-    return found
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"marked": marked, "plain": plain}
+    environment.globals |= {"style": Markup(STYLE), "policy_of_the_page": IN_PAGE}  # noqa: S704 - our own file
+    return environment
 
 
 def plain(text: str) -> Markup:
@@ -35,13 +37,13 @@ def plain(text: str) -> Markup:
 
 
 def marked(text: str) -> Markup:
-    """Set what stands between backticks as code, and escape everything."""
+    """Return escaped text with code between backticks marked as code."""
     parts = str(escape(text)).split("`")
     return Markup("".join(f"<code>{part}</code>" if odd % 2 else part for odd, part in enumerate(parts)))  # noqa: S704
 
 
 def write(template: str, folder: Path = TEMPLATES, **values: object) -> str:
-    """Write a page from a template that extends ``base.html``; every value is escaped.
+    """Return a page from a template that extends ``base.html``; every value is escaped.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ Row = tuple[str, str, str]
 
 
 def table(reading: Reading[Counts]) -> tuple[Row, ...]:
-    """Write the totals of both arms: name, canary, baseline; of samples, which have no bins, their number only."""
+    """Return the totals of both arms: name, canary, baseline; of samples, which have no bins, their number only."""
     arms = reading.canary, reading.baseline
     known = next((arm for arm in arms if arm is not None), None)
     match known:

@@ -12,9 +12,9 @@ from analyzer.config.policy import Check
 from analyzer.model.findings import Estimate, Finding, Gap, Outcome, Role
 from analyzer.quantity import format_instant, format_seconds
 from analyzer.report import html, numbers
-from analyzer.report.axes import Clock, shown
-from analyzer.report.figures import Drawn, draw_check, draw_traffic, draw_verdicts
-from analyzer.verdict.answer import render
+from analyzer.report.clock import Clock, shown
+from analyzer.report.drawn import PLOTS, Drawn
+from analyzer.verdict.answer import percent, remaining_seconds, render
 from analyzer.verdict.case import Case, Look, decided_at, looks
 from analyzer.verdict.judge import Verdict
 from analyzer.verdict.reasons import OUTCOMES, REASONS, Reason
@@ -22,7 +22,7 @@ from analyzer.verdict.request import Detail, VerdictRequest
 from analyzer.version import __version__
 
 MOST_DRAWN = 8  # checks; of more, those that tell most
-MOST_FINDINGS = 480  # that are computed for the curves: looks times checks
+MOST_FINDINGS = 480  # that are computed for the curves: measurements times checks
 MOST_JSON = 120_000  # bytes; above, the counts of single time slices are left out
 ORDER = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
 
@@ -63,18 +63,18 @@ class Section:
 
 @dataclass(frozen=True)
 class Query:
-    """What the source was asked, with a link to its page where there is one."""
+    """Queries to the source, with a link to its page where there is one."""
 
     text: str
     link: str | None
 
 
-def page(asked: VerdictRequest, case: Case, *, prometheus_url: str | None = None, address: str | None = None) -> str:
-    """Write the page of a verdict.
+def page(request: VerdictRequest, case: Case, *, prometheus_url: str | None = None, address: str | None = None) -> str:
+    """Return the page of a verdict.
 
     Parameters
     ----------
-    asked : the request
+    request : the request
     case : what was read for it
     prometheus_url : address of Prometheus' page, for links; None: there is none
     address : of the analyzer, for links to its answer; None: the page is a file
@@ -82,31 +82,32 @@ def page(asked: VerdictRequest, case: Case, *, prometheus_url: str | None = None
     verdict = case.verdict()
     drawn = _drawn(verdict)
     part = case if len(drawn) == len(case.checks) else replace(case, checks={name: case.checks[name] for name in drawn})
-    found = list(looks(part, max(2, MOST_FINDINGS // max(1, len(drawn)))))
-    clock = _clock(verdict, found)
+    history = list(looks(part, max(2, MOST_FINDINGS // max(1, len(drawn)))))
+    clock = _clock(verdict, history)
     window = verdict.window
     return html.write(
         "report.html",
-        asked=asked,
+        request=request,
         verdict=verdict,
-        subject=asked.service or "counts in the request",
+        subject=request.service or "counts in the request",
         meaning=OUTCOMES[verdict.outcome],
         advice=_advice(verdict),
         sections=[
-            _section(name, verdict, found if name in drawn else None, clock, number)
+            _section(name, verdict, history if name in drawn else None, clock, number)
             for number, name in enumerate(verdict.findings, 1)
         ],
         undrawn=len(verdict.findings) - len(drawn),
-        overview=_overview(verdict, found, clock, whole=part is case),
+        overview=_overview(verdict, history, clock, whole=part is case),
         begin=None if window.start is None else format_instant(window.start),
         end=None if window.end is None else format_instant(window.end),
         length=None if window.seconds is None else format_seconds(window.seconds),
-        decided=_decided(found, clock) if part is case else None,
+        decided=_decided(history, clock) if part is case else None,
         queries=[Query(text, _link(prometheus_url, text, verdict)) for text in verdict.readings.queries],
-        assumptions=list(dict.fromkeys(text for one in verdict.findings.values() for text in one.assumptions)),
+        assumptions=list(dict.fromkeys(text for finding in verdict.findings.values() for text in finding.assumptions)),
         answer=_answer(verdict),
         address=address,
-        question=None if asked.data is not None else urlencode(_question(asked, verdict)),
+        question=None if request.data is not None else urlencode(_question(request, verdict)),
+        plots=PLOTS,
         version=__version__,
     )
 
@@ -120,39 +121,41 @@ def _drawn(verdict: Verdict) -> list[str]:
     return [name for name in names if name in telling]
 
 
-def _clock(verdict: Verdict, found: Sequence[Look]) -> Clock | None:
-    """Tell the time axis; None where nothing can be drawn over time."""
-    if len(found) < 2:
+def _clock(verdict: Verdict, history: Sequence[Look]) -> Clock | None:
+    """Return the time axis; None where nothing can be drawn over time."""
+    if len(history) < 2:
         return None
-    return Clock(verdict.window.start, found[-1].seconds)
+    return Clock(verdict.window.start, history[-1].seconds)
 
 
-def _decided(found: Sequence[Look], clock: Clock | None) -> str | None:
-    """Say since when the verdict stands."""
-    place = decided_at([look.verdict.outcome for look in found])
-    if clock is None or place is None:
+def _decided(history: Sequence[Look], clock: Clock | None) -> str | None:
+    """Return since when the verdict has been final."""
+    index = decided_at([look.verdict.outcome for look in history])
+    if clock is None or index is None:
         return None
-    word = "first failed" if found[-1].verdict.outcome is Outcome.FAIL else "has passed since"
-    seconds = found[place].seconds
-    moment = "" if clock.begin is None else f"{format_instant(clock.begin + seconds)}, "
-    return f"It {word} {moment}{format_seconds(seconds)} after the begin."
+    word = "first failed" if history[-1].verdict.outcome is Outcome.FAIL else "has passed since"
+    seconds = history[index].seconds
+    moment = "" if clock.start is None else f"{format_instant(clock.start + seconds)}, "
+    return f"It {word} {moment}{format_seconds(seconds)} after the start."
 
 
-def _overview(verdict: Verdict, found: Sequence[Look], clock: Clock | None, *, whole: bool) -> tuple[Drawn, ...]:
-    if clock is None:
+def _overview(verdict: Verdict, history: Sequence[Look], clock: Clock | None, *, whole: bool) -> tuple[Drawn, ...]:
+    if clock is None or not PLOTS:
         return ()
-    drawn = [draw_verdicts(found, clock, whole=whole)]
+    from analyzer.report.figures import draw_traffic, draw_verdicts  # noqa: PLC0415 - an extra
+
+    drawn = [draw_verdicts(history, clock, whole=whole)]
     if (split := draw_traffic(verdict.readings, clock)) is not None:
         drawn.append(split)
     return tuple(drawn)
 
 
-def _section(name: str, verdict: Verdict, found: Sequence[Look] | None, clock: Clock | None, number: int) -> Section:
+def _section(name: str, verdict: Verdict, history: Sequence[Look] | None, clock: Clock | None, number: int) -> Section:
     check, finding = verdict.policy.checks[name], verdict.findings[name]
     judged, reading = finding.delta or finding.canary, verdict.readings.by_check[name]
     return Section(
         number=number,
-        drawn=found is not None,
+        drawn=history is not None,
         name=name,
         check=check,
         finding=finding,
@@ -163,13 +166,22 @@ def _section(name: str, verdict: Verdict, found: Sequence[Look] | None, clock: C
         interval=_interval(check, judged),
         promote=shown(check, check.promote),
         rollback=shown(check, check.rollback),
-        towards_pass=_percent(finding.evidence.towards_pass),
-        towards_fail=_percent(finding.evidence.towards_fail),
+        towards_pass=percent(finding.evidence.towards_pass),
+        towards_fail=percent(finding.evidence.towards_fail),
         requests=(format_count(finding.canary.n), format_count(finding.baseline.n)),
         remaining=_remaining(finding),
-        plots=() if found is None else draw_check(f"c{number}", name, check, finding, reading, found, clock),
+        plots=() if history is None else _plots(number, name, verdict, history, clock),
         counted=() if isinstance(reading, Gap) else numbers.table(reading),
     )  # fmt: skip
+
+
+def _plots(number: int, name: str, verdict: Verdict, history: Sequence[Look], clock: Clock | None) -> tuple[Drawn, ...]:
+    if not PLOTS:
+        return ()
+    from analyzer.report.figures import draw_check  # noqa: PLC0415 - an extra
+
+    check, finding, reading = verdict.policy.checks[name], verdict.findings[name], verdict.readings.by_check[name]
+    return draw_check(f"c{number}", name, check, finding, reading, history, clock)
 
 
 def _interval(check: Check, estimate: Estimate) -> str:
@@ -183,19 +195,17 @@ def _interval(check: Check, estimate: Estimate) -> str:
     return f"above {low}" if high is None else f"{low} to {high}"
 
 
-def _percent(evidence: float) -> int:
-    return int(100 * min(1.0, max(0.0, evidence)))
-
-
 def _remaining(finding: Finding) -> tuple[str, str]:
-    """Say how many more canary requests the check needs, and how long that takes at the rate so far."""
+    """Return how many more canary requests the check needs, and how long that takes at the present rate."""
     if finding.outcome is not Outcome.INCONCLUSIVE:
         return "decided", ""
     if finding.remaining_requests is None:
         return "not foreseeable", ""
+    if finding.remaining_requests < 1:
+        return "next measurement", ""
     requests = float(f"{finding.remaining_requests:.2g}")
-    rate = finding.canary.n / finding.seconds if finding.seconds else 0.0
-    return f"about {format_count(requests)}", format_seconds(requests / rate) if rate and requests else ""
+    seconds = remaining_seconds(finding, requests)
+    return f"about {format_count(requests)}", format_seconds(seconds) if seconds else ""
 
 
 def _advice(verdict: Verdict) -> list[tuple[str, Finding, Reason]]:
@@ -208,12 +218,12 @@ def _advice(verdict: Verdict) -> list[tuple[str, Finding, Reason]]:
         if verdict.policy.checks[name].role is not Role.ADVISORY and finding.outcome is not Outcome.PASS
     }
     if verdict.outcome is Outcome.FAIL:
-        deciding = {name: one for name, one in deciding.items() if one.outcome is Outcome.FAIL}
-    told: dict[Reason, tuple[str, Finding, Reason]] = {}
+        deciding = {name: finding for name, finding in deciding.items() if finding.outcome is Outcome.FAIL}
+    advice: dict[Reason, tuple[str, Finding, Reason]] = {}
     for name, finding in deciding.items():
         reason = REASONS[finding.code]
-        told.setdefault(reason, (name, finding, reason))
-    return list(told.values())
+        advice.setdefault(reason, (name, finding, reason))
+    return list(advice.values())
 
 
 def _link(prometheus_url: str | None, query: str, verdict: Verdict) -> str | None:
@@ -226,7 +236,7 @@ def _link(prometheus_url: str | None, query: str, verdict: Verdict) -> str | Non
 
 
 def _answer(verdict: Verdict) -> str:
-    """Give the JSON answer in full, or without the counts of single slices where these are many."""
+    """Return the JSON answer in full, or without the counts of single slices where these are many."""
     full = render(verdict, Detail.FULL)
     text = orjson.dumps(full, option=orjson.OPT_INDENT_2)
     if len(text) > MOST_JSON:
@@ -238,9 +248,9 @@ def _answer(verdict: Verdict) -> str:
     return text[:MOST_JSON].decode(errors="replace")
 
 
-def _question(asked: VerdictRequest, verdict: Verdict) -> dict[str, str]:
-    """Write the request as query parameters that ask the same again, of the same moment."""
-    fields = asked.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"detail", "data"})
+def _question(request: VerdictRequest, verdict: Verdict) -> dict[str, str]:
+    """Return the request as query parameters that ask the same about the same moment."""
+    fields = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"detail", "data"})
     if verdict.window.end is not None:
         fields["at"] = format_instant(verdict.window.end)
     return {

@@ -18,9 +18,10 @@ from analyzer.config.policy import Check
 from analyzer.model.counts import Floats, Histogram
 from analyzer.model.findings import Estimate, Finding, Kind, Outcome
 from analyzer.quantity import format_ratio
-from analyzer.report.axes import Clock, Scale, lay_scale, lay_time, new_plot, round_ticks, scale_of, shown
+from analyzer.report.axes import Scale, lay_scale, lay_time, new_plot, round_ticks, scale_of
+from analyzer.report.clock import Clock, shown
 from analyzer.report.svg import SMALL, Colour, printable
-from analyzer.report.track import Track
+from analyzer.report.track import CheckTrack
 from analyzer.verdict.case import decided_at
 
 HALF, WHOLE = 4.9, 10.0  # inches
@@ -46,7 +47,7 @@ def draw_limits(axes: Axes, check: Check, finding: Finding) -> None:
     arms = [("change" if finding.delta else "canary", judged, Colour.CANARY, "D")]
     if finding.delta is None and finding.baseline.value is not None:
         arms.append(("baseline", finding.baseline, Colour.BASELINE, "o"))
-    numbers = [one for _, arm, *_ in arms for one in (arm.value, arm.low, arm.high) if one is not None]
+    numbers = [number for _, arm, *_ in arms for number in (arm.value, arm.low, arm.high) if number is not None]
     scale = scale_of(check, numbers)
     lay_scale(axes, check, scale, horizontal=True)
     worse_above = check.kind is not Kind.BUSINESS
@@ -114,7 +115,7 @@ def _interval(
 # One check over time
 
 
-def evidence(track: Track, clock: Clock) -> Figure:
+def evidence(track: CheckTrack, clock: Clock) -> Figure:
     """Draw how the evidence came to what decides: 1."""
     figure, axes = new_plot(HALF, 2.4, left=0.5, bottom=0.3, top=0.32)
     highest = float(np.nanmax(np.concatenate([track.towards_pass, track.towards_fail, [0.0]])))
@@ -126,13 +127,13 @@ def evidence(track: Track, clock: Clock) -> Figure:
         axes.plot(track.seconds, np.minimum(numbers, top), color=colour, lw=2, ls=form, drawstyle="steps-post",
                   label=f"towards {name}")  # fmt: skip
     axes.axhline(1.0, color=Colour.INK, lw=1)
-    place = decided_at(track.outcomes)
-    early = place is not None and track.seconds[place] < clock.seconds / 4  # else nothing is as high at the left
+    index = decided_at(track.outcomes)
+    early = index is not None and track.seconds[index] < clock.seconds / 4  # else nothing is as high at the left
     axes.annotate("decides", (1.0 if early else 0.0, 1.0), xycoords=("axes fraction", "data"),
                   xytext=(0 if early else 3, 2), textcoords="offset points", ha="right" if early else "left",
                   color=Colour.INK, fontsize=SMALL)  # fmt: skip
-    if place is not None:
-        _mark(axes, track, place, clock)
+    if index is not None:
+        _mark(axes, track, index, clock)
     lay_time(axes, clock, 6)
     axes.set_ylim(0, top)
     axes.yaxis.set_major_locator(FixedLocator([0, 0.5, 1.0]))
@@ -141,9 +142,9 @@ def evidence(track: Track, clock: Clock) -> Figure:
     return figure
 
 
-def _mark(axes: Axes, track: Track, place: int, clock: Clock) -> None:
+def _mark(axes: Axes, track: CheckTrack, index: int, clock: Clock) -> None:
     """Mark the moment at which a check was decided."""
-    at, outcome = float(track.seconds[place]), track.outcomes[place]
+    at, outcome = float(track.seconds[index]), track.outcomes[index]
     colour = Colour.PASS if outcome is Outcome.PASS else Colour.FAIL
     axes.axvline(at, color=colour, lw=1, ls=":")
     axes.plot([at], [1.0], marker="o", ms=7, color=colour, markeredgecolor=Colour.SURFACE)
@@ -163,8 +164,8 @@ def _legend(axes: Axes) -> None:
     )  # fmt: skip
 
 
-def course(check: Check, track: Track, clock: Clock) -> Figure:
-    """Draw the value with its interval, look by look, against both limits."""
+def course(check: Check, track: CheckTrack, clock: Clock) -> Figure:
+    """Draw the value with its interval, over the measurements, against both limits."""
     figure, axes = new_plot(HALF, 2.4, left=0.66, bottom=0.3, top=0.32)
     numbers = [track.value[-1], track.low[-1], track.high[-1], *track.value.tolist(), *track.baseline[-1:].tolist()]
     scale = scale_of(check, numbers)
@@ -201,7 +202,7 @@ def course(check: Check, track: Track, clock: Clock) -> Figure:
 def slower_than(check: Check, canary: Histogram, baseline: Histogram | None) -> Figure:
     """Draw which share of the requests is slower than each bucket edge: the cumulative distributions from their end."""
     figure, axes = new_plot(WHOLE, 2.6, left=0.9, right=0.25, bottom=0.5, top=0.32)
-    allowed, least = 1 - (check.quantile or 0.99), 1.0
+    allowed, least = 1 - check.quantile_level, 1.0
     for arm, name, colour, form, marker in (
         (canary, "canary", Colour.CANARY, "-", "D"),
         (baseline, "baseline", Colour.BASELINE, "-.", "o"),
@@ -225,7 +226,7 @@ def slower_than(check: Check, canary: Histogram, baseline: Histogram | None) -> 
     axes.yaxis.set_minor_locator(NullLocator())
     places = [10.0**-power for power in range(8) if 10.0**-power >= axes.get_ylim()[0]]
     axes.yaxis.set_major_locator(FixedLocator(places))
-    axes.set_yticklabels([f"{100 * one:g}%" for one in places])
+    axes.set_yticklabels([f"{100 * tick:g}%" for tick in places])
     axes.axhline(allowed, color=Colour.INK, lw=1)
     axes.annotate(f"{format_ratio(allowed)} may be slower", (0, allowed), xycoords=("axes fraction", "data"),
                   xytext=(3, 2), textcoords="offset points", color=Colour.INK, fontsize=SMALL)  # fmt: skip
@@ -237,29 +238,29 @@ def slower_than(check: Check, canary: Histogram, baseline: Histogram | None) -> 
 
 
 def _fewer(ticks: tuple[float, ...]) -> tuple[float, ...]:
-    return ticks if len(ticks) <= 7 else tuple(one for one in ticks if f"{one:e}"[0] == "1")
+    return ticks if len(ticks) <= 7 else tuple(tick for tick in ticks if f"{tick:e}"[0] == "1")
 
 
-def bins(check: Check, found: Bins) -> Figure:
+def bins(check: Check, compared: Bins) -> Figure:
     """Draw both arms' shares of the predictions by bin, and below what each bin adds to the PSI."""
     figure = Figure(figsize=(WHOLE, 2.9))
     upper = figure.add_axes((0.09, 0.46, 0.895, 0.43))
     lower = figure.add_axes((0.09, 0.11, 0.895, 0.23))
-    places = np.arange(len(found.labels))
+    places = np.arange(len(compared.labels))
     for arm, name, colour, shift in (
-        (found.canary, "canary", Colour.CANARY, -0.2),
-        (found.baseline, "baseline", Colour.BASELINE, 0.2),
+        (compared.canary, "canary", Colour.CANARY, -0.2),
+        (compared.baseline, "baseline", Colour.BASELINE, 0.2),
     ):
         upper.bar(places + shift, arm, 0.4, color=colour, label=name)
-    lower.bar(places, found.psi, 0.6, color=Colour.MUTED)
+    lower.bar(places, compared.psi, 0.6, color=Colour.MUTED)
     for axes in (upper, lower):
         axes.set_xlim(-0.7, len(places) - 0.3)
-    highest = float(max(found.canary.max(), found.baseline.max(), 1e-9))
+    highest = float(max(compared.canary.max(), compared.baseline.max(), 1e-9))
     ticks = round_ticks(0.0, highest, 4)
     upper.yaxis.set_major_locator(FixedLocator(list(ticks)))
-    upper.set_yticklabels([f"{one:.3g}" if one == 0 else f"{100 * one:g}%" for one in ticks])
+    upper.set_yticklabels([f"{tick:.3g}" if tick == 0 else f"{100 * tick:g}%" for tick in ticks])
     upper.xaxis.set_major_locator(NullLocator())
-    most = max(float(found.psi.max()), check.promote / 5)  # what adds nearly nothing looks like it
+    most = max(float(compared.psi.max()), check.promote / 5)  # what adds nearly nothing looks like it
     lower.set_ylim(0, most * 1.05)
     lower.yaxis.set_major_locator(FixedLocator([0.0, most]))
     lower.set_yticklabels(["0", f"{most:.2g}"])
@@ -267,7 +268,7 @@ def bins(check: Check, found: Bins) -> Figure:
                    color=Colour.MUTED, fontsize=SMALL)  # fmt: skip
     each = math.ceil(len(places) / _MOST_LABELS)
     lower.xaxis.set_major_locator(FixedLocator(places[::each].tolist()))
-    lower.set_xticklabels([printable(text if len(text) <= 14 else f"{text[:13]}…") for text in found.labels[::each]])
+    lower.set_xticklabels([printable(text if len(text) <= 14 else f"{text[:13]}…") for text in compared.labels[::each]])
     _legend(upper)
     return figure
 
@@ -280,9 +281,9 @@ def verdicts(rows: Sequence[tuple[str, Sequence[Outcome]]], seconds: Floats, clo
     width = 0.115 * max(len(name) for name, _ in rows) + 0.2
     figure, axes = new_plot(WHOLE, 0.27 * len(rows) + 0.4, left=max(width, 0.9), bottom=0.28, top=0.05)
     for row, (_, outcomes) in enumerate(rows):
-        begins = [0, *(place for place in range(1, len(outcomes)) if outcomes[place] is not outcomes[place - 1])]
+        begins = [0, *(index for index in range(1, len(outcomes)) if outcomes[index] is not outcomes[index - 1])]
         for begin, end in zip(begins, [*begins[1:], len(outcomes)], strict=True):
-            # What a look found holds from then on; before the first nothing was known.
+            # The outcome of a measurement holds until the next; before the first nothing was known.
             left = float(seconds[begin])
             right = float(seconds[end]) if end < len(outcomes) else clock.seconds
             outcome = outcomes[begin]
@@ -302,12 +303,12 @@ def verdicts(rows: Sequence[tuple[str, Sequence[Outcome]]], seconds: Floats, clo
 
 
 @dataclass(frozen=True)
-class Traffic:
+class SplitOverTime:
     """Requests of both arms by time slice.
 
     Attributes
     ----------
-    edges : of the slices, seconds since the begin; shape (slices + 1,)
+    edges : of the slices, seconds since the start; shape (slices + 1,)
     canary, baseline : requests, shape (slices,)
     changes : slices with which the split changed
     """
@@ -318,28 +319,28 @@ class Traffic:
     changes: tuple[int, ...]
 
 
-def traffic(found: Traffic, clock: Clock) -> Figure:
+def traffic(split: SplitOverTime, clock: Clock) -> Figure:
     """Draw the canary's share of the requests over time, with the steps at which it changed."""
     figure, axes = new_plot(WHOLE, 1.7, left=0.62, bottom=0.3, top=0.2)
-    total = found.canary + found.baseline
-    share = np.where(total > 0, found.canary / np.maximum(total, 1e-300), np.nan)
-    axes.stairs(np.nan_to_num(share), found.edges, fill=True, color=Colour.CANARY, alpha=0.3)
-    axes.stairs(np.nan_to_num(share), found.edges, color=Colour.CANARY, lw=1.6)
+    total = split.canary + split.baseline
+    share = np.where(total > 0, split.canary / np.maximum(total, 1e-300), np.nan)
+    axes.stairs(np.nan_to_num(share), split.edges, fill=True, color=Colour.CANARY, alpha=0.3)
+    axes.stairs(np.nan_to_num(share), split.edges, color=Colour.CANARY, lw=1.6)
     segments = []
-    for first, last in pairwise([0, *found.changes, len(total)]):
-        ours, both = found.canary[first:last].sum(), total[first:last].sum()
+    for first, last in pairwise([0, *split.changes, len(total)]):
+        ours, both = split.canary[first:last].sum(), total[first:last].sum()
         if both > 0:
             segments.append(float(ours / both))
-            axes.annotate(format_ratio(float(f"{segments[-1]:.2g}")), (float(found.edges[first]), segments[-1]),
+            axes.annotate(format_ratio(float(f"{segments[-1]:.2g}")), (float(split.edges[first]), segments[-1]),
                           xytext=(3, 3), textcoords="offset points", color=Colour.CANARY, fontsize=SMALL + 1,
                           fontweight="bold", annotation_clip=False)  # fmt: skip
         if first:
-            axes.axvline(float(found.edges[first]), color=Colour.MUTED, lw=1, ls=":")
+            axes.axvline(float(split.edges[first]), color=Colour.MUTED, lw=1, ls=":")
     usual = float(np.nanquantile(share, 0.95)) if np.isfinite(share).any() else 0.0  # no single slice sets the scale
-    top = min(1.0, max([*(1.25 * one for one in segments), 1.1 * usual, 0.05]))
+    top = min(1.0, max([*(1.25 * share for share in segments), 1.1 * usual, 0.05]))
     axes.set_ylim(0, top)
     ticks = round_ticks(0.0, top, 4)
     axes.yaxis.set_major_locator(FixedLocator(list(ticks)))
-    axes.set_yticklabels([f"{100 * one:g}%" for one in ticks])
+    axes.set_yticklabels([f"{100 * tick:g}%" for tick in ticks])
     lay_time(axes, clock, 10)
     return figure

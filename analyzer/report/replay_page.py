@@ -11,9 +11,9 @@ from analyzer.model.findings import Estimate, Outcome
 from analyzer.planning.replayed_rollout import CheckMeasurement, Measurement, PolicyReplay, Replay
 from analyzer.quantity import format_instant, format_seconds
 from analyzer.report import html
-from analyzer.report.axes import Clock
-from analyzer.report.figures import Drawn, draw_strip, draw_track
-from analyzer.report.track import Track
+from analyzer.report.clock import Clock
+from analyzer.report.drawn import PLOTS, Drawn
+from analyzer.report.track import CheckTrack
 from analyzer.version import __version__
 
 MOST_POINTS = 240  # of a curve: as many as can be told apart
@@ -36,7 +36,7 @@ class PolicyColumn:
     outcome: Outcome
     headline: str
     reason: str
-    strip: Drawn
+    strip: Drawn | None
     changes: tuple[tuple[str, Outcome, str], ...]
 
 
@@ -50,7 +50,7 @@ class CheckRow:
 
 
 def page(replay: Replay) -> str:
-    """Write the page of a replay."""
+    """Return the page of a replay."""
     end = replay.policies[0].measurements[-1].seconds
     clock = Clock(replay.window.start, end)
     names = list(dict.fromkeys(name for replayed in replay.policies for name in replayed.measurements[0].checks))
@@ -68,15 +68,13 @@ def page(replay: Replay) -> str:
         rows=[_row(name, index, replay.policies, clock) for index, name in enumerate(names[:MOST_DRAWN])],
         undrawn=len(names[MOST_DRAWN:]),
         queries=replay.queries,
+        plots=PLOTS,
         version=__version__,
     )
 
 
 def _column(replayed: PolicyReplay, index: int, clock: Clock) -> PolicyColumn:
     decision, looks = replayed.decision, replayed.measurements
-    outcomes = [("verdict", [look.outcome for look in looks])]
-    outcomes += [(name, [look.checks[name].outcome for look in looks]) for name in list(looks[0].checks)[:MOST_DRAWN]]
-    seconds = np.array([look.seconds for look in looks])
     headline = WORDS[decision.outcome]
     if decision.outcome is not Outcome.INCONCLUSIVE:
         requests = format_count(decision.look.requests)
@@ -89,9 +87,19 @@ def _column(replayed: PolicyReplay, index: int, clock: Clock) -> PolicyColumn:
         outcome=decision.outcome,
         headline=headline,
         reason=decision.look.reason,
-        strip=draw_strip(f"p{index}-verdicts", f"By {replayed.label}", outcomes, seconds, clock),
+        strip=_strip(replayed, index, clock) if PLOTS else None,
         changes=tuple((_when(looks[at]), looks[at].outcome, looks[at].reason) for at in indices),
     )
+
+
+def _strip(replayed: PolicyReplay, index: int, clock: Clock) -> Drawn:
+    from analyzer.report.figures import draw_strip  # noqa: PLC0415 - an extra
+
+    looks = replayed.measurements
+    outcomes = [("verdict", [look.outcome for look in looks])]
+    outcomes += [(name, [look.checks[name].outcome for look in looks]) for name in list(looks[0].checks)[:MOST_DRAWN]]
+    seconds = np.array([look.seconds for look in looks])
+    return draw_strip(f"p{index}-verdicts", f"By {replayed.label}", outcomes, seconds, clock)
 
 
 def _when(look: Measurement) -> str:
@@ -101,11 +109,7 @@ def _when(look: Measurement) -> str:
 
 def _row(name: str, index: int, replays: Sequence[PolicyReplay], clock: Clock) -> CheckRow:
     having = [replayed for replayed in replays if name in replayed.measurements[0].checks]
-    plots: list[Drawn] = []
-    for number, replayed in enumerate(having):
-        check = replayed.policy.checks[name]
-        label = f" by {replayed.label}" if len(having) > 1 else ""
-        plots += draw_track(f"r{index}-{number}", name, check, _track(replayed.measurements, name), clock, label)
+    plots = _curves(name, index, having, clock) if PLOTS else []
     # Curves of a kind stand side by side: the evidence by each policy, then the values.
     ordered = plots if len(having) == 1 else [*plots[::2], *plots[1::2]]
     return CheckRow(
@@ -113,11 +117,22 @@ def _row(name: str, index: int, replays: Sequence[PolicyReplay], clock: Clock) -
     )
 
 
+def _curves(name: str, index: int, having: Sequence[PolicyReplay], clock: Clock) -> list[Drawn]:
+    from analyzer.report.figures import draw_track  # noqa: PLC0415 - an extra
+
+    plots: list[Drawn] = []
+    for number, replayed in enumerate(having):
+        check = replayed.policy.checks[name]
+        label = f" by {replayed.label}" if len(having) > 1 else ""
+        plots += draw_track(f"r{index}-{number}", name, check, _track(replayed.measurements, name), clock, label)
+    return plots
+
+
 def _limits(check: Check) -> tuple[str, str]:
     return check.shown(check.promote), check.shown(check.rollback)
 
 
-def _track(looks: Sequence[Measurement], name: str) -> Track:
+def _track(looks: Sequence[Measurement], name: str) -> CheckTrack:
     """Return the track of one check: at most some hundred measurements, and every change."""
     checks = [look.checks[name] for look in looks]
     even = np.linspace(0, len(looks) - 1, min(len(looks), MOST_POINTS)).round().astype(int).tolist()
@@ -129,7 +144,7 @@ def _track(looks: Sequence[Measurement], name: str) -> Track:
         return np.array([np.nan if value is None else value for value in numbers], float)
 
     judged: list[Estimate] = [measured.judged for measured in kept]
-    return Track(
+    return CheckTrack(
         seconds=np.array([looks[at].seconds for at in indices]),
         outcomes=tuple(measured.outcome for measured in kept),
         value=each([estimate.value for estimate in judged]),

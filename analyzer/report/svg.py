@@ -67,11 +67,11 @@ def drawing() -> Iterator[None]:
 
 def printable(text: str) -> str:
     """Replace what XML cannot hold."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def write(figure: Figure, name: str, title: str) -> str:
-    """Write a figure as an ``<svg>`` element, while `drawing`.
+    """Return a figure as an ``<svg>`` element, while `drawing`.
 
     Parameters
     ----------

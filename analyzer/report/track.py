@@ -1,4 +1,4 @@
-"""What a report draws over time: of each check, what every look found."""
+"""What a report draws over time: the findings of each check at every measurement."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from analyzer.verdict.case import Look
 
 
 @dataclass(frozen=True)
-class Track:
-    """One check, look by look; arrays of shape (looks,), nan where nothing is known.
+class CheckTrack:
+    """One check over the measurements; arrays of shape (measurements,), nan where nothing is known.
 
     Attributes
     ----------
-    seconds : since the begin of the window
-    outcomes : what each look found
+    seconds : since the start of the window
+    outcomes : of each measurement
     value, low, high : what is judged, with its always-valid interval; -inf and inf where a side is open
     baseline : the other arm's value
     towards_pass, towards_fail : evidence over that needed
@@ -33,20 +33,20 @@ class Track:
     towards_fail: Floats
 
 
-def track_of(looks: Sequence[Look], name: str) -> Track:
-    """Follow one check through the looks."""
+def track_of(looks: Sequence[Look], name: str) -> CheckTrack:
+    """Return the track of one check."""
     findings = [look.verdict.findings[name] for look in looks]
 
     def each(number: Callable[[Finding], float | None]) -> Floats:
-        return np.array([np.nan if (found := number(one)) is None else found for one in findings], float)
+        return np.array([np.nan if (value := number(finding)) is None else value for finding in findings], float)
 
-    return Track(
+    return CheckTrack(
         seconds=np.array([look.seconds for look in looks]),
-        outcomes=tuple(one.outcome for one in findings),
-        value=each(lambda one: (one.delta or one.canary).value),
-        low=each(lambda one: (one.delta or one.canary).low),
-        high=each(lambda one: (one.delta or one.canary).high),
-        baseline=each(lambda one: None if one.delta is not None else one.baseline.value),
-        towards_pass=each(lambda one: one.evidence.towards_pass),
-        towards_fail=each(lambda one: one.evidence.towards_fail),
+        outcomes=tuple(finding.outcome for finding in findings),
+        value=each(lambda finding: (finding.delta or finding.canary).value),
+        low=each(lambda finding: (finding.delta or finding.canary).low),
+        high=each(lambda finding: (finding.delta or finding.canary).high),
+        baseline=each(lambda finding: None if finding.delta is not None else finding.baseline.value),
+        towards_pass=each(lambda finding: finding.evidence.towards_pass),
+        towards_fail=each(lambda finding: finding.evidence.towards_fail),
     )

@@ -1,7 +1,7 @@
 """The use case: a request in, a verdict out. Knows sources by what they can do, and no HTTP."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,21 +64,21 @@ class Analyzer:
         """
         deadline = time.monotonic() + self.deadline_seconds
         policy = choose_policy(dict(self.policies), request.policy or self.default_policy, self.default_policy)
-        asked = _asked(request, policy)
-        readings = self._read(request, asked, policy, deadline)
-        return Case(asked, policy, readings, at_this_weight=request.window == "step", share=request.share)
+        chosen = checks_of(policy, request.checks)
+        readings = self._read(request, chosen, policy, deadline)
+        return Case(chosen, policy, readings, at_this_weight=request.window == "step", share=request.share)
 
-    def _read(self, request: VerdictRequest, asked: Mapping[str, Check], policy: Policy, deadline: float) -> Readings:
+    def _read(self, request: VerdictRequest, chosen: Mapping[str, Check], policy: Policy, deadline: float) -> Readings:
         at = self.clock() if request.at is None else request.at
         if request.data is not None:
-            return inline.read(request.data, asked, Window(request.start, request.at))
+            return inline.read(request.data, chosen, Window(request.start, request.at))
         selection = Selection(
             service=request.service or "",
             namespace=request.namespace,
             canary=request.canary or "",
             baseline=request.baseline,
             profile=choose_profile(dict(self.profiles), request.profile or self.default_profile),
-            checks={name: check.kind for name, check in asked.items()},
+            checks={name: check.kind for name, check in chosen.items()},
             at=round(at, 3),
             start=request.start,
             window_seconds=request.window_seconds,
@@ -91,15 +91,13 @@ class Analyzer:
         return self.source.read(selection, deadline)
 
 
-def _asked(request: VerdictRequest, policy: Policy) -> dict[str, Check]:
-    """Choose the checks of the policy that the request asks for, in the policy's order."""
-    if request.checks is None:
-        return dict(policy.checks)
+def checks_of(policy: Policy, names: Sequence[str] | None) -> dict[str, Check]:
+    """Return the checks of these names in the policy's order; None: all. Raises RequestError for unknown names."""
     problems = [
         Problem("checks", f"policy {policy.name} has no check {name[:60]!r}; {nearest(name, policy.checks)}")
-        for name in request.checks
+        for name in names or ()
         if name not in policy.checks
     ]
     if problems:
         raise RequestError(problems)
-    return {name: check for name, check in policy.checks.items() if name in request.checks}
+    return {name: check for name, check in policy.checks.items() if names is None or name in names}

@@ -9,26 +9,30 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from analyzer.model.counts import Counts, Reading
-from analyzer.model.findings import Code, Estimate, Finding, Gap, Kind, Outcome, Role, Rule
+from analyzer.config.policy import Policy
+from analyzer.model.counts import Counts, Reading, Readings, Window
+from analyzer.model.findings import Code, Estimate, Evidence, Finding, Gap, Kind, Outcome, Role, Rule
 from analyzer.quantity import format_instant
 from analyzer.verdict.judge import Verdict
 from analyzer.verdict.request import Detail
 from analyzer.version import __version__
 
 SHORT = 2048  # bytes of a summary: Argo keeps the answer of every measurement in the AnalysisRun
+LONGEST_TEXT = 400  # bytes of the reason where even codes are too long
+MOST_NUMBERS = 8  # of `summary` there
+TYPICAL_REASON = "0.52% of 123,456 canary requests failed, between 0.5% and 1%; about 120,000 more requests needed"
 
 Number = Annotated[float | int | None, WithJsonSchema({"type": ["number", "null"]})]
 Limit = Annotated[float | int | None, WithJsonSchema({"type": "number"})]  # null never occurs: all limits are finite
 
 
-class _Part(BaseModel):
+class _AnswerPart(BaseModel):
     """A part of the answer; a field with a default is left out where it is not set."""
 
     model_config = ConfigDict(use_enum_values=True)
 
 
-class Interval(_Part):
+class Interval(_AnswerPart):
     """A value with its interval, which is valid under continuous monitoring."""
 
     value: Number
@@ -37,21 +41,21 @@ class Interval(_Part):
     n: Limit = None
 
 
-class EvidenceAnswer(_Part):
+class EvidenceAnswer(_AnswerPart):
     """Log e-value over the log e-value needed, towards each verdict."""
 
     towards_pass: Limit = Field(alias="pass")
     towards_fail: Limit = Field(alias="fail")
 
 
-class RangeAnswer(_Part):
+class RangeAnswer(_AnswerPart):
     """The range that the remaining requests and their time are likely to lie in: lower and upper end."""
 
     requests: list[Number]
     seconds: list[Number]
 
 
-class RemainingAnswer(_Part):
+class RemainingAnswer(_AnswerPart):
     """How many more canary requests decide, and in how many seconds at the present rate."""
 
     requests: Number
@@ -59,7 +63,7 @@ class RemainingAnswer(_Part):
     range: RangeAnswer | None = Field(None, description="detail full: the likely range of both")
 
 
-class CountsAnswer(_Part):
+class CountsAnswer(_AnswerPart):
     """What was read, one number per time slice; of a histogram one list per slice, its last bin unbounded."""
 
     canary: dict[str, Any] | None
@@ -67,21 +71,23 @@ class CountsAnswer(_Part):
     slice_seconds: Number
 
 
-class CheckAnswer(_Part):
-    """The finding of one check."""
+class CheckAnswer(_AnswerPart):
+    """The finding of one check; a summary of very many checks has only verdict and code."""
 
     verdict: Outcome
     code: Code = Field(description="why, in one word")
-    reason: str = Field(description="why, in a sentence")
-    canary: Interval = Field(
-        description="value, interval valid under continuous monitoring, number of requests counted"
+    reason: str | None = Field(None, description="why, in a sentence")
+    canary: Interval | None = Field(
+        None, description="value, interval valid under continuous monitoring, number of requests counted"
     )
-    baseline: Interval = Field(description="the same for the baseline")
+    baseline: Interval | None = Field(None, description="the same for the baseline")
     delta: Interval | None = Field(None, description="the change against the baseline, where that is judged")
-    promote: Limit = Field(description="the limit of what is good")
-    rollback: Limit = Field(description="the limit of what is bad")
-    evidence: EvidenceAnswer = Field(description="towards each verdict; 1 decides")
-    remaining: RemainingAnswer | None = Field(description="about how many more requests decide; null: not foreseeable")
+    promote: Limit = Field(None, description="the limit of what is good")
+    rollback: Limit = Field(None, description="the limit of what is bad")
+    evidence: EvidenceAnswer | None = Field(None, description="towards each verdict; 1 decides")
+    remaining: RemainingAnswer | None = Field(
+        None, description="about how many more requests decide; null: not foreseeable"
+    )
     kind: Kind | None = Field(None, description="detail full: what the check measures")
     role: Role | None = Field(None, description="detail full: gate, guardrail or advisory")
     rule: Rule | None = Field(None, description="detail full: what it takes to fail")
@@ -95,7 +101,7 @@ class CheckAnswer(_Part):
     )
 
 
-class WindowAnswer(_Part):
+class WindowAnswer(_AnswerPart):
     """The window that was judged."""
 
     start: str | None
@@ -103,7 +109,7 @@ class WindowAnswer(_Part):
     seconds: Number
 
 
-class Answer(_Part):
+class Answer(_AnswerPart):
     """A verdict as it is answered."""
 
     verdict: Outcome = Field(description="of all checks together")
@@ -125,16 +131,50 @@ class Brevity(IntEnum):
     NOTHING = 0
     LONG_REASONS = 1
     BASELINE_INTERVALS = 2
+    ALL_BUT_CODES = 3
 
 
 def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
     """Return a verdict as the answer's fields; ``full`` adds notes, the policy and what the source was asked."""
-    answer = _render(verdict, detail, Brevity.NOTHING)
-    for brevity in (Brevity.LONG_REASONS, Brevity.BASELINE_INTERVALS):
-        if detail is Detail.FULL or len(orjson.dumps(answer)) < SHORT:
-            break
+    for brevity in Brevity:
         answer = _render(verdict, detail, brevity)
-    return answer
+        if detail is Detail.FULL or len(orjson.dumps(answer)) < SHORT:
+            return answer
+    return _cut(answer)
+
+
+def shortened(policy: Policy) -> bool:
+    """Return whether a summary of all checks of a policy, with usual numbers and reasons, leaves values out."""
+    estimate = Estimate(value=0.0123, low=0.0123, high=0.0123, n=123_456)
+    findings = {
+        name: Finding(
+            Outcome.INCONCLUSIVE, Code.UNDECIDED, TYPICAL_REASON, check.promote, check.rollback, estimate, estimate,
+            estimate if check.compares else None, Evidence(0.123, 0.123), 123_456, seconds=123_456,
+        )
+        for name, check in policy.checks.items()
+    }  # fmt: skip
+    readings = Readings(Window(0.0, 1.0), {name: Gap(Code.UNDECIDED, "") for name in findings})
+    verdict = Verdict(Outcome.INCONCLUSIVE, TYPICAL_REASON, findings, policy, readings)
+    return len(orjson.dumps(_render(verdict, Detail.SUMMARY, Brevity.BASELINE_INTERVALS))) >= SHORT
+
+
+def _cut(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary cut to its size: texts first, then checks, those that passed before the others."""
+    checks = answer["checks"]
+    kept = {
+        **answer,
+        "reason": answer["reason"].encode()[:LONGEST_TEXT].decode(errors="ignore"),
+        "checks": {},
+        "summary": dict(list(answer["summary"].items())[:MOST_NUMBERS]),
+        "notes": [f"{len(checks)} checks do not fit into a summary: request fewer checks, or detail full"],
+    }
+    size = len(orjson.dumps(kept))
+    for name in sorted(checks, key=lambda name: checks[name]["verdict"] == Outcome.PASS):
+        size += len(orjson.dumps({name: checks[name]}))
+        if size >= SHORT:
+            break
+        kept["checks"][name] = checks[name]
+    return kept
 
 
 def _render(verdict: Verdict, detail: Detail, brevity: Brevity) -> dict[str, Any]:
@@ -172,6 +212,11 @@ def number(value: float | None, digits: int = 3) -> float | int | None:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
+def percent(evidence: float) -> int:
+    """Return evidence in percent of what is needed, rounded down, from 0 to 100."""
+    return math.floor(100 * min(max(evidence, 0.0), 1.0))
+
+
 def remaining_seconds(finding: Finding, requests: float | None) -> float | None:
     """Return how long so many more canary requests take at the present rate; None where it is not known."""
     if requests == 0:
@@ -181,6 +226,8 @@ def remaining_seconds(finding: Finding, requests: float | None) -> float | None:
 
 
 def _check(verdict: Verdict, name: str, finding: Finding, detail: Detail, brevity: Brevity) -> CheckAnswer:
+    if brevity is Brevity.ALL_BUT_CODES:
+        return CheckAnswer(verdict=finding.outcome, code=finding.code)
     check, reading = verdict.policy.checks[name], verdict.readings.by_check[name]
     # In short, the interval that judges is enough: that of the change where the limits are changes.
     arm = _estimate if finding.delta is None or detail is Detail.FULL else _value
@@ -271,7 +318,7 @@ def _summary(verdict: Verdict) -> dict[str, float | int | None]:
             case Kind.ERROR_RATE:
                 summary.setdefault("canary_error_rate", number(finding.canary.value))
             case Kind.LATENCY:
-                quantile = f"p{(check.quantile or 0) * 100:g}".replace(".", "_")
+                quantile = f"p{check.quantile_level * 100:g}".replace(".", "_")
                 value = finding.canary.value if not check.compares else None
                 summary.setdefault(f"canary_{quantile}_latency_ms", number(None if value is None else value * 1000))
             case Kind.MEAN_LATENCY:

@@ -1,4 +1,4 @@
-"""What was asked together with what was read for it: judged as of now, or as of any moment before."""
+"""A request together with what was read for it: judged as of now, or as of any earlier moment."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ SAME = 1e-6  # seconds
 
 @dataclass(frozen=True)
 class Case:
-    """The question and the counts that answer it.
+    """The request and the counts that answer it.
 
     Attributes
     ----------
     checks : those of the policy that were asked for, by name
     policy : what they are judged by
     readings : what the source read, with nothing left out yet
-    at_this_weight : a pass must be proved by what was seen since the traffic's split last changed
+    at_this_weight : a pass must be proved by what was seen since the traffic split last changed
     share : the canary's nominal part of the traffic, in (0, 1); None: not known
     """
 
@@ -49,25 +49,25 @@ class Case:
         return Verdict(outcome, reason, findings, self.policy, replace(self.readings, by_check=trimmed))
 
     def moments(self) -> Floats:
-        """Give the ends of all time slices, in seconds since the begin, ascending; empty where there are none."""
-        ends = [one.ends() for one in self.readings.by_check.values() if isinstance(one, Reading)]
+        """Return the ends of all time slices, in seconds since the start, ascending; empty where there are none."""
+        ends = [reading.ends() for reading in self.readings.by_check.values() if isinstance(reading, Reading)]
         every = np.sort(np.concatenate([np.zeros(0), *ends]))
         return every[np.append(True, np.diff(every) > SAME)] if len(every) else every
 
     def until(self, seconds: float) -> "Case":
-        """Forget all that came later; counts without time slices are not known before the end."""
+        """Truncate the readings at a moment; counts without time slices are not known before the end."""
         start = self.readings.window.start
         return replace(
             self,
             readings=replace(
                 self.readings,
                 window=Window(start, None if start is None else start + seconds),
-                by_check={name: _until(one, seconds) for name, one in self.readings.by_check.items()},
+                by_check={name: _until(reading, seconds) for name, reading in self.readings.by_check.items()},
             ),
         )
 
     def _elapsed(self, name: str) -> float | None:
-        """Tell how long the window is, or else how long the slices of a check last together."""
+        """Return how long the window is, or else how long the slices of a check last together."""
         reading = self.readings.by_check[name]
         if self.readings.window.seconds is not None or isinstance(reading, Gap):
             return self.readings.window.seconds
@@ -85,11 +85,11 @@ def _until(reading: Reading[Counts] | Gap, seconds: float) -> Reading[Counts] | 
 
 @dataclass(frozen=True)
 class Look:
-    """A verdict as it would have been at an earlier moment.
+    """The verdict at an earlier moment.
 
     Attributes
     ----------
-    seconds : since the begin of the window
+    seconds : since the start of the window
     verdict : on what had been counted by then, in the time slices of today
     """
 
@@ -98,7 +98,7 @@ class Look:
 
 
 def looks(case: Case, most: int) -> Iterator[Look]:
-    """Judge anew at the end of each time slice, oldest first, or at so many of them at most; the last is the present.
+    """Yield the verdict at the end of each time slice, oldest first, at most so many; the last is the present.
 
     Yields nothing where no counts have time slices.
     """
@@ -111,12 +111,12 @@ def looks(case: Case, most: int) -> Iterator[Look]:
 
 
 def decided_at(outcomes: Sequence[Outcome]) -> int | None:
-    """Tell which look decided: the first that failed, or since which all have passed; None where none has."""
+    """Return the index of the measurement that decided, the first fail or the first of the last passes; or None."""
     if not outcomes or outcomes[-1] is Outcome.INCONCLUSIVE:
         return None
     if outcomes[-1] is Outcome.FAIL:
         return outcomes.index(Outcome.FAIL)
-    place = len(outcomes) - 1
-    while place and outcomes[place - 1] is outcomes[-1]:
-        place -= 1
-    return place
+    index = len(outcomes) - 1
+    while index and outcomes[index - 1] is outcomes[-1]:
+        index -= 1
+    return index

@@ -140,18 +140,17 @@ class VerdictRequest(BaseModel):
     window: Annotated[str, _or_text()] = Field(
         "start",
         description="start: since the canary's first sample; step: the same, but a pass must be proved by what was "
-        "seen since the traffic's split last changed; or a duration such as 5m",
+        "seen since the traffic split last changed; or a duration such as 5m",
     )
     start: Annotated[Instant | None, BeforeValidator(_start), Moment] = Field(
-        None, description="begin of the data, RFC 3339 or Unix seconds; default unknown: it is found"
+        None, description="start of the data, RFC 3339 or Unix seconds; default unknown: it is found"
     )
     at: Annotated[Instant | None, Moment] = Field(
-        None, description="the moment to judge at, RFC 3339 or Unix seconds; default now"
+        None, description="the moment to judge, RFC 3339 or Unix seconds; default now"
     )
     weight: Annotated[float | None, BeforeValidator(_percent), _or_text("null")] = Field(
         None,
-        description="the canary's traffic weight in percent, to be compared with the split that is observed; "
-        "default unknown",
+        description="the canary's traffic weight in percent, compared with the observed split; default unknown",
     )
     detail: Annotated[Detail, _or_text(enum=[detail.value for detail in Detail])] = Field(
         Detail.SUMMARY, description="summary (under 2 KB), or full"
@@ -248,7 +247,7 @@ def parse_request(body: object) -> VerdictRequest:
 
 
 def _locate(problem: Problem) -> Problem:
-    """Say it in the contract's words where pydantic has its own."""
+    """Return a problem in the contract's words where pydantic has its own."""
     if problem.field.startswith("policy."):
         return Problem("policy", "must be the name of a policy, or an object of overrides")
     return problem

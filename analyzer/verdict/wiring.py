@@ -27,7 +27,9 @@ def build_analyzer(settings: Settings, observe: Observer = ignore, *, patience: 
     profiles = load_profiles(folder / "profiles" if folder else None)
     for field, name, loaded in (("POLICY", settings.policy, policies), ("PROFILE", settings.profile, profiles)):
         if name not in loaded:
-            raise ConfigError([Problem(f"{PREFIX}{field}", f"there is none named {name!r}; {nearest(name, loaded)}")])
+            raise ConfigError(
+                [Problem(f"{PREFIX}{field}", f"no {field.lower()} named {name!r}; {nearest(name, loaded)}")]
+            )
     return Analyzer(
         policies=policies,
         profiles=profiles,

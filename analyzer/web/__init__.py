@@ -1,1 +1,1 @@
-"""The service's face: HTTP in, JSON out. Knows nothing of statistics."""
+"""The HTTP interface: HTTP in, JSON out. Knows nothing of statistics."""

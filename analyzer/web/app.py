@@ -18,10 +18,11 @@ from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from analyzer.config.settings import OnSourceError, Settings, SourceName
-from analyzer.errors import Problem, RequestError
+from analyzer.config.settings import OnSourceError, Settings
+from analyzer.errors import NotInstalled, Problem, RequestError
 from analyzer.model.findings import Code, Outcome
 from analyzer.report import html
+from analyzer.report.drawn import require_plots
 from analyzer.verdict.analysis import Analyzer
 from analyzer.verdict.answer import render
 from analyzer.verdict.case import Case
@@ -55,9 +56,9 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
     @app.post("/v1/verdict")
     def verdict() -> Response:
         _authorize(settings.token_file)
-        asked = parse_request(_body())
+        parsed = parse_request(_body())
         with _admitted(gate):
-            return _verdict(asked, analyzer, settings, telemetry)
+            return _verdict(parsed, analyzer, settings, telemetry)
 
     _add_reports(app, analyzer, settings, gate)
     _add_service_routes(app, analyzer, settings, telemetry)
@@ -77,21 +78,19 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
 
 
 def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threading.BoundedSemaphore) -> None:
-    """Add what explains a verdict to people; often a look into the past, so no exported metric moves."""
-    links = settings.prometheus_ui_url or settings.prometheus_url
-    prometheus_url = links if settings.source is SourceName.PROMETHEUS else None
+    """Add what explains a verdict to people; often about the past, so no exported metric changes."""
     # Each is drawn for most of a second: no rush of readers may take the places of Argo's verdicts.
     few = threading.BoundedSemaphore(max(1, (settings.threads - RESERVED_THREADS) // 4))
 
     @contextmanager
     def read(body: Callable[[], object]) -> Iterator[tuple[VerdictRequest, Case]]:
         _authorize(settings.token_file)
-        asked = parse_request(body())
+        parsed = parse_request(body())
         with _admitted(gate):
-            case = analyzer.read(asked)
+            case = analyzer.read(parsed)
             if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(case.verdict())):
                 raise Refusal(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
-            yield asked, case
+            yield parsed, case
 
     @app.get("/report")
     @app.post("/report")
@@ -101,16 +100,17 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threa
         if not _wants_page():
             with read(_body) as (_, case):
                 return _json(render(case.verdict(), Detail.FULL))
-        with _admitted(few, "reports"), read(_body if request.method == "POST" else _filled) as (asked, case):
-            return _page(page(asked, case, prometheus_url=prometheus_url, address=_address()))
+        with _admitted(few, "reports"), read(_body if request.method == "POST" else _filled) as (parsed, case):
+            return _page(page(parsed, case, prometheus_url=settings.link_to_prometheus, address=_address()))
 
     @app.get("/report.png")
     @app.post("/report.png")
     def picture() -> Response:
-        from analyzer.report.picture import picture  # noqa: PLC0415
+        require_plots()
+        from analyzer.report.picture import picture  # noqa: PLC0415 - an extra
 
-        with _admitted(few, "reports"), read(_body) as (asked, case):
-            return Response(picture(asked, case), content_type="image/png")
+        with _admitted(few, "reports"), read(_body) as (parsed, case):
+            return Response(picture(parsed, case), content_type="image/png")
 
 
 def _address() -> str:
@@ -176,15 +176,15 @@ def _wants_page() -> bool:
     return request.accept_mimetypes["text/html"] > request.accept_mimetypes["application/json"]
 
 
-def _verdict(asked: VerdictRequest, analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> Response:
+def _verdict(parsed: VerdictRequest, analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> Response:
     began = time.perf_counter()
     with telemetry.verdict_duration.time():
-        verdict = analyzer.verdict(asked)
-    telemetry.rollouts.record(asked.namespace, asked.service, verdict, asked.window)
-    _log(asked, verdict, time.perf_counter() - began)
+        verdict = analyzer.verdict(parsed)
+    telemetry.rollouts.record(parsed.namespace, parsed.service, verdict, parsed.window)
+    _log(parsed, verdict, time.perf_counter() - began)
     if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(verdict)):
         raise Refusal(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
-    return _json(render(verdict, asked.detail))
+    return _json(render(verdict, parsed.detail))
 
 
 def _source_unavailable(verdict: Verdict) -> str:
@@ -220,12 +220,12 @@ def _query() -> dict[str, str]:
 
 
 def _filled() -> dict[str, str]:
-    """Read a form, which sends what was left empty too; elsewhere that is an argument that nobody set."""
+    """Return the fields of a form without empty ones; elsewhere an empty field is an argument that was not set."""
     return {name: value for name, value in _query().items() if value}
 
 
 def _authorize(token_file: Path | None) -> None:
-    """Ask for the bearer token, read anew each time so that it can be rotated."""
+    """Require the bearer token, read each time so that it can be rotated."""
     if token_file is None:
         return
     try:
@@ -274,6 +274,10 @@ def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
     def bad_request(error: RequestError) -> Response:
         return answer(400, str(error), problems=error.problems)
 
+    @app.errorhandler(NotInstalled)
+    def not_installed(error: NotInstalled) -> Response:
+        return answer(501, str(error))
+
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         status = error.code or 500
@@ -294,13 +298,13 @@ def _json(body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | 
     return Response(orjson.dumps(body), status, headers, content_type="application/json")
 
 
-def _log(asked: VerdictRequest, verdict: Verdict, seconds: float) -> None:
+def _log(parsed: VerdictRequest, verdict: Verdict, seconds: float) -> None:
     log_event(
         "verdict",
-        namespace=asked.namespace,
-        service=asked.service,
-        canary=asked.canary,
-        baseline=asked.baseline,
+        namespace=parsed.namespace,
+        service=parsed.service,
+        canary=parsed.canary,
+        baseline=parsed.baseline,
         verdict=verdict.outcome.value,
         reason=verdict.reason,
         policy=verdict.policy.name,

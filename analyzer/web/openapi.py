@@ -34,6 +34,14 @@ REFUSED = error_body(
 )
 
 
+NO_PICTURE = {
+    "501": {
+        "description": "matplotlib, which draws it, is not installed",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+}
+
+
 def document(analyzer: Analyzer) -> dict[str, Any]:
     """Describe every path of the service; names of policies and profiles are those loaded."""
     fields = _request_fields(analyzer)
@@ -51,7 +59,7 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
         "info": {
             "title": "Rollout Analyzer",
             "version": __version__,
-            "description": "Is the canary model healthy? Verdicts for Argo Rollouts that are right at every look.",
+            "description": "Is the canary model healthy? Anytime-valid verdicts for Argo Rollouts.",
         },
         "paths": {
             "/v1/verdict": {
@@ -87,13 +95,13 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
                     "summary": "A verdict as a picture of 1200 x 630 dots",
                     "operationId": "picture_of_body",
                     **by_body,
-                    "responses": _answers("A picture of a verdict", picture, of_body=True),
+                    "responses": _answers("A picture of a verdict", picture, of_body=True) | NO_PICTURE,
                 },
                 "get": {
                     "summary": "The same for the previews of chats",
                     "operationId": "picture",
                     **by_query,
-                    "responses": _answers("A picture of a verdict", picture),
+                    "responses": _answers("A picture of a verdict", picture) | NO_PICTURE,
                 },
             },
             "/healthz": {"get": _plain("The process is alive")},

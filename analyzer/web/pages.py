@@ -32,7 +32,7 @@ LINKS = {
 }
 IN_FORM = ("service", "canary", "baseline", "namespace", "policy", "profile", "checks", "window", "weight", "start",
            "at")  # fmt: skip
-WHERE_GIVEN = ("detail", "data")  # the form keeps them, but offers them to nobody
+WHERE_GIVEN = ("detail", "data")  # the form keeps them, but does not offer them
 REQUIRED = ("service", "canary")
 EXAMPLES = {
     "service": "fraud-detector", "canary": "6d8f9c7b5d", "baseline": "75d4f8b9c8", "namespace": "ml",
@@ -50,12 +50,12 @@ HINTS = {
 REMEDIES = {
     "unauthorized": "A browser does not send one. `curl -H \"Authorization: Bearer $TOKEN\" -H 'Accept: text/html'` "
     "gets a report as a file that any browser shows; a proxy in front of the analyzer can add the header too.",
-    "not_found": "Begin at the start page; the page of the API has all paths.",
+    "not_found": "Go to the home page, or see `/docs` for all endpoints.",
     "method_not_allowed": "The page of the API says which methods a path has.",
     "too_large": "Send coarser time slices, or name the arms and let the analyzer read the counts itself; the setting "
     "`ANALYZER_MAX_BODY` is the limit.",
     "overloaded": "Ask again in some seconds.",
-    "internal": "Ask again; if it stays, the log of the service says what happened.",
+    "internal": "Try again; if it persists, see the log of the service.",
 }
 _TOKEN = '-H "Authorization: Bearer $TOKEN"'  # noqa: S105 - of the shell
 _CONTINUED = " \\\n  "
@@ -106,7 +106,7 @@ def check(analyzer: Analyzer, given: Mapping[str, str]) -> None:
 
 
 def index(analyzer: Analyzer, address: str, given: Mapping[str, str], *, with_token: bool) -> str:
-    """Write the start page.
+    """Return the home page.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def index(analyzer: Analyzer, address: str, given: Mapping[str, str], *, with_to
         TEMPLATES,
         version=__version__,
         source=analyzer.source.name,
-        policies=sorted(analyzer.policies.values(), key=lambda one: one.name),
+        policies=sorted(analyzer.policies.values(), key=lambda policy: policy.name),
         links=LINKS,
         fields=_form(analyzer, given, ()),
         commands=_commands(address, given, with_token=with_token) if given else None,
@@ -137,7 +137,7 @@ def error(
     problems: Sequence[Problem] = (),
     given: Mapping[str, str] | None = None,
 ) -> str:
-    """Write the page of an error.
+    """Return the page of an error.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def error(
 
 
 def api(analyzer: Analyzer) -> str:
-    """Write the OpenAPI document as a page."""
+    """Return the OpenAPI document as a page."""
 
     def written(value: object) -> str:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
@@ -173,10 +173,10 @@ def _form(analyzer: Analyzer, given: Mapping[str, str], problems: Sequence[Probl
     choices = {"policy": analyzer.policies, "profile": analyzer.profiles, "detail": tuple(Detail)}
     defaults = {"policy": analyzer.default_policy, "profile": analyzer.default_profile, "detail": Detail.SUMMARY.value}
     wrong: dict[str, list[str]] = {}
-    for one in problems:
-        for path in one.field.split(", "):
+    for problem in problems:
+        for path in problem.field.split(", "):
             name, _, rest = path.partition(".")
-            wrong.setdefault(name, []).append(f"{path}: {one.message}" if rest else one.message)
+            wrong.setdefault(name, []).append(f"{path}: {problem.message}" if rest else problem.message)
     return [
         Field(
             name=name,
@@ -193,7 +193,7 @@ def _form(analyzer: Analyzer, given: Mapping[str, str], problems: Sequence[Probl
 
 
 def _commands(address: str, given: Mapping[str, str], *, with_token: bool) -> dict[str, str]:
-    """Write what asks the same in a shell."""
+    """Return the commands that send the same request."""
     curl = [f"curl -sG {shlex.quote(address + LINKS['verdict'])}"]
     curl += [_TOKEN] if with_token else []
     curl += [f"--data-urlencode {shlex.quote(f'{name}={value}')}" for name, value in given.items()]
@@ -205,7 +205,7 @@ def _commands(address: str, given: Mapping[str, str], *, with_token: bool) -> di
 
 
 def _posting(address: str, *, with_token: bool) -> str:
-    """Write how to ask about counts that the request has itself."""
+    """Return the command that sends counts in the request."""
     curl = [f"curl -s {shlex.quote(address + LINKS['verdict'])}", *([_TOKEN] if with_token else [])]
     curl += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(COUNTED)}"]
     return _CONTINUED.join(curl)

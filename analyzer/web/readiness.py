@@ -20,7 +20,7 @@ class Readiness:
         self._problem = ""
 
     def problem(self) -> str:
-        """Say what is wrong with the source; empty: nothing."""
+        """Return what is wrong with the source; empty: nothing."""
         if not self._lock.acquire(blocking=self._asked is None):
             return self._problem  # another probe asks just now: waiting with it would take a thread for seconds
         try:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from analyzer.errors import Problem
 
 ERROR_CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed",
-               413: "too_large", 415: "unsupported_media_type", 503: "overloaded"}  # fmt: skip
+               413: "too_large", 415: "unsupported_media_type", 501: "not_installed", 503: "overloaded"}  # fmt: skip
 
 
 class ProblemAnswer(BaseModel):

@@ -48,7 +48,7 @@ def _begin(worker: Any) -> None:
 
 
 def _announce(worker: Any) -> None:
-    """Say once where the service listens and where its counts come from."""
+    """Log the address and the source of the service."""
     from analyzer.web.event_log import log_event  # noqa: PLC0415
 
     log_event(

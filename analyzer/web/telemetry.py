@@ -113,8 +113,8 @@ class _Rollouts(Collector):
 
         Parameters
         ----------
-        window : as it was asked for. A guard looks since the start while the steps look since the last change of the
-            weight: these are two questions, and the answers to one must not take turns with those to the other
+        window : as it was asked for. A background analysis judges everything since the start while
+            the steps judge what came since the last change of the weight: these are exported separately
         """
         if service is None:
             return
@@ -138,7 +138,7 @@ class _Rollouts(Collector):
                 self._rollouts.popitem(last=False)
 
     def describe(self) -> list[Metric]:
-        """Promise nothing beforehand: which rollouts there are is known when asked."""
+        """Return nothing: no metrics are declared statically; rollouts are known only at scrape time."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -154,10 +154,10 @@ class _Rollouts(Collector):
             for key in [key for key, rollout in self._rollouts.items() if rollout.seen < oldest]:
                 del self._rollouts[key]
             for rollout in self._rollouts.values():
-                rollout.checks = {name: one for name, one in rollout.checks.items() if one.seen >= oldest}
+                rollout.checks = {name: judged for name, judged in rollout.checks.items() if judged.seen >= oldest}
             return [
-                (key, replace(one, checks=dict(one.checks), totals=dict(one.totals)))
-                for key, one in self._rollouts.items()
+                (key, replace(rollout, checks=dict(rollout.checks), totals=dict(rollout.totals)))
+                for key, rollout in self._rollouts.items()
             ]
 
 
@@ -201,19 +201,19 @@ class _Families:
             self._add_check(names | {"check": name}, judged)
 
     def _add_check(self, names: dict[str, str], judged: _Judged) -> None:
-        found = judged.finding
-        _add(self._verdict, AS_NUMBER[found.outcome], names)
+        finding = judged.finding
+        _add(self._verdict, AS_NUMBER[finding.outcome], names)
         _add(self._at, judged.at, names)
         _add(self._info, 1, names, role=judged.role.value, unit=judged.unit)
-        _add(self._code, 1, names, code=found.code.value)
-        for arm, estimate in (("canary", found.canary), ("baseline", found.baseline), ("delta", found.delta)):
+        _add(self._code, 1, names, code=finding.code.value)
+        for arm, estimate in (("canary", finding.canary), ("baseline", finding.baseline), ("delta", finding.delta)):
             self._add_estimate(names | {"arm": arm}, estimate or Estimate())
-        _add(self._limit, found.promote, names, limit="promote")
-        _add(self._limit, found.rollback, names, limit="rollback")
-        _add(self._evidence, found.evidence.towards_pass, names, towards="pass")
-        _add(self._evidence, found.evidence.towards_fail, names, towards="fail")
-        if found.remaining_requests is not None:
-            _add(self._remaining, found.remaining_requests, names)
+        _add(self._limit, finding.promote, names, limit="promote")
+        _add(self._limit, finding.rollback, names, limit="rollback")
+        _add(self._evidence, finding.evidence.towards_pass, names, towards="pass")
+        _add(self._evidence, finding.evidence.towards_fail, names, towards="fail")
+        if finding.remaining_requests is not None:
+            _add(self._remaining, finding.remaining_requests, names)
 
     def _add_estimate(self, names: dict[str, str], estimate: Estimate) -> None:
         if estimate.value is not None:

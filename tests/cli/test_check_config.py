@@ -1,4 +1,4 @@
-"""Tests of `analyzer.configcheck`, and of what `analyzer check-config` refuses."""
+"""Tests of what `analyzer check-config` prints, and of what `analyzer check-config` refuses."""
 
 import os
 import sys
@@ -181,10 +181,7 @@ def test_a_default_that_is_not_there_is_refused(
     monkeypatch.setenv("ANALYZER_POLICY", "ml-modle")
 
     assert refused(monkeypatch, capsys) == [
-        (
-            "Error: ANALYZER_POLICY: there is none named 'ml-modle'; did you mean 'ml-model'? "
-            "known: ml-model, ml-model-mean"
-        )
+        ("Error: ANALYZER_POLICY: no policy named 'ml-modle'; did you mean 'ml-model'? known: ml-model, ml-model-mean")
     ]
 
 
@@ -235,3 +232,15 @@ def test_other_kinds_and_free_buckets_need_no_warning() -> None:
 
     assert [resolution(check, ISTIO) for check in policy.checks.values() if check.kind is not Kind.LATENCY] == [[]] * 3
     assert resolution(latency("123ms", "456ms"), own) == []
+
+
+def test_a_policy_whose_summary_is_too_long_is_warned_of(mounted: Path) -> None:
+    """Ten checks do not fit into the 2 KB that Argo stores, four do."""
+    check = "{kind: latency, promote: 200ms, rollback: 500ms}"
+    for name, count in (("few", 4), ("many", 10)):
+        checks = "".join(f"  latency_of_path_{number}: {check}\n" for number in range(count))
+        (mounted / "policies" / f"{name}.yaml").write_text(f"name: {name}\nchecks:\n{checks}")
+    warnings = [line for line in accepted().splitlines() if "exceeds 2 KB" in line]
+
+    assert len(warnings) == 1
+    assert warnings[0].startswith("Warning: policy many: a summary of its 10 checks exceeds 2 KB")

@@ -105,7 +105,7 @@ def test_the_reason_of_several_checks_is_told_once(monkeypatch: pytest.MonkeyPat
 
 def test_a_source_that_does_not_answer_is_4(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unavailable is told from inconclusive, for a job that should be repeated."""
-    monkeypatch.setenv("ANALYZER_SCRAPE_TARGETS", f"v1={CLOSED},v2={CLOSED}")
+    monkeypatch.setenv("ANALYZER_SCRAPE_TARGETS", f"v1={CLOSED},v2={CLOSED}/v2")
     result = run("verdict", "--service", "fraud", "--canary", "v2", "--baseline", "v1")
 
     assert result.exit_code == 4

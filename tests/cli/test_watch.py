@@ -69,17 +69,17 @@ def test_json_is_a_line_a_look() -> None:
 
 
 def test_a_terminal_shows_a_table_that_is_written_over() -> None:
-    """And the last one stays, without the line about the next look."""
+    """And the last one stays, without the line about the next measurement."""
     with looked_at(page(10), page(20), page(20_000, 4)) as environment, terminal(*WATCH, **environment) as shown:
         assert shown.end() == 0
 
-    assert "look 1 at " in shown.shown
-    assert "look 2 at " in shown.shown
+    assert "measurement 1 at " in shown.shown
+    assert "measurement 2 at " in shown.shown
     assert "\x1b[1A" in shown.shown  # the cursor goes up
     assert shown.shown.count("\x1b[?25l") == shown.shown.count("\x1b[?25h") == 1  # hidden, and given back
     last = shown.shown.rpartition("\x1b[?25h")[2]
     assert "proved good" in last
-    assert "look" not in last
+    assert "measurement" not in last
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])

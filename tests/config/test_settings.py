@@ -250,7 +250,7 @@ def test_a_default_that_is_not_loaded_is_refused(monkeypatch: pytest.MonkeyPatch
     """The message names the variable and what there is."""
     monkeypatch.setenv(PREFIX + name, text)
 
-    with pytest.raises(ConfigError, match=f"^{PREFIX}{name}: there is none named '{text}'; .*known: "):
+    with pytest.raises(ConfigError, match=f"^{PREFIX}{name}: no {name.lower()} named '{text}'; .*known: "):
         build_analyzer(load_settings())
 
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from analyzer.cli import cli
-from analyzer.driver.alerts import Notice, _alertmanager, _event, _slack
+from analyzer.driver.alerts import Alert, _alertmanager, _event, _slack
 from analyzer.driver.judges import Opinion, Says
 
 RESOURCE = {
@@ -59,7 +59,7 @@ def test_without_a_cluster_it_says_how_one_is_found(tmp_path: Path, monkeypatch:
 
 def test_what_slack_would_read_as_markup_is_escaped() -> None:
     """A reason may hold anything."""
-    text = _slack(RESOURCE, Notice("RolledBack", "p99 < 250 ms & <@here>"), OPINION)["text"]
+    text = _slack(RESOURCE, Alert("RolledBack", "p99 < 250 ms & <@here>"), OPINION)["text"]
     assert text == (
         "*RolledBack: InferenceService ml/fraud*\np99 &lt; 250 ms &amp; &lt;@here&gt;\ncanary_error_rate: 0.05"
     )
@@ -67,7 +67,7 @@ def test_what_slack_would_read_as_markup_is_escaped() -> None:
 
 def test_an_alert_has_the_numbers_as_annotations() -> None:
     """Labels tell alerts apart, so no number is among them."""
-    (alert,) = _alertmanager(RESOURCE, Notice("Held", "no requests"), OPINION)
+    (alert,) = _alertmanager(RESOURCE, Alert("Held", "no requests"), OPINION)
     assert alert["labels"] == {
         "alertname": "Held", "severity": "warning", "namespace": "ml", "kind": "InferenceService", "name": "fraud"
     }  # fmt: skip
@@ -78,7 +78,7 @@ def test_an_alert_has_the_numbers_as_annotations() -> None:
 
 def test_an_event_is_no_longer_than_the_api_server_takes() -> None:
     """1,024 characters of message; a longer one would be refused, and lost."""
-    event = _event(RESOURCE, "fraud.1", Notice("Held", "x" * 5000, alert=True))
+    event = _event(RESOURCE, "fraud.1", Alert("Held", "x" * 5000, alert=True))
     assert len(event["message"]) == 1024
     assert event["type"] == "Warning"
     assert event["involvedObject"]["uid"] == "0-1-2"

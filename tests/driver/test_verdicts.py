@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from analyzer.driver.cluster import Unreachable
-from analyzer.driver.judges import ByAnalyzer, Opinion, Question, Says, _opinion
+from analyzer.driver.judges import ByAnalyzer, Opinion, Says, VerdictQuestion, _opinion
 from analyzer.driver.resource import Object, Refused, Split
 
 SPLIT = Split(25, "canary", "baseline")
-QUESTION = Question(
+QUESTION = VerdictQuestion(
     service="fraud", namespace="ml", profile="kserve-knative", policy="ml-model", limits="{}", analyzer_url="",
     interval=10.0, settle=0.0, delay=30.0, looks=3,
 )  # fmt: skip

@@ -24,8 +24,8 @@ from e2e.driver import NAME, NEW, STACKS, STEPS, Measured, Scene, measuring
 from e2e.serving import EXPERIMENT_CRD, STAND_INS, Route, path_of
 
 from analyzer.driver import cluster as api
-from analyzer.driver.alerts import Notices
-from analyzer.driver.judges import ByAnalyzer, Opinion, Question, Says
+from analyzer.driver.alerts import Alerts
+from analyzer.driver.judges import ByAnalyzer, Opinion, Says, VerdictQuestion
 from analyzer.driver.kserve import Knative, Standard
 from analyzer.driver.resource import Object as Resource
 from analyzer.driver.resource import Split
@@ -130,9 +130,9 @@ def routes(stack: str) -> Iterator[Route]:
             yield Route(world_of(stack, weight, good=good), stack, lambda shares=shares: shares, behaviours, 2000.0)
 
 
-def question(stack: str, url: str) -> Question:
+def question(stack: str, url: str) -> VerdictQuestion:
     """Ask often, and at once."""
-    return Question(
+    return VerdictQuestion(
         service=NAME,
         namespace="kills",
         profile=PROFILES[stack],
@@ -204,7 +204,7 @@ class Run:
             client = Fragile(connected, place, self.meddle)
             judge = Recorded(question(self.name, url), worlds=worlds, told=self.told)
             plan = Plan(STEPS, model, poll_seconds=0.1)
-            walk = Walk(DRIVEN[self.name], client, NAME, plan, judge, Notices(client), self.lines.append)
+            walk = Walk(DRIVEN[self.name], client, NAME, plan, judge, Alerts(client), self.lines.append)
             try:
                 self.ending = walk.run()
             except Killed:

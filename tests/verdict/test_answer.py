@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer import checks
-from analyzer.config.policy import load_policies
+from analyzer.config.policy import Policy, load_policies
 from analyzer.model.counts import Counts, Errors, Reading, Readings, Window
 from analyzer.model.findings import Code
-from analyzer.verdict.answer import number, render
+from analyzer.sources import inline
+from analyzer.verdict.answer import number, render, shortened
+from analyzer.verdict.case import Case
 from analyzer.verdict.judge import Verdict
 
 LIMIT = 2048  # bytes: Argo keeps the answer of every measurement in the AnalysisRun
@@ -273,3 +275,54 @@ def test_how_the_counts_were_read_is_said_in_short_answers_too() -> None:
 
     assert answered("the source added them up", "the source added them up")["notes"] == ["the source added them up"]
     assert "notes" not in answered()
+
+
+def many_checks(count: int, name: str) -> dict[str, Any]:
+    """Build a request whose policy has so many checks, which is more than overrides can give."""
+    policy = {
+        "name": "many",
+        "checks": {f"{name}{number}": {"kind": "latency", "promote": "200ms", "rollback": "500ms"}
+                   for number in range(count)},
+    }  # fmt: skip
+    arm = buckets(1, 2, 3, 40_000, 40_000, 5543.21, 300, 300, 300, 90, 3, 1)
+    data = {check: {"canary": arm, "baseline": arm} for check in policy["checks"]}
+    return {"policy": policy, "data": data}
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "all_there"),
+    [
+        (4, "p", True),
+        (10, "latency_of_path_", True),
+        (20, "latency_", True),
+        (100, "n" * 60, False),
+        (3, "x" * 60, True),
+    ],
+)
+def test_summaries_of_any_policy_stay_short(count: int, name: str, all_there: bool) -> None:
+    """However many checks there are and however long their names: verdict and code of each, as long as they fit."""
+    request = many_checks(count, name)
+    policy = Policy.model_validate(request["policy"])
+    readings = inline.read(request["data"], policy.checks, Window(None, None))
+    verdict = Case(policy.checks, policy, readings).verdict()
+    answer = render(verdict)
+
+    assert len(strict_json(answer)) < LIMIT
+    assert answer["verdict"] == verdict.outcome
+    assert all({"verdict", "code"} <= set(check) for check in answer["checks"].values())
+    assert (list(answer["checks"]) == list(policy.checks)) is all_there
+    assert all_there or "do not fit into a summary" in answer["notes"][-1]
+    assert shortened(policy) is (count >= 10)
+
+
+def test_the_next_requests_decide_where_less_than_one_is_missing() -> None:
+    """Never "about 0 more requests"."""
+    reasons = [
+        analyzer.evaluate({"checks": "error_rate", "data": {"error_rate": {"canary": {"errors": 0, "requests": n}}}})[
+            "reason"
+        ]
+        for n in np.arange(835, 845, 0.1).tolist()
+    ]
+
+    assert not [reason for reason in reasons if "about 0" in reason]
+    assert any("the next requests are likely to decide" in reason for reason in reasons)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from analyzer.checks.buckets import TOLERANCE, edge_above, edge_below, is_edge
 from analyzer.checks.drift import FEWEST
 from analyzer.config.policy import Check
 from analyzer.config.profile import ClassCounter, LatencyHistogram, ScoreHistogram, Unit
@@ -15,7 +16,6 @@ from analyzer.planning.assumptions import allowed
 from analyzer.quantity import format_ratio, format_seconds
 
 FEW_BINS = 5
-EXACT = 1e-6  # relative distance of a limit and an edge
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class BucketEdges:
         """Give the share of an arm's observations above an edge."""
         counts = self.counted[word]
         slower = sum(
-            count for at, count in zip((*self.edges, math.inf), counts, strict=False) if at > edge * (1 + EXACT)
+            count for at, count in zip((*self.edges, math.inf), counts, strict=False) if at > edge * (1 + TOLERANCE)
         )
         return slower / total if (total := sum(counts)) > 0 else 0.0
 
@@ -103,25 +103,25 @@ def differing(metric: str, seen: Mapping[str, Seen]) -> list[Advice]:
 def about_limits(check: Check, way: LatencyHistogram, bins: BucketEdges) -> list[Advice]:
     """Compare the edges of a classic histogram with the limits of a latency."""
     if check.rule is Rule.RELATIVE:
-        if check.edge is None or _is_edge(check.edge, bins):
+        if check.edge is None or is_edge(bins.edges, check.edge):
             return []
         what = f"edge {format_seconds(check.edge)} is no bucket edge of the histogram"
         remedy = _add(check.edge, way) + f", or set edge to one of {_nearest(check.edge, bins)}"
         return [Advice(Status.MISSING, DoctorCode.LIMIT_INSIDE_BUCKET, what, remedy)]
     notices = []
-    below = max((edge for edge in bins.edges if edge <= check.promote * (1 + EXACT)), default=None)
-    if below is None:
+    below = edge_below(bins.edges, check.promote)
+    if math.isinf(below):
         what = f"no bucket edge at or below promote {format_seconds(check.promote)}: nothing can ever be proved good"
         remedy = f"{_add(check.promote, way)}, or set promote to {_nearest(check.promote, bins)}"
         notices.append(Advice(Status.MISSING, DoctorCode.LIMIT_BEYOND_BUCKETS, what, remedy))
     else:
         notices += _about_promote(check, way, bins, below)
-    above = min((edge for edge in bins.edges if edge >= check.rollback * (1 - EXACT)), default=None)
-    if above is None:
+    above = edge_above(bins.edges, check.rollback)
+    if math.isinf(above):
         what = f"no bucket edge at or above rollback {format_seconds(check.rollback)}: nothing can ever be proved bad"
         remedy = f"{_add(check.rollback, way)}, or set rollback to {_nearest(check.rollback, bins)}"
         notices.append(Advice(Status.MISSING, DoctorCode.LIMIT_BEYOND_BUCKETS, what, remedy))
-    elif not _is_edge(check.rollback, bins):
+    elif not is_edge(bins.edges, check.rollback):
         what = (
             f"rollback {format_seconds(check.rollback)} lies inside a bucket, and is judged at {format_seconds(above)}"
         )
@@ -135,8 +135,8 @@ def _about_promote(check: Check, way: LatencyHistogram, bins: BucketEdges, below
     word = "baseline" if "baseline" in bins.counted else next(iter(bins.counted), "")
     share = bins.above(below, word) if word else 0.0
     slow = f"{format_ratio(share)} of the {word}'s requests are slower than {format_seconds(below)}"
-    permitted = f"of which p{(check.quantile or 0.99) * 100:g} permits {format_ratio(allowed(check))}"
-    if _is_edge(check.promote, bins):
+    permitted = f"of which p{check.quantile_level * 100:g} permits {format_ratio(allowed(check))}"
+    if is_edge(bins.edges, check.promote):
         if share <= allowed(check):
             return []
         remedy = f"raise promote, or judge the change against the baseline: rule relative with edge {limit}"
@@ -184,10 +184,6 @@ def about_spread(metric: str, bins: BucketEdges) -> list[Advice]:
     )
     remedy = "add an edge above the largest value"
     return [Advice(Status.MISSING, DoctorCode.SPREAD_UNKNOWN, what, remedy)]
-
-
-def _is_edge(limit: float, bins: BucketEdges) -> bool:
-    return any(math.isclose(edge, limit, rel_tol=EXACT) for edge in bins.edges)
 
 
 def _add(limit: float, way: LatencyHistogram) -> str:
