@@ -31,6 +31,7 @@ from analyzer.cli.shared import NO_SOURCE, console, json_option, options_named, 
         help="The same for the baseline; with neither, the values to choose from are listed.",
     ),
     option("--namespace", metavar="NAME", help="Its namespace; left out: any."),
+    option("--labels", metavar="LABELS", help="Further labels of every series, such as cluster=eu,region=west."),
 )
 @option_group(
     "What it is tried with",

@@ -51,9 +51,8 @@ class Origins:
     notes: tuple[str, ...] = ()
 
 
-def origins(selection: Selection, values: Values) -> Origins:
+def origins(profile: Profile, service: str, values: Values) -> Origins:
     """Refuse to add up several clusters or models, or choose the model that is named like the service."""
-    profile = selection.profile
     for word, by_label in values.items():
         for label in profile.cluster_labels:
             if label != profile.arm_label and len(by_label.get(label, ())) > 1:
@@ -61,7 +60,7 @@ def origins(selection: Selection, values: Values) -> Origins:
                 what = f"series of the {word} come from several places: {label} is {listed(named)}"
                 remedy = f'give labels={{"{label}": "{named[0]}"}} in the request, and ask once for each'
                 return Origins(Gap(Code.INCONSISTENT_DATA, f"{what}; {remedy}"))
-    model, service = profile.model_label, selection.service
+    model = profile.model_label
     if model is None or all(len(by_label.get(model, ())) < 2 for by_label in values.values()):
         return Origins()
     known = sorted({value for by_label in values.values() for value in by_label.get(model, ())})

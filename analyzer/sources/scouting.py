@@ -135,7 +135,7 @@ class Scout:
             arms[way] = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
             series[way] = int(sum(one.values[0] for one in main if len(one.values)))
             labelled = ((one.labels.get(profile.arm_label, ""), one.labels) for one in (*main, *traffic))
-            origin[way] = origins(selection, values_of(selection, labelled))
+            origin[way] = origins(profile, selection.service, values_of(selection, labelled))
         chosen = {
             kind: choose_way(((way, arms[way]) for way in profile.ways(kind)), selection.canary) for kind in kinds
         }

@@ -216,7 +216,7 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     if gap is not None or chosen is None:
         return gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}")
     known = ((one.arm, one.labels) for one in samples for way in selectors(chosen) if one.metric == way.metric)
-    origin = origins(selection, values_of(selection, known))
+    origin = origins(selection.profile, selection.service, values_of(selection, known))
     if origin.gap:
         return origin.gap
     selection = replace(selection, matchers=(*selection.matchers, *origin.matchers))
