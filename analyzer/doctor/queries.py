@@ -108,7 +108,7 @@ class Writer:
     def series(self, selector: Selector) -> str:
         """Write what is asked of every series of a metric under the arms, with those that a profile excludes."""
         window, profile = self._window, self._question.profile
-        step = duration(max(FINEST, self._question.window_seconds / STEPS))
+        back = duration(max(self._question.window_seconds - LOOKBACK, 1.0))
         every = counting(selector)
         matchers = [one for one in (*every.matchers, *profile.matchers) if "{probes}" not in one.value]
         filled = fill(tuple(matchers), self._question.service, self._question.namespace)
@@ -116,8 +116,8 @@ class Writer:
         parts = {
             "grown": f"increase({series}[{window}])",
             "samples": f"count_over_time({series}[{window}])",
-            "first": f"min_over_time(timestamp({series})[{window}:{step}])",
-            "last": f"max_over_time(timestamp({series})[{window}:{step}])",
+            "start": f"last_over_time({series}[{duration(LOOKBACK)}] offset {back})",
+            "end": f"last_over_time({series}[{duration(LOOKBACK)}])",
         }
         return " or ".join(tagged(tag, part) for tag, part in parts.items())
 

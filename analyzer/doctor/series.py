@@ -9,12 +9,12 @@ from analyzer.config.selector import PROBES, Matcher, Selector
 from analyzer.config.vocabulary import SUCCESS, not_understood
 from analyzer.doctor.notices import Advice, DoctorCode, Status
 from analyzer.doctor.question import DoctorRequest
-from analyzer.quantity import format_ratio, format_seconds
+from analyzer.quantity import format_ratio
 from analyzer.sources.assembly import PATHS, SUMMED_OVER, listed
 from analyzer.sources.failed_requests import why_untold
 from analyzer.sources.origins import origin_labels, origins
 from analyzer.sources.prometheus_api import Series
-from analyzer.sources.samples import STAT
+from analyzer.sources.samples import STAT, target_of
 
 FEW_PROBES = 0.05  # of an arm's requests: more of them make a verdict wrong
 EQUAL = 0.01  # relative difference of what two copies of a series grew by
@@ -26,13 +26,24 @@ FAILING = re.compile(r"err|fail|fault|exception|internal|unavailable|5\d\d|5xx",
 
 @dataclass(frozen=True)
 class SeriesFacts:
-    """One series in the window: its labels, by how much it grew, its samples, and when the first and last were."""
+    """One series in the window.
+
+    Attributes
+    ----------
+    labels, grown, samples : all of them, by how much it grew, how many samples it has
+    at_start, at_end : it was there in the first and in the last minutes
+    """
 
     labels: Mapping[str, str]
     grown: float = 0.0
     samples: float = 0.0
-    first: float | None = None
-    last: float | None = None
+    at_start: bool = False
+    at_end: bool = False
+
+    @property
+    def target(self) -> tuple[str, ...]:
+        """Where it was scraped."""
+        return target_of(self.labels)
 
 
 def read_series(answer: Iterable[Series]) -> tuple[SeriesFacts, ...]:
@@ -42,7 +53,7 @@ def read_series(answer: Iterable[Series]) -> tuple[SeriesFacts, ...]:
         labels = {name: value for name, value in series.labels.items() if name not in (STAT, "__name__")}
         rows.setdefault(frozenset(labels.items()), {})[series.labels.get(STAT, "")] = float(series.values[0])
     return tuple(
-        SeriesFacts(dict(labels), row.get("grown", 0.0), row.get("samples", 0.0), row.get("first"), row.get("last"))
+        SeriesFacts(dict(labels), row.get("grown", 0.0), row.get("samples", 0.0), "start" in row, "end" in row)
         for labels, row in rows.items()
     )
 
@@ -66,7 +77,7 @@ def about_series(
             yield from _about_labels(question, way, selector, word, counted)
             yield from _about_copies(word, counted)
             if (interval := intervals.get((selector, arm))) is not None:
-                yield from _about_expiry(word, selector, counted, interval)
+                yield from _about_expiry(question, word, selector, counted, interval)
             values[word] = {
                 label: frozenset(filter(None, (one.labels.get(label) for one in counted)))
                 for label in origin_labels(question.profile)
@@ -105,9 +116,8 @@ def _about_probes(
     among = [(one, label) for one, label in probes if one in counted]
     if total <= 0:
         what = f"all that the {word} counted were probes and scrapes ({paths}), which are no requests of users"
-        yield Advice(
-            Status.WARNING, DoctorCode.PROBES, what, f"send the {word} requests, and check its route and weight"
-        )
+        remedy = f"send the {word} requests, and check its route and weight"
+        yield Advice(Status.WARNING, DoctorCode.PROBES, what, remedy)
     elif share := sum(one.grown for one, _ in among) / total:
         label = among[0][1]
         what = f"{format_ratio(share)} of the {word}'s requests are probes and scrapes: {paths}"
@@ -131,9 +141,8 @@ def _about_labels(
         if len(grown) > 1:
             most = max(grown, key=lambda value: grown[value])
             what = f"counts of the {word} are added up over {label}: {listed(sorted(grown))}"
-            remedy = (
-                f'to judge one alone: --labels {label}={most}, or a profile with {selector.metric}{{{label}="{most}"}}'
-            )
+            alone = f'{selector.metric}{{{label}="{most}"}}'
+            remedy = f"to judge one alone, --labels {label}={most}, or a profile of your own with {alone}"
             yield Advice(Status.WARNING, DoctorCode.SUMMED_OVER, what, remedy)
 
 
@@ -149,38 +158,32 @@ def _about_copies(word: str, series: Sequence[SeriesFacts]) -> Iterable[Advice]:
     names = [name for name in sorted(OF_THE_SCRAPE) if len({one.labels.get(name) for one in copies}) > 1]
     shown = " and ".join(f"{name} {listed(sorted({one.labels.get(name, '') for one in copies}))}" for name in names)
     what = f"pods of the {word} are scraped more than once, by {shown}: each request is there {len(copies)} times"
-    remedy = (
-        f"scrape them by one PodMonitor or ServiceMonitor, or give --labels {names[0]}={copies[0].labels[names[0]]}"
-    )
+    alone = f"{names[0]}={copies[0].labels.get(names[0], '')}"
+    remedy = f"scrape them by one PodMonitor or ServiceMonitor, or give --labels {alone}"
     yield Advice(Status.WARNING, DoctorCode.DUPLICATES, what, remedy)
 
 
 def _alike(several: Sequence[SeriesFacts]) -> bool:
     """Whether series grew alike at the same time."""
     first, *others = several
-    return first.grown > 0 and all(
-        abs(one.grown - first.grown) <= max(EQUAL * first.grown, 1.0)
-        and (one.first or 0.0) < (first.last or 0.0)
-        and (first.first or 0.0) < (one.last or 0.0)
-        for one in others
-    )
+    return first.grown > 0 and all(abs(one.grown - first.grown) <= max(EQUAL * first.grown, 1.0) for one in others)
 
 
-def _about_expiry(word: str, selector: Selector, series: Sequence[SeriesFacts], interval: float) -> Iterable[Advice]:
+def _about_expiry(
+    question: DoctorRequest, word: str, selector: Selector, series: Sequence[SeriesFacts], interval: float
+) -> Iterable[Advice]:
+    alive = {one.target for one in series if one.at_end}
+    missed = VANISHED / interval
     gone = [
         one
         for one in series
-        if one.first is not None
-        and one.last is not None
-        and (one.last - one.first) - (one.samples + 1) * interval > VANISHED
+        if (one.target in alive and not one.at_end)
+        or (one.at_start and one.at_end and one.samples + missed < question.window_seconds / interval)
     ]
     if gone:
-        what = (
-            f"{len(gone)} of {len(series)} series of {selector.metric} of the {word} vanish for more than "
-            f"{format_seconds(VANISHED)} and come back"
-        )
+        what = f"{len(gone)} of {len(series)} series of {selector.metric} of the {word} vanish while their pods live"
         remedy = (
-            "with an OpenTelemetry Collector: metric_expiration: 24h in its prometheus exporter; else check that the "
+            "with an OpenTelemetry Collector, metric_expiration: 24h in its prometheus exporter; else check that the "
             "pods are scraped"
         )
         yield Advice(Status.WARNING, DoctorCode.SERIES_VANISH, what, remedy)

@@ -151,7 +151,7 @@ def _look_around(
 
 
 def _one_by_one(found: Survey) -> list[Selector]:
-    """Choose the metrics whose series are looked at one by one: those that tell traffic, where they are not too many."""
+    """Choose the metrics whose series are looked at one by one: those that tell traffic, if they have not too many."""
     chosen = dict.fromkeys(one for way, arms in found.ways.values() if way and arms for one in traffic_selectors(way))
     return [one for one in chosen if sum(seen.series for seen in found.seen.get(one, {}).values()) <= MOST_SERIES]
 
