@@ -87,11 +87,6 @@ class ScrapeSource:
         RequestError : an arm has no addresses in the settings, or the request asks for the past
         """
         self._refuse(selection)
-        pages = [set(map(_same, self._targets[arm])) for arm in selection.arms]
-        if len(pages) > 1 and (shared := set.intersection(*pages)):
-            text = f"{min(shared)} is a page of both arms: give each pod to one arm in ANALYZER_SCRAPE_TARGETS"
-            gap = Gap(Code.INCONSISTENT_DATA, text)
-            return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap))
         samples, failures = self._pages(selection.arms, _wanted(selection), deadline)
         queries = tuple(address for arm in selection.arms for address in self._targets[arm])
         if failures:
@@ -101,6 +96,11 @@ class ScrapeSource:
             if impossible:
                 some, code = "a page is no page of metrics", Code.INCONSISTENT_DATA
             gap = Gap(code, f"{some}: {(impossible or failures)[0]}")
+            return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap), queries)
+        pages = [set(map(_same, self._targets[arm])) for arm in selection.arms]
+        if len(pages) > 1 and (shared := set.intersection(*pages)):
+            text = f"{min(shared)} is a page of both arms: give each pod to one arm in ANALYZER_SCRAPE_TARGETS"
+            gap = Gap(Code.INCONSISTENT_DATA, text)
             return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap), queries)
         by_kind = {
             kind: self._remembering(kind, selection, samples, _reading(kind, selection, samples))
