@@ -35,7 +35,7 @@ def untold(way: ErrorCounters, table: "Table", arms: Mapping[str, str]) -> str:
             needed = {matcher.label for one in told for matcher in telling_matchers(one, requests)}
             if needed and series and not any(one.labels.get(label) for one in series for label in needed):
                 return (
-                    f"no series of {requests.metric} of the {word} has the label {' or '.join(sorted(needed))}, so "
+                    f"no series of {requests.metric} of {arm} has the label {' or '.join(sorted(needed))}, so "
                     "none of its requests could ever count as failed: name the label with the status in the errors of "
                     "the profile"
                 )

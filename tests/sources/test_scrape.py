@@ -112,11 +112,11 @@ def test_a_counter_without_the_status_label_is_not_free_of_errors(pods: list[Hos
     by_code = page(2000, 500).replace(b"status=", b"code=")
     for pages in ({"canary": [by_code], "stable": [page(2000)]}, {"canary": [page(2000)], "stable": [by_code]}):
         found = read(source_of(pods, **pages)).by_check["error_rate"]
-        word = "canary" if pages["canary"] == [by_code] else "baseline"
+        arm = "canary" if pages["canary"] == [by_code] else "stable"
 
         assert isinstance(found, Gap)
         assert found.code is Code.METRIC_MISSING
-        assert f"no series of http_requests_total of the {word} has the label status" in found.reason
+        assert f"no series of http_requests_total of {arm} has the label status" in found.reason
 
 
 @pytest.mark.parametrize("dead", [close, say(b"<html>Welcome</html>"), say(b"", 503), say(b"", 302, Location="/x")])
