@@ -65,6 +65,12 @@ def about_series(
     intervals: Mapping[tuple[Selector, str], float],
 ) -> Iterable[Advice]:
     """Say what the series of a way show, arm by arm."""
+    of_clusters = tuple(
+        label
+        for label in question.profile.cluster_labels  # one that some metrics lack is of the application
+        if all(any(label in one.labels for one in several) for several in series.values() if several)
+    )
+    profile = question.profile.model_copy(update={"cluster_labels": of_clusters})
     for selector in traffic_selectors(way):
         values: dict[str, dict[str, frozenset[str]]] = {}
         for word, arm in question.arms.items():
@@ -80,9 +86,9 @@ def about_series(
                 yield from _about_expiry(question, word, selector, counted, interval)
             values[word] = {
                 label: frozenset(filter(None, (one.labels.get(label) for one in counted)))
-                for label in origin_labels(question.profile)
+                for label in origin_labels(profile)
             }
-        gap = origins(question.profile, question.service, values).gap
+        gap = origins(profile, question.service, values).gap
         if gap is not None:
             what, remedy = gap.reason.split("; ", 1)
             yield Advice(Status.MISSING, DoctorCode.SEVERAL_ORIGINS, what, remedy.replace("labels=", "--labels "))

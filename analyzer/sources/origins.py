@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analyzer.config.profile import Profile
 from analyzer.config.selector import Matcher, literal
-from analyzer.model.findings import Code, Gap
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import ARM_WORDS, Selection, listed
 
 Values = Mapping[str, Mapping[str, frozenset[str]]]
@@ -49,6 +49,21 @@ class Origins:
     gap: Gap | None = None
     matchers: tuple[Matcher, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def origins_of(selection: Selection, values: Mapping[Kind, Values]) -> dict[Kind, Origins]:
+    """Find the origins of several kinds of checks.
+
+    A label that some of their metrics do not have at all is none of clusters, which all series of a target have: it is
+    one of the application, such as the region of a customer.
+    """
+    shared = [
+        label
+        for label in selection.profile.cluster_labels
+        if all(any(label in by_label for by_label in of_kind.values()) for of_kind in values.values())
+    ]
+    profile = selection.profile.model_copy(update={"cluster_labels": tuple(shared)})
+    return {kind: origins(profile, selection.service, of_kind) for kind, of_kind in values.items()}
 
 
 def origins(profile: Profile, service: str, values: Values) -> Origins:

@@ -67,6 +67,7 @@ def triton(**models: tuple[float, float]) -> Rates:
 
 
 CALLS, ANSWERS = "grpc_server_handled_total", "vllm:e2e_request_latency_seconds"
+SALES = "model_business_events_total"
 SCORES = {("model_prediction_score_bucket", "le", edge): 40 * share for edge, share in
           (("0.2", 0.3), ("0.5", 0.7), ("0.8", 0.9), ("1", 1.0), ("+Inf", 1.0))}  # fmt: skip
 LATENCY = {("http_request_duration_seconds_bucket", "le", edge): 40.0 for edge in ("0.1", "0.2", "0.5", "+Inf")}
@@ -107,6 +108,9 @@ WORLDS: dict[str, tuple[Rates, Rates]] = {
         {**http(40, 0, cluster="eu"), **http(30, 10, cluster="us")},
         {**http(40, 0, cluster="eu"), **http(40, 0, cluster="us")},
     ),
+    "customers": (
+        {**http(40, 0), **{(SALES, "event", "conversion", "region", region): 4.0 for region in ("a", "b")}},
+    ) * 2,
     "handlers": ({**http(40, 0, handler="/a"), **http(40, 0, handler="/b")},) * 2,
 }  # fmt: skip
 
@@ -131,7 +135,7 @@ def ask(analyzer: Analyzer, namespace: str, checks: str = "error_rate", **fields
         "at": NOON, **fields,
     }  # fmt: skip
     answer = render(analyzer.verdict(parse_request(body)), Detail.FULL)
-    return answer["checks"][checks], answer
+    return answer["checks"][checks.split(",", maxsplit=1)[0]], answer
 
 
 @pytest.mark.parametrize(
@@ -227,6 +231,14 @@ def test_clusters_are_not_added_up(analyzer: Analyzer) -> None:
     assert (both["verdict"], both["code"]) == ("inconclusive", "inconsistent_data")
     assert 'cluster is eu, us; give labels={"cluster": "eu"}' in both["reason"]
     assert found == {"eu": "pass", "us": "fail"}
+
+
+def test_a_region_of_customers_is_none_of_clusters(analyzer: Analyzer) -> None:
+    """A label that only some metrics have is one of the application."""
+    _, answer = ask(analyzer, "customers", "error_rate,business_proxy")
+
+    assert "several places" not in str(answer)
+    assert answer["checks"]["business_proxy"]["canary"]["value"] == pytest.approx(0.2, rel=0.05)
 
 
 def test_what_is_added_up_is_in_the_notes(analyzer: Analyzer) -> None:
