@@ -103,7 +103,37 @@ def with_edges(shares: Mapping[float, float]) -> Rates:
     return {**BARE, **histogram(LATENCY, 10.0, shares)}
 
 
-SCENARIOS: dict[str, list[Pod]] = {
+REQUESTS = "http_requests_total"
+MESHED = (("direction", "inbound"), ("classification", "success"))
+
+
+def labelled(*pairs: tuple[str, str]) -> Rates:
+    """Count requests with other labels than the status."""
+    return {(REQUESTS, label, value): 5.0 for label, value in pairs}
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Four processes that answer on one port in turn, each with a start of its own."""
+
+    arm: str
+
+    def points(self, namespace: str) -> Iterator[Point]:
+        """Write what was scraped."""
+        name = f"{namespace}-{self.arm}-pod"
+        target = {
+            "job": "fraud-detector",
+            "instance": f"{name}:8080",
+            "namespace": namespace,
+            "pod": name,
+            ARM: self.arm,
+        }
+        for scrape in range(240):
+            moment = NOON - 3600 + 15 * scrape
+            yield Point("process_start_time_seconds", target, moment, NOON - 9000 + scrape % 4)
+
+
+SCENARIOS: dict[str, list[Pod | Processes]] = {
     "healthy": [Pod(NEW, GOOD, seconds=1200), Pod(OLD, served(90.0)), Pod(OLD, served(90.0), name="other")],
     "unlabelled": [Pod("", GOOD)],
     "only-baseline": [Pod(OLD, GOOD), Pod("[red]5c6b[/red]", GOOD)],
@@ -162,6 +192,32 @@ SCENARIOS: dict[str, list[Pod]] = {
     "restarting": both(GOOD, restart=300.0),
     "many": [Pod(OLD, GOOD, seconds=120, name=f"pod-{place}") for place in range(4)],
     "rare": both(served(0.001)),
+    "words": both(labelled(("status", "success"), ("status", "error"))),
+    "probes-only": [
+        Pod(
+            NEW, {(REQUESTS, "path", "/healthz"): 0.3, (REQUESTS, "path", "/predict"): 0.0}, extra=(("status", "200"),)
+        ),
+        Pod(
+            OLD, {(REQUESTS, "path", "/healthz"): 0.3, (REQUESTS, "path", "/predict"): 9.0}, extra=(("status", "200"),)
+        ),
+    ],
+    "probed": [
+        Pod(arm, {("response_total", "path", path): rate}, extra=MESHED)
+        for arm in (NEW, OLD)
+        for path, rate in (("/healthz", 1.0), ("/predict", 9.0))
+    ],
+    "clusters": [Pod(arm, GOOD, extra=(("cluster", name),), name=name) for arm in (NEW, OLD) for name in ("eu", "us")],
+    "features": both(labelled(("feature", "a"), ("feature", "b")), extra=(("status", "200"),)),
+    "twice": [Pod(arm, GOOD, extra=(("job", job),)) for arm in (NEW, OLD) for job in ("ml/pods", "model-service")],
+    "vanishing": [
+        *(Pod(arm, {(REQUESTS, "status", "200"): 9.0}) for arm in (NEW, OLD)),
+        *(Pod(arm, {(REQUESTS, "status", "404"): 1.0}, seconds=1800, ago=1800) for arm in (NEW, OLD)),
+    ],
+    "models": [
+        Pod(arm, {("model_infer_request_success_total", "model_name", model): 9.0 for model in ("fraud", "rank")})
+        for arm in (NEW, OLD)
+    ],
+    "in-turn": [Pod(OLD, GOOD), Pod(NEW, GOOD), *(Processes(arm) for arm in (NEW, OLD))],
 }
 
 
@@ -221,6 +277,11 @@ class Told:
             assert line in " ".join(self.text.split())
         return f"{one['what']} -> {one['remedy']}"
 
+    def notice_of(self, check: str, code: str) -> str:
+        """Give the first notice of a code, with its remedy."""
+        first = next(one for one in self.answer["checks"][check]["notices"] if one["code"] == code)
+        return f"{first['what']} -> {first['remedy']}"
+
 
 @pytest.fixture
 def doctor(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -275,7 +336,7 @@ def test_everything_is_there(doctor: Any) -> None:
     assert (checks["prediction_drift"]["bins"], checks["prediction_drift"]["empty_bins"]) == (10, 0)
     assert checks["prediction_drift"]["arms"]["baseline"]["requests_per_second"] == pytest.approx(180, rel=0.01)
     assert checks["prediction_drift"]["to_pass"]["requests"] == pytest.approx(240, rel=0.1)
-    seconds = checks["latency_p99"]["to_pass"]["requests"] / (190 * 0.05)
+    seconds = 120 + checks["latency_p99"]["to_pass"]["requests"] / (190 * 0.05)  # after the warm-up of a pod
     assert checks["latency_p99"]["to_pass"]["seconds"] == pytest.approx(seconds, rel=0.01)
     assert checks["business_proxy"]["to_pass"] is None  # a guardrail is not waited for
 
@@ -758,6 +819,84 @@ def test_processes_that_restart_often(doctor: Any) -> None:
     assert {one["what"] for one in told.answer["checks"]["error_rate"]["notices"]} == {
         f"counters of the {word} were reset 11 times in the last 60 min, on 1 target" for word in ("canary", "baseline")
     }
+
+
+@pytest.mark.usefixtures("source")
+def test_values_that_can_never_match(doctor: Any) -> None:
+    """Status in words, where the profile has codes: the line of a profile that fits is given."""
+    told = doctor("words", checks="error_rate")
+
+    assert told.code == 1
+    text = told.notice_of("error_rate", "values_never_match")
+    assert 'has status="error", "success", which the profile' in text
+    assert 'errors: http_requests_total{status="error"}' in text
+
+
+@pytest.mark.usefixtures("source")
+def test_probes(doctor: Any) -> None:
+    """A canary that has nothing but probes, and probes that a profile counts."""
+    only, counted = doctor("probes-only", checks="error_rate"), doctor("probed", checks="error_rate", profile="linkerd")
+
+    assert (only.code, only.codes("error_rate")["no_traffic"]) == (1, "missing")
+    assert "all that the canary counted were probes and scrapes (/healthz)" in only.notice_of("error_rate", "probes")
+    assert (counted.code, counted.codes("error_rate")["probes"]) == (1, "missing")
+    text = counted.notice_of("error_rate", "probes")
+    assert text.startswith("10% of the canary's requests are probes and scrapes: /healthz")
+    assert 'requests: response_total{path!~"{probes}"}' in text
+
+
+@pytest.mark.usefixtures("source")
+def test_several_clusters_and_models(doctor: Any) -> None:
+    """Equal arms of several clusters, and several models of a process: the option that tells them apart is given."""
+    clusters, one = (
+        doctor("clusters", checks="error_rate"),
+        doctor("clusters", checks="error_rate", labels="cluster=eu"),
+    )
+    models = doctor("models", checks="error_rate", profile="mlserver")
+    named = doctor("models", checks="error_rate", profile="mlserver", service="fraud")
+
+    assert (clusters.code, clusters.codes("error_rate")["several_origins"]) == (1, "missing")
+    assert '--labels {"cluster": "eu"}' in clusters.notice_of("error_rate", "several_origins")
+    assert (one.code, one.codes("error_rate")) == (0, {})
+    assert (models.code, models.codes("error_rate")["several_origins"]) == (1, "missing")
+    assert "several_origins" not in named.codes("error_rate")
+
+
+@pytest.mark.usefixtures("source")
+def test_labels_that_are_added_up(doctor: Any) -> None:
+    """Counts of several features are one number."""
+    told = doctor("features", checks="error_rate")
+
+    assert told.codes("error_rate") == {"summed_over": "warning"}
+    assert "added up over feature: a, b" in told.notice_of("error_rate", "summed_over")
+
+
+@pytest.mark.usefixtures("source")
+def test_pods_that_two_jobs_scrape(doctor: Any) -> None:
+    """A PodMonitor and a ServiceMonitor take the same pods."""
+    told = doctor("twice", checks="error_rate")
+
+    assert told.codes("error_rate") == {"duplicates": "warning"}
+    assert "by job ml/pods, model-service: each request is there 2 times" in told.notice_of("error_rate", "duplicates")
+
+
+@pytest.mark.usefixtures("source")
+def test_series_that_vanish(doctor: Any) -> None:
+    """A label set that is gone while its pod lives, as a collector drops it after some minutes."""
+    told = doctor("vanishing", checks="error_rate")
+
+    assert told.codes("error_rate")["series_vanish"] == "warning"
+    assert "metric_expiration" in told.notice_of("error_rate", "series_vanish")
+
+
+@pytest.mark.usefixtures("source")
+def test_processes_behind_one_port(doctor: Any) -> None:
+    """The start of the process goes back and forth."""
+    told = doctor("in-turn", checks="error_rate")
+
+    assert told.code == 1
+    assert {one["code"] for one in told.answer["notices"]} == {"several_processes"}
+    assert "multiprocess" in told.text
 
 
 @pytest.mark.usefixtures("source")

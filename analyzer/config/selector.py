@@ -18,7 +18,7 @@ FIELD = re.compile(r"\{(service|namespace)\}")
 # Paths that no user asks for. They begin with a slash: the label `endpoint` is often the name of a port, "metrics".
 # Short, for it stands in a query many times, and some engines refuse queries of more than 16 KiB.
 PROBES = (
-    "/(.*/)?(metrics|health(y|z|[-_]?check)?|(live|ready|startup)z|(live|readi)ness)(/(live|read[iy])(z|ness)?)?/?"
+    "/(.*/)?(metrics|health(y|z|.?check)?|(live|ready|startup)z|(live|readi)ness)(/(live|read).*|/)?"
     "|/(live|ready|ping|prometheus|-/.*|v2/.*/ready)"
 )
 _GRPC = "Unknown|DeadlineExceeded|ResourceExhausted|Internal|Unavailable|DataLoss"

@@ -22,6 +22,7 @@ from analyzer.doctor.histograms import BucketEdges, bins_of, classes_of
 from analyzer.doctor.notices import Advice, DoctorCode, Status, worst
 from analyzer.doctor.observations import Engine, Seen, Survey, in_place
 from analyzer.doctor.question import DoctorRequest, read_question
+from analyzer.doctor.series import about_series
 from analyzer.doctor.shortcomings import ArmFacts, Reads, about_arms, about_reading, about_scrapes, about_way
 from analyzer.doctor.survey import survey
 from analyzer.model.findings import Kind, Role
@@ -30,6 +31,7 @@ from analyzer.planning.forecast import Need, RequestRates, plan_check, too_long
 from analyzer.sources.slicing import FEWEST_SLICES
 from analyzer.verdict.analysis import Analyzer
 
+PROCESSES_GO_BACK = 2  # times that the start of a process is an earlier one
 WEIGHT = 0.05  # of the canary, where a rollout begins
 
 
@@ -125,18 +127,31 @@ def examine(analyzer: Analyzer, settings: Settings, fields: Mapping[str, str | N
         question=question,
         url=settings.prometheus_url,
         engine=found.engine,
-        notices=tuple(_about_engine(found, settings)),
+        notices=tuple(_about_engine(question, found, settings)),
         checks={name: _examine(question, name, found, analyzer.profiles) for name in examined},
         values=values,
         hints=_hints(question.profile, None),
     )
 
 
-def _about_engine(found: Survey, settings: Settings) -> Iterable[Advice]:
+def _about_engine(question: DoctorRequest, found: Survey, settings: Settings) -> Iterable[Advice]:
     if found.engine and found.engine.name == "VictoriaMetrics" and "nocache" not in settings.prometheus_parameters:
         what = "VictoriaMetrics moves the times of queries, and a verdict refuses what it did not ask for"
         remedy = """set ANALYZER_PROMETHEUS_PARAMETERS='{"nocache": "1"}'"""
         yield Advice(Status.MISSING, DoctorCode.TIMES_MOVED, what, remedy)
+    elif found.moved:
+        what = "a query frontend aligns range queries to their step, and a verdict refuses times it did not ask for"
+        remedy = "point ANALYZER_PROMETHEUS_URL behind the frontend, at the querier, or turn its alignment off"
+        yield Advice(Status.MISSING, DoctorCode.TIMES_MOVED, what, remedy)
+    for word, arm in question.arms.items():
+        gauge = question.profile.process_start
+        if gauge and found.processes.get(arm, 0.0) >= PROCESSES_GO_BACK:
+            what = f"{gauge.metric} of the {word} goes back and forth: several processes answer on one port in turn"
+            remedy = (
+                "give each process a port of its own, or let the client library add them up: with Python, "
+                "PROMETHEUS_MULTIPROC_DIR (multiprocess mode)"
+            )
+            yield Advice(Status.MISSING, DoctorCode.SEVERAL_PROCESSES, what, remedy)
     most = settings.prometheus_max_samples
     series = sum(
         one.series for way, _ in found.ways.values() if way for one in found.seen.get(main_selector(way), {}).values()
@@ -191,6 +206,7 @@ def _examine(question: DoctorRequest, name: str, found: Survey, profiles: Mappin
         *about_arms(question, check, way, facts, found, profiles),
         *broken,
         *about_way(check, way, seen, bins, found),
+        *about_series(question, way, found.series, found.intervals),
         *about_scrapes(question, seen, facts),
     ]
     told = CheckDiagnosis(

@@ -48,6 +48,13 @@ class DoctorCode(StrEnum):
     RESTARTS = "restarts"
     TOO_MANY_SERIES = "too_many_series"
     TIMES_MOVED = "times_moved"
+    SERIES_VANISH = "series_vanish"
+    SEVERAL_PROCESSES = "several_processes"
+    # What is counted is not what is meant
+    VALUES_NEVER_MATCH = "values_never_match"
+    PROBES = "probes"
+    SEVERAL_ORIGINS = "several_origins"
+    SUMMED_OVER = "summed_over"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from analyzer.config.profile import ErrorCounters, Profile, Way
 from analyzer.config.selector import FIELD, Matcher, Selector, fill
 from analyzer.doctor.question import DoctorRequest
+from analyzer.doctor.series import SeriesFacts
 from analyzer.errors import SourceError
 from analyzer.model.findings import Kind
 from analyzer.sources.samples import family_of
@@ -86,6 +87,9 @@ class Survey:
     labels : names of the labels of counters that lack the one by which failed requests are told
     intervals : seconds between samples, by metric and value of the arm label
     elsewhere : what other profiles would read and is there, where something was not found
+    series : of the metrics that tell traffic, one by one
+    processes : how often the start of a process went back, by value of the arm label
+    moved : range queries are answered for other times than those that were asked for
     """
 
     engine: Engine | None
@@ -96,6 +100,9 @@ class Survey:
     labels: Mapping[Selector, tuple[str, ...]] = field(default_factory=dict)
     intervals: Mapping[tuple[Selector, str], float] = field(default_factory=dict)
     elsewhere: frozenset[Selector] = frozenset()
+    series: Mapping[Selector, tuple[SeriesFacts, ...]] = field(default_factory=dict)
+    processes: Mapping[str, float] = field(default_factory=dict)
+    moved: bool = False
 
 
 def telling_labels(way: ErrorCounters, requests: Selector) -> list[str]:

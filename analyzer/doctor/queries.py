@@ -105,10 +105,30 @@ class Writer:
         series = self._series(counting(selector), *some, arms_matcher(self._label, (arm,)))
         return f"{series}[{duration(min(self._question.window_seconds, SAMPLES_SECONDS))}]"
 
+    def series(self, selector: Selector) -> str:
+        """Write what is asked of every series of a metric under the arms, with those that a profile excludes."""
+        window, profile = self._window, self._question.profile
+        back = duration(max(self._question.window_seconds - LOOKBACK, 1.0))
+        every = counting(selector)
+        matchers = [one for one in (*every.matchers, *profile.matchers) if "{probes}" not in one.value]
+        filled = fill(tuple(matchers), self._question.service, self._question.namespace)
+        series = Selector(every.metric, (*filled, *self._question.matchers, self._arms))
+        parts = {
+            "grown": f"increase({series}[{window}])",
+            "samples": f"count_over_time({series}[{window}])",
+            "start": f"last_over_time({series}[{duration(LOOKBACK)}] offset {back})",
+            "end": f"last_over_time({series}[{duration(LOOKBACK)}])",
+        }
+        return " or ".join(tagged(tag, part) for tag, part in parts.items())
+
+    def processes(self, gauge: Selector) -> str:
+        """Write how often the start of a process went back, for the worst target of each arm."""
+        return f"max by ({self._label}) (resets({self._series(gauge, self._arms)}[{self._window}]))"
+
     def _series(self, selector: Selector, *more: Matcher) -> str:
         matchers = (*selector.matchers, *self._question.profile.matchers)
         filled = fill(matchers, self._question.service, self._question.namespace)
-        return str(Selector(selector.metric, (*filled, *more)))
+        return str(Selector(selector.metric, (*filled, *self._question.matchers, *more)))
 
     def _is_native(self, selector: Selector) -> bool:
         return any(isinstance(way, LatencyHistogram) and way.native_histogram == selector for way in self._ways)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from analyzer.config.policy import Check, Policy, choose_policy
 from analyzer.config.profile import Profile, choose_profile
+from analyzer.config.selector import Matcher
 from analyzer.errors import ConfigError, Problem, RequestError
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.verdict.analysis import Analyzer, checks_of
@@ -24,6 +25,7 @@ class DoctorRequest:
     profile, policy : what is read, and how it will be judged
     checks : those of the policy that are asked for
     at, window_seconds : the segment of time that is looked at
+    matchers : on further labels of every series
     """
 
     service: str
@@ -34,6 +36,7 @@ class DoctorRequest:
     checks: Mapping[str, Check]
     at: float
     window_seconds: float
+    matchers: tuple[Matcher, ...] = ()
 
 
 def read_question(analyzer: Analyzer, fields: Mapping[str, str | None]) -> tuple[DoctorRequest, PrometheusSource]:
@@ -41,7 +44,7 @@ def read_question(analyzer: Analyzer, fields: Mapping[str, str | None]) -> tuple
 
     Parameters
     ----------
-    fields : service, canary, baseline, namespace, profile, policy, checks, window, at; None: not given
+    fields : service, canary, baseline, namespace, labels, profile, policy, checks, window, at; None: not given
 
     Raises
     ------
@@ -69,5 +72,6 @@ def read_question(analyzer: Analyzer, fields: Mapping[str, str | None]) -> tuple
         checks=chosen,
         at=round(analyzer.clock() if request.at is None else request.at, 3),
         window_seconds=window,
+        matchers=tuple(Matcher(label, "=", value) for label, value in request.labels.items()),
     )
     return question, analyzer.source

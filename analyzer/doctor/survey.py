@@ -14,14 +14,18 @@ from analyzer.config.selector import Selector
 from analyzer.doctor.observations import Engine, Seen, Survey, has_label, telling_labels
 from analyzer.doctor.queries import Writer, apart, groups_of, read_around, read_scan, read_seen, scan
 from analyzer.doctor.question import DoctorRequest
+from analyzer.doctor.series import read_series
 from analyzer.errors import BadResponse, PartialData, SourceError
 from analyzer.model.findings import Kind
 from analyzer.sources.assembly import choose_way
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Tasks
+from analyzer.sources.samples import OFF_GRID
 
 FIRST_ROUND, BOTH_ROUNDS = 2.4, 3.6  # seconds: an answer within five, with the start and the reckoning
+UNALIGNED = (1_000_000_007.0, 1_000_000_067.0, 30.0)  # start, end and step of a range query: the start is no multiple
+MOST_SERIES = 5000  # of a metric, which are looked at one by one
 ERRORS_EXPECTED = 1000.0  # requests, from which on a counter of errors that is nowhere is suspicious
 
 
@@ -32,7 +36,10 @@ def survey(question: DoctorRequest, source: PrometheusSource, profiles: Mapping[
     ways = [way for kind in kinds for way in question.profile.ways(kind)]
     wanted = list(dict.fromkeys(one for way in ways for one in selectors(way))) if question.arms else []
     texts = {"engine": "vector(1) default 0"} | {f"seen {one}": writer.seen(one) for one in wanted}
-    answers = queries.run(_instant(question, queries.api, texts, began + FIRST_ROUND), began + FIRST_ROUND)
+    tasks = _instant(question, queries.api, texts, began + FIRST_ROUND)
+    unaligned = partial(queries.api.range, "vector(1)", *UNALIGNED, began + FIRST_ROUND)
+    answers = queries.run({**tasks, "times": unaligned}, began + FIRST_ROUND)
+    times = answers["times"]
     gaps = {one: answer for one in wanted if isinstance(answer := answers[f"seen {one}"], SourceError)}
     _raise_if_all(gaps, wanted)
     label = question.profile.arm_label
@@ -42,6 +49,7 @@ def survey(question: DoctorRequest, source: PrometheusSource, profiles: Mapping[
         ways={kind: _choose(question, kind, seen) for kind in kinds},
         seen=seen,
         gaps=gaps,
+        moved=isinstance(times, list) and any(abs(one.times[0] - UNALIGNED[0]) > OFF_GRID for one in times),
     )
     return _look_around(question, source, writer, found, profiles, began + BOTH_ROUNDS)
 
@@ -99,6 +107,9 @@ def _look_around(
     about, unlabelled = list(dict.fromkeys([*metrics, *_errors_nowhere(found)])), _unlabelled(found)
     texts = {f"around {one}": writer.around(one) for one in about}
     texts |= {f"labels {one}": writer.sample(one) for one in unlabelled}
+    texts |= {f"series {one}": writer.series(one) for one in _one_by_one(found)}
+    if question.profile.process_start and question.arms:
+        texts["processes"] = writer.processes(question.profile.process_start)
     if groups := groups_of(question, absent, profiles.values()):
         texts["profiles"] = scan(groups)
     sampled = _sampled(found)
@@ -111,7 +122,7 @@ def _look_around(
     unasked = {one: answer for one in about if isinstance(answer := answers[f"around {one}"], SourceError)}
     if not question.arms:
         _raise_if_all(unasked, about)
-    others = answers.get("profiles")
+    others, processes = answers.get("profiles"), answers.get("processes")
     return replace(
         found,
         gaps={**found.gaps, **unasked},
@@ -127,7 +138,22 @@ def _look_around(
             if isinstance(answer := answers[f"samples {arm} {one}"], list) and (seconds := apart(answer)) is not None
         },
         elsewhere=read_scan(groups, others) if isinstance(others, list) else frozenset(),
+        series={
+            one: read_series(answer)
+            for one in _one_by_one(found)
+            if isinstance(answer := answers[f"series {one}"], list)
+        },
+        processes={
+            one.labels.get(question.profile.arm_label, ""): float(one.values[0])
+            for one in (processes if isinstance(processes, list) else ())
+        },
     )
+
+
+def _one_by_one(found: Survey) -> list[Selector]:
+    """Choose the metrics whose series are looked at one by one: those that tell traffic, if they have not too many."""
+    chosen = dict.fromkeys(one for way, arms in found.ways.values() if way and arms for one in traffic_selectors(way))
+    return [one for one in chosen if sum(seen.series for seen in found.seen.get(one, {}).values()) <= MOST_SERIES]
 
 
 def _sampled(found: Survey) -> dict[tuple[Selector, str], Seen]:

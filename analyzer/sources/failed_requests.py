@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analyzer.sources.assembly import Table
 
 CHANCE = 4.0  # standard deviations by which hang-ups must exceed the baseline's to count as failed for certain
+UNDER_WAY, FEW = 0.05, 5.0  # requests that are counted before their responses, as a ratio and as a number
 MOST_NAMED = 6  # values of a label
 
 
@@ -34,7 +35,7 @@ def untold(way: ErrorCounters, table: "Table", arms: Mapping[str, str]) -> str:
             needed = {matcher.label for one in told for matcher in telling_matchers(one, requests)}
             if needed and series and not any(one.labels.get(label) for one in series for label in needed):
                 return (
-                    f"no series of {requests.metric} of the {word} has the label {' or '.join(sorted(needed))}, so "
+                    f"no series of {requests.metric} of {arm} has the label {' or '.join(sorted(needed))}, so "
                     "none of its requests could ever count as failed: name the label with the status in the errors of "
                     "the profile"
                 )
@@ -50,8 +51,9 @@ def why_untold(
 ) -> str:
     """Say that values of a status label can never be selected, and what to write instead."""
     matchers = dict.fromkeys(str(one) for failed in way.errors for one in failed.matchers if one.label == label)
+    others = f" (of {_named(sorted(every))})" if len(every) > len(values) else ""
     return (
-        f"{metric} of the {word} has {label}={_named(values)} (all: {_named(sorted(every))}), which the profile's "
+        f"{metric} of the {word} has {label}={_named(values)}{others}, which the profile's "
         f"{' or '.join(matchers)} can never select: failed requests would count as succeeded; name the values of "
         "failed requests in the errors of a profile of your own, and those of clients that hung up in its gone"
     )
@@ -76,9 +78,13 @@ def total(selectors: Iterable[Selector], arm: str, table: "Table", slices: int) 
 
 
 def errors_of(way: ErrorCounters, arm: str, table: "Table", slices: int) -> Errors:
-    """Count an arm's requests and failed ones, of which as many are doubtful as may be those of probes."""
+    """Count an arm's requests and failed ones, of which as many are doubtful as may be those of probes that fail.
+
+    That probes fail shows where more failed than there were requests.
+    """
     errors, requests = total(way.errors, arm, table, slices), total(way.requests, arm, table, slices)
-    if not way.responses or not errors.any():
+    beyond = errors.cumsum() > requests.cumsum() * (1 + UNDER_WAY) + FEW
+    if not way.responses or not beyond.any():
         return Errors(errors=errors, requests=requests)
     others = max(0.0, float(total(way.responses, arm, table, slices).sum() - requests.sum()))
     certain = max(0.0, float(errors.sum()) - others)

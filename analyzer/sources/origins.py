@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analyzer.config.profile import Profile
 from analyzer.config.selector import Matcher, literal
-from analyzer.model.findings import Code, Gap
+from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import ARM_WORDS, Selection, listed
 
 Values = Mapping[str, Mapping[str, frozenset[str]]]
@@ -51,9 +51,23 @@ class Origins:
     notes: tuple[str, ...] = ()
 
 
-def origins(selection: Selection, values: Values) -> Origins:
+def origins_of(selection: Selection, values: Mapping[Kind, Values]) -> dict[Kind, Origins]:
+    """Find the origins of several kinds of checks.
+
+    A label that some of their metrics do not have at all is none of clusters, which all series of a target have: it is
+    one of the application, such as the region of a customer.
+    """
+    shared = [
+        label
+        for label in selection.profile.cluster_labels
+        if all(any(label in by_label for by_label in of_kind.values()) for of_kind in values.values())
+    ]
+    profile = selection.profile.model_copy(update={"cluster_labels": tuple(shared)})
+    return {kind: origins(profile, selection.service, of_kind) for kind, of_kind in values.items()}
+
+
+def origins(profile: Profile, service: str, values: Values) -> Origins:
     """Refuse to add up several clusters or models, or choose the model that is named like the service."""
-    profile = selection.profile
     for word, by_label in values.items():
         for label in profile.cluster_labels:
             if label != profile.arm_label and len(by_label.get(label, ())) > 1:
@@ -61,7 +75,7 @@ def origins(selection: Selection, values: Values) -> Origins:
                 what = f"series of the {word} come from several places: {label} is {listed(named)}"
                 remedy = f'give labels={{"{label}": "{named[0]}"}} in the request, and ask once for each'
                 return Origins(Gap(Code.INCONSISTENT_DATA, f"{what}; {remedy}"))
-    model, service = profile.model_label, selection.service
+    model = profile.model_label
     if model is None or all(len(by_label.get(model, ())) < 2 for by_label in values.values()):
         return Origins()
     known = sorted({value for by_label in values.values() for value in by_label.get(model, ())})

@@ -13,6 +13,8 @@ from analyzer.sources.samples import STAT, Timeline
 
 FINEST = 15.0  # seconds of a slice; doubled until there are few enough
 
+LONGEST_QUERY = 12_000  # characters: VictoriaMetrics refuses more than 16 KiB
+
 Answer = list[Series] | SourceError
 Tasks = Mapping[str, Callable[[], list[Series]]]
 
@@ -63,6 +65,17 @@ def timeline_of(start: float, end: float, most_slices: int) -> Timeline:
 def tagged(tag: str, expression: str) -> str:
     """Add a label that tells expressions apart, because `or` does not look at the metric's name."""
     return f'label_replace({expression}, "{STAT}", "{tag}", "", "")'
+
+
+def joined(parts: Iterable[str]) -> list[str]:
+    """Join expressions by `or`, into as many queries as keep each within what engines take."""
+    queries: list[str] = []
+    for part in parts:
+        if queries and len(queries[-1]) + len(part) < LONGEST_QUERY:
+            queries[-1] += f" or {part}"
+        else:
+            queries.append(part)
+    return queries
 
 
 def either(expressions: Iterable[str]) -> str:

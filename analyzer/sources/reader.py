@@ -19,7 +19,7 @@ from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Grown, NativeGrowth, Selection, absent, assemble, native_histograms
 from analyzer.sources.native import growth
 from analyzer.sources.prometheus_api import Series
-from analyzer.sources.promql import FINEST, Answer, Queries, duration, in_arms, tagged, timeline_of
+from analyzer.sources.promql import FINEST, Answer, Queries, duration, in_arms, joined, tagged, timeline_of
 from analyzer.sources.samples import (
     TARGET_LABELS,
     Samples,
@@ -176,9 +176,10 @@ class Reader:
         for number, group in enumerate(in_groups(metrics)):
             query = f"last_over_time({self._in_arms(group)}[{step}])"
             self._plan_range(f"grid {number}", query, timeline, first=0)
-        self._plan("ends", self._ends(metrics, timeline), at=timeline.end)
+        for number, query in enumerate(self._ends(metrics, timeline)):
+            self._plan(f"ends {number}", query, at=timeline.end)
 
-    def _ends(self, metrics: list[Selector], timeline: Timeline) -> str:
+    def _ends(self, metrics: list[Selector], timeline: Timeline) -> list[str]:
         """Write what the grid does not show: the tail, and which counters were reset."""
         parts = [tagged("resets", f"({self._resets(metrics, timeline.end - timeline.start + LOOK_BACK)})")]
         if timeline.tail > 0:
@@ -187,7 +188,7 @@ class Reader:
                 tagged(f"tail {number}", f"last_over_time({self._in_arms(metric)}[{tail}])")
                 for number, metric in enumerate(metrics)
             ]
-        return " or ".join(parts)
+        return joined(parts)
 
     def _look_back(
         self, absent_: frozenset[Target], samples: Samples, metrics: list[Selector], timeline: Timeline
@@ -199,7 +200,8 @@ class Reader:
             tagged(f"base {number}", f"last_over_time({self._in_arms(metric)}{at_start})")
             for number, metric in enumerate(limited)
         ]
-        self._plan("base", " or ".join(parts), at=timeline.end)
+        for number, query in enumerate(joined(parts)):
+            self._plan(f"base {number}", query, at=timeline.end)
         self._run()
         samples.add_ends(self._answers("base"))
 

@@ -15,7 +15,7 @@ from analyzer.config.profile import Way, main_selectors, traffic_selectors
 from analyzer.config.selector import Matcher, Selector
 from analyzer.model.findings import Gap, Kind
 from analyzer.sources.assembly import Selection, choose_way, window_of
-from analyzer.sources.origins import Origins, origin_labels, origins, values_of
+from analyzer.sources.origins import Values, origin_labels, origins_of, values_of
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.promql import Queries, duration, either, in_arms
 
@@ -128,18 +128,18 @@ class Scout:
         answers = self._queries.all({str(one): task(one) for one in wanted}, deadline)
         series: dict[Way, int] = {}
         arms: dict[Way, frozenset[str]] = {}
-        origin: dict[Way, Origins] = {}
+        values: dict[Way, Values] = {}
         for way in ways:
             main = [one for selector in main_selectors(way) for one in answers[str(selector)]]
             traffic = [one for selector in traffic_selectors(way) for one in answers[str(selector)]]
             arms[way] = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
             series[way] = int(sum(one.values[0] for one in main if len(one.values)))
             labelled = ((one.labels.get(profile.arm_label, ""), one.labels) for one in (*main, *traffic))
-            origin[way] = origins(selection, values_of(selection, labelled))
+            values[way] = values_of(selection, labelled)
         chosen = {
             kind: choose_way(((way, arms[way]) for way in profile.ways(kind)), selection.canary) for kind in kinds
         }
-        known = {kind: origin[way] for kind, (way, _) in chosen.items() if way}
+        known = origins_of(selection, {kind: values[way] for kind, (way, found) in chosen.items() if way and found})
         return Scouted(
             start=start,
             ways=chosen,

@@ -87,11 +87,6 @@ class ScrapeSource:
         RequestError : an arm has no addresses in the settings, or the request asks for the past
         """
         self._refuse(selection)
-        pages = [set(map(_same, self._targets[arm])) for arm in selection.arms]
-        if len(pages) > 1 and (shared := set.intersection(*pages)):
-            text = f"{min(shared)} is a page of both arms: give each pod to one arm in ANALYZER_SCRAPE_TARGETS"
-            gap = Gap(Code.INCONSISTENT_DATA, text)
-            return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap))
         samples, failures = self._pages(selection.arms, _wanted(selection), deadline)
         queries = tuple(address for arm in selection.arms for address in self._targets[arm])
         if failures:
@@ -101,6 +96,11 @@ class ScrapeSource:
             if impossible:
                 some, code = "a page is no page of metrics", Code.INCONSISTENT_DATA
             gap = Gap(code, f"{some}: {(impossible or failures)[0]}")
+            return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap), queries)
+        pages = [set(map(_same, self._targets[arm])) for arm in selection.arms]
+        if len(pages) > 1 and (shared := set.intersection(*pages)):
+            text = f"{min(shared)} is a page of both arms: give each pod to one arm in ANALYZER_SCRAPE_TARGETS"
+            gap = Gap(Code.INCONSISTENT_DATA, text)
             return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap), queries)
         by_kind = {
             kind: self._remembering(kind, selection, samples, _reading(kind, selection, samples))
@@ -216,7 +216,7 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     if gap is not None or chosen is None:
         return gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}")
     known = ((one.arm, one.labels) for one in samples for way in selectors(chosen) if one.metric == way.metric)
-    origin = origins(selection, values_of(selection, known))
+    origin = origins(selection.profile, selection.service, values_of(selection, known))
     if origin.gap:
         return origin.gap
     selection = replace(selection, matchers=(*selection.matchers, *origin.matchers))

@@ -260,10 +260,16 @@ class Stack:
 
 
 def prometheus_client(page: Page, arm: str, traffic: Traffic) -> None:
-    """Requests by status; the histogram has the edges of the Go client."""
-    page.count("http_requests_total", traffic.ok, status="200")
-    page.count("http_requests_total", traffic.failed, status="500")
-    page.histogram("http_request_duration_seconds", traffic.seconds, GO_CLIENT, str)
+    """Requests by status, of HTTP and of gRPC, probes among them; the histograms have the edges of the Go client."""
+    for path, status, count in (("/predict", "200", traffic.ok), ("/predict", "500", traffic.failed),
+                                ("/healthz", "503", PROBES), ("/metrics", "200", PROBES)):  # fmt: skip
+        page.count("http_requests_total", count, path=path, status=status)
+    page.histogram("http_request_duration_seconds", traffic.seconds, GO_CLIENT, str, path="/predict")
+    page.histogram("http_request_duration_seconds", ((0.9, PROBES),), GO_CLIENT, str, path="/healthz")
+    for service, code, count in (("Scorer", "OK", traffic.ok), ("Scorer", "Unavailable", traffic.failed),
+                                 ("grpc.health.v1.Health", "Unavailable", PROBES)):  # fmt: skip
+        page.count("grpc_server_handled_total", count, grpc_service=service, grpc_code=code)
+    page.histogram("grpc_server_handling_seconds", traffic.seconds, GO_CLIENT, str, grpc_service="Scorer")
     own(page, traffic)
 
 
@@ -327,6 +333,13 @@ def triton(page: Page, arm: str, traffic: Traffic) -> None:
         page.count("nv_inference_request_failure", count, **model, reason=reason)
     page.count("nv_inference_request_duration_us", amount(succeeded) * 1e6, **model)
     page.count("nv_inference_count", traffic.ok * 8, **model)
+    embed = {"model": "embed", "version": "1"}  # in the same process, and not rolled out
+    page.count("nv_inference_request_success", PROBES, **embed)
+    page.count("nv_inference_request_failure", PROBES, **embed, reason="BACKEND")
+    page.count("nv_inference_request_duration_us", PROBES * 1e6, **embed)
+    page.histogram(
+        "nv_inference_first_response_histogram_ms", ((900.0, PROBES),), (100, 500, 2000, 5000), plain, **embed
+    )
     milliseconds = scaled(traffic.seconds, 1e3)
     page.histogram("nv_inference_first_response_histogram_ms", milliseconds, (100, 500, 2000, 5000), plain, **model)
     own(page, traffic, "scores classes events", model_name="fraud")
@@ -370,10 +383,11 @@ def vllm(page: Page, arm: str, traffic: Traffic) -> None:
     requests("/v1/chat/completions", "5xx", traffic.failed)
     requests("/v1/models", "5xx", PROBES)
     requests("/health", "5xx", PROBES)
-    page.histogram("vllm:e2e_request_latency_seconds", traffic.seconds, VLLM, str, **model)
-    page.histogram("vllm:request_generation_tokens", traffic.tokens, TOKENS, str, **model)
-    for reason, name in (("stop", "ok"), ("length", "fraud")):
-        page.count("vllm:request_success_total", traffic.classes[name], **model, finished_reason=reason)
+    for prefix in ("vllm:", "kserve_vllm:", "vllm_"):  # its own, of KServe's PodMonitor, of collectors without colons
+        page.histogram(f"{prefix}e2e_request_latency_seconds", traffic.seconds, VLLM, str, **model)
+        page.histogram(f"{prefix}request_generation_tokens", traffic.tokens, TOKENS, str, **model)
+        for reason, name in (("stop", "ok"), ("length", "fraud")):
+            page.count(f"{prefix}request_success_total", traffic.classes[name], **model, finished_reason=reason)
 
 
 def bentoml(page: Page, arm: str, traffic: Traffic) -> None:

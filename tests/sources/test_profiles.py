@@ -69,7 +69,7 @@ def rounds(profile: Profile) -> list[Profile]:
     def only(place: int) -> dict[str, Any]:
         return {kind.value: profile.ways(kind)[min(place, len(profile.ways(kind)) - 1) :][:1] for kind in SECTIONS}
 
-    labels = {name: getattr(profile, name) for name in ("arm_label", "matchers", "process_start")}
+    labels = {name: getattr(profile, name) for name in ("arm_label", "matchers", "model_label", "process_start")}
     return [Profile(name=f"{profile.name} {place}", **labels, **only(place)) for place in range(most)]
 
 

@@ -112,11 +112,11 @@ def test_a_counter_without_the_status_label_is_not_free_of_errors(pods: list[Hos
     by_code = page(2000, 500).replace(b"status=", b"code=")
     for pages in ({"canary": [by_code], "stable": [page(2000)]}, {"canary": [page(2000)], "stable": [by_code]}):
         found = read(source_of(pods, **pages)).by_check["error_rate"]
-        word = "canary" if pages["canary"] == [by_code] else "baseline"
+        arm = "canary" if pages["canary"] == [by_code] else "stable"
 
         assert isinstance(found, Gap)
         assert found.code is Code.METRIC_MISSING
-        assert f"no series of http_requests_total of the {word} has the label status" in found.reason
+        assert f"no series of http_requests_total of {arm} has the label status" in found.reason
 
 
 @pytest.mark.parametrize("dead", [close, say(b"<html>Welcome</html>"), say(b"", 503), say(b"", 302, Location="/x")])
@@ -325,16 +325,16 @@ ts_inference_requests_total{model_name="m",} 50.0
 
 def test_pings_that_fail_are_not_those_of_users(pods: list[HostileServer]) -> None:
     """As many failed responses as there are responses beyond the requests may be pings: neither pass nor fail."""
-    text = 'Requests5XX 30\nRequests2XX 1000\nts_inference_requests_total{model_name="m"} 1000\n'
+    text = 'Requests5XX 150\nRequests2XX 90\nts_inference_requests_total{model_name="m"} 100\n'
     reading = read(
         source_of(pods, canary=[text.encode()], stable=[text.encode()]), load_profiles(None)["torchserve"]
     ).by_check["error_rate"]
 
-    assert counted(reading) == (0, 1000)
+    assert counted(reading) == (10, 100)
     assert isinstance(reading, Reading)
     assert isinstance(reading.canary, Errors)
     assert reading.canary.doubtful is not None
-    assert reading.canary.doubtful.sum() == 30
+    assert reading.canary.doubtful.sum() == pytest.approx(90)
 
 
 def test_the_same_page_and_the_same_series_count_once(pods: list[HostileServer]) -> None:

@@ -23,6 +23,54 @@ def refused(body: Any) -> dict[str, str]:
 # What is read
 
 
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [
+        ({"cluster": "eu"}, {"cluster": "eu"}),
+        ('{"cluster": "eu", "model": "a b"}', {"cluster": "eu", "model": "a b"}),
+        ("cluster=eu, region=eu-west-1", {"cluster": "eu", "region": "eu-west-1"}),
+        ("model=a=b", {"model": "a=b"}),
+        ("{}", {}),
+        ("unknown", {}),
+        ({f"l{number}": "x" for number in range(8)}, {f"l{number}": "x" for number in range(8)}),
+    ],
+)
+def test_labels_are_an_object_or_text(labels: Any, read: dict[str, str]) -> None:
+    """Argo and query parameters send text: JSON, or names and values."""
+    assert parse_request(ROLLOUT | {"labels": labels}).labels == read
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ({f"l{number}": "x" for number in range(9)}, "8 at most"),
+        ({"__name__": "up"}, "cannot be a label here"),
+        ({"le": "1"}, "cannot be a label here"),
+        ({"clus-ter": "eu"}, "cannot be a label here"),
+        ({'a"} or up{b': "eu"}, "cannot be a label here"),
+        ({"cluster": ""}, "printable text"),
+        ({"cluster": "a\nb"}, "printable text"),
+        ({"cluster": "x" * 254}, "printable text"),
+        ({"cluster": 7}, "printable text"),
+        ("cluster", "write cluster=eu"),
+        ("a=1,a=2", "names a label twice"),
+        ("", "is empty"),
+        (["cluster=eu"], "must be an object"),
+        ('{"cluster": ', "no JSON object"),
+    ],
+)
+def test_labels_that_cannot_be_are_refused(labels: Any, text: str) -> None:
+    """By name of the field, with what may be written."""
+    problems = refused(ROLLOUT | {"labels": labels})
+
+    assert text in problems["labels"], problems
+
+
+def test_labels_mean_nothing_to_counts_in_the_request() -> None:
+    """Nothing is read that could have labels."""
+    assert "has no meaning" in refused({"data": {}, "labels": {"cluster": "eu"}})["labels"]
+
+
 def test_the_least_that_is_needed() -> None:
     """A service and a canary; everything else has a default."""
     request = parse_request(ROLLOUT)
