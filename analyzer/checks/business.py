@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.checks import comparison
-from analyzer.checks.comparison import Tally
+from analyzer.checks import comparison, late_events
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Question, Terms, decide, format_count
 from analyzer.checks.segments import Segments
 from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.config.policy import Check
-from analyzer.model.counts import Conversions, Counts, Floats, Reading, Values, requests_by_slice
+from analyzer.model.counts import Conversions, Floats, Reading, Values, requests_by_slice
 from analyzer.model.findings import Code, Estimate, Finding
 from analyzer.stats import dispersion, means, share
 from analyzer.stats.dispersion import Dispersion
@@ -38,9 +37,7 @@ def judge(check: Check, reading: Reading[Conversions | Values], terms: Terms) ->
         if canary.successes.sum() + baseline.successes.sum() <= 0:
             reason = "neither arm has a conversion yet: nothing to compare"
             return undecidable(check, Code.NO_BASELINE_TRAFFIC, reason)
-        return comparison.judge_rates(
-            check, reading, _conversions, terms, reach=REACH, worse="below", what="requests converted"
-        )
+        return late_events.judge(check, reading, canary, baseline, terms, REACH)
     if isinstance(canary, Values) and isinstance(baseline, Values):
         return _judge_values(check, reading, canary, baseline, terms)
     raise TypeError("one arm has conversions and the other values")
@@ -145,12 +142,6 @@ def _estimates(canary: Values, baseline: Values, segments: Segments, start: int)
         total, count = float(segments.since(arm.total)[start]), float(segments.since(arm.count)[start])
         found.append(Estimate(value=total / count if count > 0 else None, n=count))
     return found[0], found[1]
-
-
-def _conversions(counts: Counts) -> Tally:
-    if not isinstance(counts, Conversions):
-        raise TypeError(f"conversions cannot be counted in {type(counts).__name__}")
-    return Tally(counts.successes, counts.trials)
 
 
 def _moments(arm: Values) -> means.Moments | None:
