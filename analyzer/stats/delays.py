@@ -84,7 +84,11 @@ def longest(likelihoods: Floats, needed: float) -> int:
     Notes
     -----
     The mean of the likelihood over all delays and ratios, over that of one delay at its best ratio, is an e-process
-    while that delay is the true one. Where all are excluded, as by a law of another shape, all are reckoned with.
+    while that delay is the true one. Delays of another law, with a longer tail, look like exponential ones that are too
+    short: where some delay is sure, the next longer one is reckoned with too, and where all are excluded every one.
     """
     excluded = log_mean_exp(likelihoods.reshape(-1)) - likelihoods.max(axis=1) >= needed
-    return len(excluded) - 1 if excluded.all() else int(np.flatnonzero(~excluded)[-1])
+    if excluded.all():
+        return len(excluded) - 1
+    last = int(np.flatnonzero(~excluded)[-1])
+    return min(last + 1, len(excluded) - 1) if excluded[0] else last
