@@ -12,6 +12,7 @@ from analyzer.quantity import format_ratio
 from analyzer.stats import split
 
 ROUNDING = 1.1  # ratio of the odds that weights, routers and traffic that bypasses them may be off by
+UNEVEN = 0.5  # nats for missing requests, where the split varies twice as much as it would by chance
 RISING = 1.05  # ratio of the odds, later over earlier
 HALF = 0.5  # weight; Argo rounds the pods of both arms up, which leaves the canary less than a larger one
 BROKEN = 0.001  # level, over all looks: below it the split is called broken
@@ -77,13 +78,15 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
         return finding  # one pod too many of the baseline may be all: a controller rounds both numbers of pods up
     seconds = lengths(reading)
     factor = split.overdispersion(ours, theirs)
+    # Holding costs none of alpha: that requests are missing need only be likelier than not.
+    needed = min(UNEVEN, UNEVEN * (factor - 1))
     for first in {change, _later_half(ours, theirs, change)}:
         canary, baseline = float(ours[first:].sum()), float(theirs[first:].sum())
         blur = 1.0 if seconds is None else float(split.slack(seconds[first:].sum(), reading.scrape_seconds))
         if min(canary + baseline, theirs.sum()) <= 0 or math.isinf(blur):
             return finding
-        if split.log_evidence_of_loss(canary, baseline, weight, max(ROUNDING, blur), factor) <= 0:
-            return finding  # as likely as not nothing is missing; holding costs none of alpha, so no proof is asked for
+        if split.log_evidence_of_loss(canary, baseline, weight, max(ROUNDING, blur), factor) <= needed:
+            return finding
     headline = (
         f"the canary has only {format_ratio(canary / (canary + baseline))} of the counted requests where its weight is "
         f"{format_ratio(weight)}"
