@@ -14,7 +14,7 @@ from analyzer.checks import comparison
 from analyzer.checks.comparison import Rates, Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Question, Terms, decide, format_count
-from analyzer.checks.segments import Segments, lengths
+from analyzer.checks.segments import Segments
 from analyzer.config.policy import Check
 from analyzer.model.counts import Conversions, Floats, Reading, Values
 from analyzer.model.findings import Estimate, Finding
@@ -122,7 +122,7 @@ def _measure(
     The measure, the likeliest delay in seconds, the canary's requests whose events are outstanding under it, and the
     level that is left to fail.
     """
-    seconds = lengths(reading)
+    seconds = reading.lengths
     if seconds is None and segments.seconds:
         seconds = np.full(1, segments.seconds)
     requests = segments.since(arms[0].trials * share.paired(arms[0].trials, arms[1].trials))

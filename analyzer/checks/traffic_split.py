@@ -73,10 +73,10 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
     ):
         return finding
     ours, theirs = requests_by_slice(reading.canary), requests_by_slice(reading.baseline)
-    change = weight_change(reading)
+    change = reading.weight_change
     if weight > HALF and not _reached(ours[:change], theirs[:change], weight):
         return finding  # one pod too many of the baseline may be all: a controller rounds both numbers of pods up
-    seconds = lengths(reading)
+    seconds = reading.lengths
     factor = split.overdispersion(ours, theirs)
     # Holding costs none of alpha: that requests are missing need only be likelier than not.
     needed = min(UNEVEN, UNEVEN * (factor - 1))
