@@ -92,7 +92,7 @@ class Check(BaseModel):
     min_requests : no pass below this many canary requests; a fail never waits for it
     quantile : which quantile of the latency, in (0, 1)
     warmup : seconds at the begin of the window that are left out: cold caches are no regression
-    lag : seconds at its end that are left out, because labels or events arrive late
+    lag : seconds at its end that are left out, requests and events alike, because the source is late as a whole
     delay : business: the longest mean delay, in seconds, by which conversions follow their requests; shorter ones are
         told from the counts
     decide_by : settles a check that stays undecided, at the price of its proof; default never
