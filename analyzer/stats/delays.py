@@ -14,7 +14,7 @@ from analyzer.stats.search import Floats, log_mean_exp
 
 # Of the longest mean delay: those that are considered, each 1.6 times the one before.
 FRACTIONS = (0.0, 0.024, 0.038, 0.06, 0.095, 0.15, 0.24, 0.39, 0.62, 1.0)
-RATIOS = np.linspace(-1.5, 1.5, 25)  # log ratios of the arms' rates, over which the likelihood of a delay is averaged
+RATIOS = np.linspace(-1.5, 1.5, 13)  # log ratios of the arms' rates, over which the likelihood of a delay is averaged
 
 
 class Events(Protocol):
