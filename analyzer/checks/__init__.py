@@ -58,8 +58,8 @@ def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy, moment: 
         return problem
     finding = _judge(check, reading, terms)
     if moment.at_this_weight and moment.weight is not None:
-        return traffic_split.confirmed(finding, reading, moment.weight)
-    return finding
+        finding = traffic_split.confirmed(finding, reading, moment.weight)
+    return traffic_split.counted(finding, reading, moment.weight)
 
 
 def _judge(check: Check, reading: Reading[Counts], terms: Terms) -> Finding:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.checks import comparison
-from analyzer.checks.comparison import Tally
+from analyzer.checks import comparison, late_events
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Question, Terms, decide, format_count
 from analyzer.checks.segments import Segments
 from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.config.policy import Check
-from analyzer.model.counts import Conversions, Counts, Floats, Reading, Values, requests_by_slice
+from analyzer.model.counts import Conversions, Floats, Reading, Values, requests_by_slice
 from analyzer.model.findings import Code, Estimate, Finding
 from analyzer.stats import dispersion, means, share
 from analyzer.stats.dispersion import Dispersion
@@ -38,9 +37,7 @@ def judge(check: Check, reading: Reading[Conversions | Values], terms: Terms) ->
         if canary.successes.sum() + baseline.successes.sum() <= 0:
             reason = "neither arm has a conversion yet: nothing to compare"
             return undecidable(check, Code.NO_BASELINE_TRAFFIC, reason)
-        return comparison.judge_rates(
-            check, reading, _conversions, terms, reach=REACH, worse="below", what="requests converted"
-        )
+        return late_events.judge(check, reading, canary, baseline, terms, REACH)
     if isinstance(canary, Values) and isinstance(baseline, Values):
         return _judge_values(check, reading, canary, baseline, terms)
     raise TypeError("one arm has conversions and the other values")
@@ -56,16 +53,18 @@ class Means:
     requests : values of the canary since each start
     sizes : of the comparison since each start, n m / (n + m) of n and m values, less for overdispersion
     variation : squared coefficient of variation
+    contributing : values that the smaller of the sums comes from, since each start, see `means.contributing`
     """
 
     values: Floats
     requests: Floats
     sizes: Floats
     variation: float
+    contributing: Floats
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since each start; -inf where an arm has too few values for the normal law."""
-        usable = (self.sizes > FEWEST / 2) & ~np.isnan(self.values)
+        usable = (self.sizes > FEWEST / 2) & (self.contributing >= FEWEST) & ~np.isnan(self.values)
         changes, sizes = np.where(usable, self.values, 0.0), np.where(usable, self.sizes, 1.0)
         return np.where(usable, self._log_evidence(changes, limit, side, sizes), -math.inf)
 
@@ -130,7 +129,10 @@ def _means(canary: Values, baseline: Values, segments: Segments, correlation: Di
     )
     usable = np.isfinite(ratios) & (ratios > 0) & (since(counts[0]) > 0) & (since(counts[1]) > 0)
     values = np.where(usable, ratios - 1, np.nan)
-    return Means(values, since(canary.count), np.maximum(since(sizes), 1e-300) / factors, variation)
+    squares = (np.full_like(arm.count, np.inf) if arm.squares is None else arm.squares for arm in (canary, baseline))
+    totals = (since(arm.total) for arm in (canary, baseline))
+    contributing = np.minimum(*map(means.contributing, totals, map(since, squares)))
+    return Means(values, since(canary.count), np.maximum(since(sizes), 1e-300) / factors, variation, contributing)
 
 
 def _estimates(canary: Values, baseline: Values, segments: Segments, start: int) -> tuple[Estimate, Estimate]:
@@ -142,12 +144,6 @@ def _estimates(canary: Values, baseline: Values, segments: Segments, start: int)
     return found[0], found[1]
 
 
-def _conversions(counts: Counts) -> Tally:
-    if not isinstance(counts, Conversions):
-        raise TypeError(f"conversions cannot be counted in {type(counts).__name__}")
-    return Tally(counts.successes, counts.trials)
-
-
 def _moments(arm: Values) -> means.Moments | None:
     if arm.squares is None or not math.isfinite(float(arm.squares.sum())):
         return None
@@ -157,14 +153,13 @@ def _moments(arm: Values) -> means.Moments | None:
 def _unusable(moments: tuple[means.Moments | None, means.Moments | None]) -> str:
     if moments[0] is None or moments[1] is None:
         return (
-            "the spread of the values is not known: values lie in the histogram's +Inf bucket, or the source has "
-            "no sum of squares; add a bucket edge above the largest value"
+            "the spread of the values is not known: values lie in the histogram's +Inf bucket or below 0 in its first "
+            "one, or the source has no sum of squares; add bucket edges beyond the smallest and the largest value"
         )
     for arm, found in zip(("canary", "baseline"), moments, strict=True):
         if found is None or found.total <= 0:
             return f"the mean of the {arm}'s values is not positive: a relative change says nothing"
-        # As many equal values as would give this sum and this sum of squares: for 0 and 1, the ones.
-        contributing = found.total**2 / found.squares if found.squares > 0 else 0.0
+        contributing = float(means.contributing(np.array(found.total), np.array(found.squares)))
         if contributing < FEWEST:
             return (
                 f"the {arm}'s sum comes from about {format_count(contributing)} values: the comparison of means "

@@ -9,20 +9,22 @@ import numpy as np
 
 from analyzer.checks.binning import binned, cuts_of
 from analyzer.checks.correlation import correlation_of
-from analyzer.checks.decision import Question, Terms, decide, format_count
+from analyzer.checks.decision import UNDECIDED_AT_MOST, Decision, Question, Terms, decide, format_count
 from analyzer.checks.latency import buckets_differ
 from analyzer.checks.segments import Segments
+from analyzer.checks.single_bins import PART, SingleBins
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
 from analyzer.config.policy import Check
 from analyzer.model.counts import Classes, Floats, Histogram, Reading
-from analyzer.model.findings import Code, Estimate, Finding
-from analyzer.quantity import format_psi
+from analyzer.model.findings import Code, Estimate, Evidence, Finding, Outcome, Rule
+from analyzer.quantity import format_psi, format_ratio
 from analyzer.stats import psi, share
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
 
 FEWEST = 30  # predictions an arm, below which the chi-square law says nothing
 PASS_FACTOR = 0.6  # a rare bin that grows lets a PSI at the limit pass 1.6 times as often as the law says
+NAMED = 2  # bins in the reason of a fail
 CANDIDATES = 4  # starts whose evidence is computed: those that speak most for a drift by a rough formula
 ASSUMPTION = (
     "the bins were fixed before the rollout; the PSI of the counts follows its limit law (noncentral chi-square), from "
@@ -93,11 +95,11 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
         return no_traffic(check, "baseline", "predictions")
     if differing := _buckets_differ(check, canary, baseline):
         return differing
-    ours, theirs, _ = _in_bins(check, canary, baseline, reading.history)
+    ours, theirs, labels = _in_bins(check, canary, baseline, reading.history)
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
 
     known, source = correlation_of(check, reading)
-    found = _distances(ours, theirs, segments, known)
+    found, counts = _distances(ours, theirs, segments, known)
     start, requests, others = segments.present, segments.since(ours.sum(axis=1)), segments.since(theirs.sum(axis=1))
     seen = float(requests[start]), float(others[start])
     arms = Estimate(n=seen[0]), Estimate(n=seen[1])
@@ -106,10 +108,14 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
     measure = Drifts(found, requests)
     question = Question(measure, check.promote, check.rollback, "above", segments)
-    decision = decide(check, question, terms)
+    decision = decide(check, question, replace(terms, fail=terms.fail * (1 - PART)))
+    bins = SingleBins(*counts, labels, segments.starts)
+    decision, single = _with_single_bins(check, decision, measure, bins, terms)
     start = decision.start
     low, high = psi.interval(found.one(start), alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
-    ending = conclusion(check, decision, question, lambda limit: f"{limit:g}")
+    ending = single or conclusion(check, decision, question, lambda limit: f"{limit:g}")
+    if decision.outcome is Outcome.FAIL and not single:
+        ending += _mostly(found.per_bin[start], counts, start, labels)
     seen_then = format_count(float(measure.requests[start]))
     reason = (
         f"PSI {format_psi(max(decision.value, 0.0))} of {seen_then} canary predictions{segments.when(start)}, {ending}"
@@ -186,20 +192,75 @@ def _weighted(ours: Floats, theirs: Floats) -> tuple[Floats, Floats, Floats]:
     return ours, weighted, squares
 
 
-def _distances(ours: Floats, theirs: Floats, segments: Segments, correlation: Dispersion) -> psi.Distance:
-    """Measure the PSI since each start, the baseline weighted to the canary's profile over time."""
+def _with_single_bins(
+    check: Check, decision: Decision, measure: Drifts, bins: SingleBins, terms: Terms
+) -> tuple[Decision, str]:
+    """Let single bins fail what the PSI does not see, and keep it from passing; say why, where they do."""
+    worst = bins.worst(check, terms.fail)
+    evidence = Evidence(
+        decision.evidence.towards_pass, max(decision.evidence.towards_fail, min(worst.part, UNDECIDED_AT_MOST))
+    )
+    if worst.part >= 1 and decision.outcome is not Outcome.FAIL and check.rule is not Rule.POINT:
+        limit = "a quarter or twenty times, and proved beyond half or tenfold"
+        failed = replace(
+            decision, outcome=Outcome.FAIL, code=Code.PROVED_BAD, start=worst.start, held_by=None,
+            value=float(np.nan_to_num(measure.values[worst.start])),
+            evidence=replace(evidence, towards_fail=worst.part), remaining_requests=0.0, remaining_range=(0.0, 0.0),
+        )  # fmt: skip
+        return failed, f"but {worst.text}: beyond {limit}"
+    decision = replace(decision, evidence=evidence)
+    if decision.outcome is not Outcome.PASS:
+        return decision, ""
+    held = replace(
+        decision, outcome=Outcome.INCONCLUSIVE, code=Code.UNDECIDED, remaining_requests=None,
+        remaining_range=(None, None), evidence=replace(evidence, towards_pass=UNDECIDED_AT_MOST),
+    )  # fmt: skip
+    if worst.suspect:
+        return held, f"below the {check.promote:g} promote limit, and held back: {worst.text}"
+    if decision.code is Code.PROVED_GOOD and (unseen := bins.unseen(decision.start, check.promote, terms.passing)):
+        times, text = unseen
+        if math.isinf(times):
+            return held, f"but {text}: more predictions will not prove it at this value"
+        more = float(measure.requests[decision.start]) * (times - 1)
+        words = format_count(float(f"{more:.2g}"))
+        return replace(held, remaining_requests=more), f"but {text}; about {words} more predictions needed"
+    return decision, ""
+
+
+def _mostly(terms: Floats, counts: tuple[Floats, Floats], start: int, labels: tuple[str, ...]) -> str:
+    """Say which bins add most to the PSI, and how many of them are in one arm only."""
+    canary, baseline = (arm[start] / max(float(arm[start].sum()), 1e-300) for arm in counts)
+    named = [
+        f"{labels[place]} {format_ratio(float(baseline[place]))} to {format_ratio(float(canary[place]))}"
+        for place in np.argsort(-terms, kind="stable")[:NAMED]
+        if terms[place] > 0
+    ]
+    new, lost = int(((baseline <= 0) & (canary > 0)).sum()), int(((canary <= 0) & (baseline > 0)).sum())
+    named += [f"{count} {what}" for count, what in ((new, "new"), (lost, "unseen")) if count]
+    return f"; {', '.join(named)}" if named else ""
+
+
+def _distances(
+    ours: Floats, theirs: Floats, segments: Segments, correlation: Dispersion
+) -> tuple[psi.Distance, tuple[Floats, Floats]]:
+    """Measure the PSI since each start, the baseline weighted to the canary's profile over time.
+
+    Returns
+    -------
+    The distances, and the counts by bin of both arms in independent observations, of shape (starts, bins).
+    """
     kept = share.paired(ours.sum(axis=1), theirs.sum(axis=1))
     requests = ours.sum(axis=1) * kept, theirs.sum(axis=1) * kept
     ours, weighted, squares = _weighted(ours, theirs)
     canary, baseline, squared = segments.since(ours), segments.since(weighted), segments.since(squares)
     worth = baseline.sum(axis=1) ** 2 / np.maximum(squared, 1e-300)
     scale = worth / np.maximum(baseline.sum(axis=1), 1e-300)  # back to counts, so that half an observation is one
-    return psi.distance(
-        canary,
-        baseline * scale[:, np.newaxis],
-        canary_size=canary.sum(axis=1) / segments.factors(correlation, requests[0]),
-        baseline_size=worth / segments.factors(correlation, requests[1]),
+    baseline = baseline * scale[:, np.newaxis]
+    factors = [segments.factors(correlation, arm) for arm in requests]
+    found = psi.distance(
+        canary, baseline, canary_size=canary.sum(axis=1) / factors[0], baseline_size=worth / factors[1]
     )
+    return found, (canary / factors[0][:, np.newaxis], baseline / factors[1][:, np.newaxis])
 
 
 def _too_little(found: psi.Distance, n_canary: float, n_baseline: float) -> str:

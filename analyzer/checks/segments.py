@@ -44,7 +44,8 @@ class Segments:
             if change > 0:
                 present = len(starts.places)  # beside the others, with no part of alpha: a fail never uses it
                 starts = Starts(np.append(starts.places, change), np.append(starts.weights, 0.0))
-        seconds = reading.seconds if elapsed_seconds is None else elapsed_seconds
+        ends = reading.ends()  # of what is left by a warm-up and a lag
+        seconds = float(ends[-1]) if len(ends) else elapsed_seconds
         return cls(starts, present, reading.slices, reading.slice_seconds, reading.begin, seconds)
 
     def since(self, counts: Floats) -> Floats:

@@ -6,11 +6,15 @@ from dataclasses import replace
 from analyzer.checks.decision import UNDECIDED_AT_MOST, format_count
 from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.config.policy import Check
-from analyzer.model.counts import Counts, Reading, requests_by_slice
+from analyzer.model.counts import Conversions, Counts, Floats, Reading, Values, requests_by_slice
 from analyzer.model.findings import Code, Evidence, Finding, Kind, Outcome
 from analyzer.quantity import format_ratio
 from analyzer.stats import split
 
+ROUNDING = 1.1  # ratio of the odds that weights, routers and traffic that bypasses them may be off by
+UNEVEN = 0.5  # nats for missing requests, where the split varies twice as much as it would by chance
+RISING = 1.05  # ratio of the odds, later over earlier
+HALF = 0.5  # weight; Argo rounds the pods of both arms up, which leaves the canary less than a larger one
 BROKEN = 0.001  # level, over all looks: below it the split is called broken
 
 
@@ -51,6 +55,75 @@ def problem(check: Check, reading: Reading[Counts], weight: float | None, *, at_
         "arms as the weight says, so they cannot be compared; look at the router, or leave out weight"
     )
     return undecidable(check, Code.TRAFFIC_SPLIT, reason, headline=headline)
+
+
+def counted(finding: Finding, reading: Reading[Counts], weight: float | None) -> Finding:
+    """Hold a finding back that is not a fail where requests of the canary are missing (sample-ratio mismatch).
+
+    A request that hangs, or whose client leaves, is never counted: neither as failed nor as slow. But the canary's part
+    of the requests is then less than that of its weight. Business events come late and are left out.
+    """
+    if (
+        weight is None
+        or finding.code not in (Code.PROVED_GOOD, Code.UNDECIDED, Code.DECIDED_BY_POINT)
+        or finding.outcome is Outcome.FAIL
+        or reading.canary is None
+        or reading.baseline is None
+        or isinstance(reading.canary, Conversions | Values)
+    ):
+        return finding
+    ours, theirs = requests_by_slice(reading.canary), requests_by_slice(reading.baseline)
+    change = reading.weight_change
+    if weight > HALF and not _reached(ours[:change], theirs[:change], weight):
+        return finding  # one pod too many of the baseline may be all: a controller rounds both numbers of pods up
+    seconds = reading.lengths
+    factor = split.overdispersion(ours, theirs)
+    # Holding costs none of alpha: that requests are missing need only be likelier than not.
+    needed = min(UNEVEN, UNEVEN * (factor - 1))
+    for first in {change, _later_half(ours, theirs, change)}:
+        canary, baseline = float(ours[first:].sum()), float(theirs[first:].sum())
+        blur = 1.0 if seconds is None else float(split.slack(seconds[first:].sum(), reading.scrape_seconds))
+        if min(canary + baseline, theirs.sum()) <= 0 or math.isinf(blur):
+            return finding
+        if split.log_evidence_of_loss(canary, baseline, weight, max(ROUNDING, blur), factor) <= needed:
+            return finding
+    headline = (
+        f"the canary has only {format_ratio(canary / (canary + baseline))} of the counted requests where its weight is "
+        f"{format_ratio(weight)}"
+    )
+    reason = (
+        f"{headline} ({format_count(canary)} of {format_count(canary + baseline)}): some of its requests may never be "
+        "counted, as those that hang or whose client leaves; look at the router's own counts"
+    )
+    bars = Evidence(min(finding.evidence.towards_pass, UNDECIDED_AT_MOST), finding.evidence.towards_fail)
+    return replace(
+        finding, outcome=Outcome.INCONCLUSIVE, code=Code.TRAFFIC_SPLIT, reason=reason, headline=headline,
+        evidence=bars, remaining_requests=None, remaining_range=(None, None),
+    )  # fmt: skip
+
+
+def _later_half(ours: Floats, theirs: Floats, change: int) -> int:
+    """Return where the later half of the slices since a change begins, if the canary's part rises; else the change.
+
+    A step too small to be seen as a change of the split leaves the smaller share of before in the sum.
+    """
+    middle = (change + len(ours)) // 2
+    early, late = (
+        [float(arm[part].sum()) + 0.5 for arm in (ours, theirs)]
+        for part in (slice(change, middle), slice(middle, None))
+    )
+    error = math.sqrt(sum(1 / requests for requests in (*early, *late)))
+    rise = math.log(late[0] / late[1] / (early[0] / early[1]))
+    return middle if middle > change and rise > math.log(RISING) + split.CLEAR * error else change
+
+
+def _reached(ours: Floats, theirs: Floats, weight: float) -> bool:
+    """Return whether the canary had the part of its weight in the segment before the split last changed."""
+    if len(ours) == 0:
+        return False
+    first = split.last_change(ours, theirs)
+    odds = float((ours[first:].sum() + 0.5) / (theirs[first:].sum() + 0.5))
+    return odds * ROUNDING >= weight / (1 - weight)
 
 
 def confirmed(finding: Finding, reading: Reading[Counts], weight: float) -> Finding:

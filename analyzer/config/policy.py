@@ -38,6 +38,7 @@ PACKAGED = Path(__file__).parent / "policies"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
 
 
+DELAY = 600.0  # seconds: most purchases follow the answer that led to them within ten minutes on average
 DURATIONS = (Kind.LATENCY, Kind.MEAN_LATENCY)  # of which the limits are, but under rule relative
 
 _OVERRIDES = ("alpha", "history", "role", "shared_regression", "checks")
@@ -92,7 +93,9 @@ class Check(BaseModel):
     quantile : which quantile of the latency, in (0, 1)
     warmup : seconds at the begin of the window that are left out: cold caches are no regression
     pod_warmup : seconds of each pod's life that are left out, once; where pods are not known, of the window
-    lag : seconds at its end that are left out, because labels or events arrive late
+    lag : seconds at its end that are left out, requests and events alike, because the source is late as a whole
+    delay : business: the longest mean delay, in seconds, by which conversions follow their requests; shorter ones are
+        told from the counts
     decide_by : settles a check that stays undecided, at the price of its proof; default never
     edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared; without
         it the quantiles are, which needs the fine buckets of a native histogram
@@ -112,6 +115,7 @@ class Check(BaseModel):
     warmup: Annotated[Seconds, Field(ge=0)] = 0.0
     pod_warmup: Annotated[Seconds, Field(ge=0)] = 0.0
     lag: Annotated[Seconds, Field(ge=0)] = 0.0
+    delay: Annotated[Seconds, Field(ge=0)] = 0.0
     decide_by: DecideBy | None = None
     bins: Annotated[tuple[Number, ...], Field(min_length=1)] | None = None
 
@@ -147,9 +151,11 @@ class Check(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_quantile(cls, data: Any) -> Any:
+    def _defaults_of_the_kind(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("kind") == Kind.LATENCY and data.get("quantile") is None:
             return {**data, "quantile": 0.99}
+        if isinstance(data, dict) and data.get("kind") == Kind.BUSINESS and data.get("delay") is None:
+            return {**data, "delay": DELAY}
         return data
 
     @model_validator(mode="before")
@@ -172,6 +178,8 @@ class Check(BaseModel):
             raise ValueError(f"rule: {self.kind} compares with the baseline by nature; use zone, strict or point")
         if self.quantile is not None and self.kind is not Kind.LATENCY:
             raise ValueError("quantile: only latency has one; remove it")
+        if self.delay and self.kind is not Kind.BUSINESS:
+            raise ValueError("delay: only business has one; remove it")
         if self.edge is not None and not (self.kind is Kind.LATENCY and self.rule is Rule.RELATIVE):
             raise ValueError("edge: only latency with rule relative uses it; remove it")
         if self.kind is not Kind.DRIFT and self.bins is not None:

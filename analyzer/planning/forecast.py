@@ -108,7 +108,8 @@ def _proof(
 ) -> float | None:
     """Find the fewest canary requests that prove a value; None: no number does."""
     ratio = traffic.baseline / traffic.canary
-    bare = check.model_copy(update={"decide_by": None, "min_requests": 1.0})
+    # One slice stands for all of the time: which events are late cannot be told from it.
+    bare = check.model_copy(update={"decide_by": None, "min_requests": 1.0, "delay": 0.0})
 
     def decides(requests: float) -> bool:
         if check.kind is Kind.MEAN_LATENCY:

@@ -35,6 +35,16 @@ def variation_squared(canary: Moments, baseline: Moments) -> float:
     return max((canary.squares + baseline.squares) * count / total**2 - 1, 0.0)
 
 
+def contributing(total: Floats, squares: Floats) -> Floats:
+    """Return as how many equal values the sums look: for values of 0 and 1, the ones; of the broadcast shape.
+
+    Values that cancel, sales and refunds, look like fewer than there are, which is as it should be: few large ones
+    may decide the sign of their sum. 0 where the sum is not positive.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((total > 0) & (squares > 0), total**2 / squares, 0.0)
+
+
 def weighted_sizes(count: ArrayLike, odds: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Give what each slice weighs in a comparison that allows for a changing split of the traffic.
 

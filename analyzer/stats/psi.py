@@ -10,6 +10,8 @@ from analyzer.stats import search
 from analyzer.stats.search import Floats, Side, log_mean_exp
 
 PSEUDO_COUNT = 0.5  # Jeffreys: added to every bin of both arms; the usual 1e-4 patch explodes on empty bins
+EXPECTED = 3.0  # observations of the smaller arm that a bin of its own needs, were the arms alike
+GROWN, TIMES = 5.0, 4.0  # or so many in one arm, and so many times what is expected of it
 
 # Alternatives over which the evidence is averaged, as multiples of the limit.
 ABOVE = np.geomspace(1.15, 20, 9)
@@ -23,7 +25,7 @@ class Distance:
     Attributes
     ----------
     raw : PSI with pseudo-counts; shape (...)
-    freedom : bins that were seen in either arm, minus 1; shape (...)
+    freedom : bins of their own, and one for the rare ones together, minus 1; shape (...)
     size : effective size n m / (n + m) of the two samples; shape (...)
     per_bin : each bin's share of `raw`, in the order of the bins; 0 for bins empty in both arms; shape (..., bins)
     """
@@ -36,7 +38,7 @@ class Distance:
     @property
     def value(self) -> Floats:
         """PSI without its bias: (bins - 1) / size, the mean for identical distributions, is taken off."""
-        with np.errstate(divide="ignore"):  # without a size the PSI is nan as well
+        with np.errstate(divide="ignore", invalid="ignore"):  # without a size the PSI is nan as well
             return np.asarray(self.raw - self.freedom / self.size)
 
     def one(self, place: int) -> "Distance":
@@ -68,8 +70,10 @@ def distance(
     PSI = sum (c_i - b_i) ln(c_i / b_i) over the shares c_i, b_i: Jeffreys' divergence. While both
     distributions are the same, size * PSI follows the chi-square law with bins - 1 degrees of freedom [1]_.
 
-    Rare bins are never merged: merging hides a bin that grows from 0.2% to 7% (PSI 0.25) altogether. Bins
-    empty in both arms say nothing and are left out.
+    Bins of which neither arm expects `EXPECTED` observations yet are taken together: a thousand rare classes add half
+    an observation each and a degree of freedom each, and hide everything else. A rare bin that grows has its own:
+    merging one that grows from 0.2% to 7% (PSI 0.25) would hide it altogether. Bins empty in both arms say nothing and
+    are left out.
 
     References
     ----------
@@ -81,15 +85,31 @@ def distance(
         raise ValueError(f"canary and baseline need the same bins, got shapes {ours.shape} and {theirs.shape}")
     n = ours.sum(axis=-1) if canary_size is None else np.asarray(canary_size, float)
     m = theirs.sum(axis=-1) if baseline_size is None else np.asarray(baseline_size, float)
-    seen = (ours > 0) | (theirs > 0)
-    c, b = np.where(seen, ours + PSEUDO_COUNT, 1.0), np.where(seen, theirs + PSEUDO_COUNT, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        c_shares = c / np.where(seen, c, 0.0).sum(axis=-1, keepdims=True)
-        b_shares = b / np.where(seen, b, 0.0).sum(axis=-1, keepdims=True)
-        per_bin = np.where(seen, (c_shares - b_shares) * np.log(c_shares / b_shares), 0.0)
         size = n / (n + m) * m
-        raw = np.where(size > 0, per_bin.sum(axis=-1), np.nan)
+        own = _own_bins(ours, theirs)
+        rest = [np.where(own, 0.0, arm).sum(axis=-1, keepdims=True) for arm in (ours, theirs)]
+        seen = np.concatenate((own, (rest[0] > 0) | (rest[1] > 0)), axis=-1)
+        # The rare bins together are one more bin; of what it adds each of them has its part.
+        shares = []
+        for arm, together in zip((ours, theirs), rest, strict=True):
+            counts = np.where(seen, np.concatenate((np.where(own, arm, 0.0), together), axis=-1) + PSEUDO_COUNT, 0.0)
+            shares.append(np.where(seen, counts / counts.sum(axis=-1, keepdims=True), 1.0))
+        terms = np.where(seen, (shares[0] - shares[1]) * np.log(shares[0] / shares[1]), 0.0)
+        parts = np.where(own, 0.0, ours + theirs) / np.maximum(rest[0] + rest[1], 1e-300)
+        per_bin = np.where(own, terms[..., :-1], parts * terms[..., -1:])
+        raw = np.where(size > 0, terms.sum(axis=-1), np.nan)
     return Distance(raw=raw, freedom=np.asarray(seen.sum(axis=-1) - 1), size=np.asarray(size), per_bin=per_bin)
+
+
+def _own_bins(ours: Floats, theirs: Floats) -> NDArray[np.bool_]:
+    """Return which bins stand for themselves, shape (..., bins): those that are not rare, or are in one arm only."""
+    sizes = ours.sum(axis=-1, keepdims=True), theirs.sum(axis=-1, keepdims=True)
+    common = (ours + theirs) / np.maximum(sizes[0] + sizes[1], 1e-300)
+    own = np.minimum(*sizes) * common >= EXPECTED
+    for size, counts in zip(sizes, (ours, theirs), strict=True):
+        own |= counts >= np.maximum(GROWN, TIMES * size * common)
+    return np.asarray(own)
 
 
 def standardised(baseline: Floats, odds: Floats) -> tuple[Floats, Floats]:

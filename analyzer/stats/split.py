@@ -7,12 +7,16 @@ from which a proof counts, is therefore chosen without looking at the outcome, a
 import numpy as np
 from scipy.special import betaln, xlog1py, xlogy
 
-from analyzer.stats.search import Bools, Floats
+from analyzer.stats.search import Bools, Floats, log_mean_exp
 
 LEAST_CHANGE = 1.25  # ratio of the odds: steps of a rollout are larger, the noise of a router is smaller
 NEEDED = 12.0  # log likelihood ratio, for as many possible moments as there are slices
+UNEVEN = 2.0  # times the variation by chance, beyond which a change of the split must be as much clearer
 CLEAR = 3.0  # standard errors by which neighbouring slices must differ beyond that, for a split that moves
 TOLERANCE = 1.5  # ratio of the odds by which a share may be off before the split is called broken
+LOSSES = (0.05, 0.15, 0.4)  # of the odds that are tolerated: what is expected where requests are lost
+BATCHES, FEWEST_BATCHES = (1, 4, 16), 10  # in slices, for the overdispersion of the split
+MEDIAN = 0.455  # of the square of a standard normal variable
 PRIOR_SIZE = 10.0  # requests that the prior of the share is worth
 
 
@@ -47,10 +51,12 @@ def last_change(
 
     Notes
     -----
-    Binary segmentation: the segment is cut where two shares explain the requests best, if they do so clearly, and
-    the later part is searched again.
+    Sessions that stick to an arm, or few connections, make the split vary from slice to slice: a change must stand out
+    from that. Binary segmentation: the segment is cut where two shares explain the requests best, if they do so
+    clearly, and the later part is searched again.
     """
     begin = 0
+    needed = NEEDED * max(1.0, overdispersion(canary, baseline) / UNEVEN)
     while True:
         ours, theirs = np.cumsum(canary[begin:]), np.cumsum(baseline[begin:])
         if len(ours) < 2:
@@ -67,7 +73,7 @@ def last_change(
             least = least * slack(lasted[:-1] - idle, scrape_seconds) * slack(lasted[-1] - lasted[:-1], scrape_seconds)
         gain = np.where(change >= np.log(least), gain, -np.inf)
         cut = int(gain.argmax())
-        if gain[cut] < NEEDED:
+        if gain[cut] < needed:
             return begin
         begin += cut + 1
 
@@ -113,6 +119,51 @@ def log_evidence(canary: float, baseline: float, expected: float, tolerance: flo
     a, b = PRIOR_SIZE * expected, PRIOR_SIZE * (1 - expected)
     mixture = betaln(a + canary, b + baseline) - betaln(a, b)
     return float(mixture - xlogy(canary, nearest) - xlog1py(baseline, -nearest))
+
+
+def log_evidence_of_loss(canary: float, baseline: float, expected: float, tolerance: float, factor: float) -> float:
+    """Log evidence that the canary gets fewer requests than its share of the traffic, give or take the tolerance.
+
+    Parameters
+    ----------
+    canary, baseline : requests so far
+    expected : share of the canary, in (0, 1)
+    tolerance : ratio of the odds, at least 1
+    factor : by which counts are divided for overdispersion, from `overdispersion`
+
+    Notes
+    -----
+    Likelihood ratio of `LOSSES` against the smallest share that is tolerated, averaged: an e-process for it, and for
+    any larger share.
+    """
+    odds = expected / (1 - expected) / tolerance
+    least = odds / (1 + odds)
+    steps = np.log1p(-np.array(LOSSES))
+    terms = canary * steps - (canary + baseline) * np.log1p(np.expm1(steps) * least)
+    return float(log_mean_exp(terms / factor))
+
+
+def overdispersion(canary: Floats, baseline: Floats) -> float:
+    """Estimate how many times as much the split varies between slices as it would if requests were dealt one by one.
+
+    The median difference of neighbours is taken, to which a few lasting changes add nothing; in slices and in batches
+    of 4 and 16 of them, as connections and sessions may last longer than a slice. 1 with too few batches to tell.
+
+    Parameters
+    ----------
+    canary, baseline : requests, shape (slices,)
+    """
+    factors = [1.0]
+    for length in BATCHES:
+        first = np.arange(0, len(canary) - length + 1, length)
+        if len(first) < FEWEST_BATCHES:
+            break
+        ours, theirs = (np.add.reduceat(arm[: len(first) * length], first) for arm in (canary, baseline))
+        total = np.maximum(ours + theirs, 1e-300)
+        share = ours.sum() / total.sum()
+        variance = max(share * (1 - share), 1e-300) * (1 / total[1:] + 1 / total[:-1])
+        factors.append(float(np.median(np.diff(ours / total) ** 2 / variance)) / MEDIAN)
+    return max(factors)
 
 
 def _fit(ours: Floats, theirs: Floats) -> Floats:

@@ -1,14 +1,20 @@
 """From the findings of the checks to the verdict on the canary."""
 
+import math
 from dataclasses import dataclass
 
-from analyzer.config.policy import Policy
+from analyzer.checks.decision import HOLD
+from analyzer.config.policy import Check, Policy
 from analyzer.model.counts import Readings, Window
-from analyzer.model.findings import Code, Finding, Outcome, Role
+from analyzer.model.findings import Code, Finding, Kind, Outcome, Role, Rule
 
 DECIDING = (Code.PROVED_GOOD, Code.PROVED_BAD, Code.DECIDED_BY_POINT, Code.UNDECIDED)
 WITHHELD = (Code.COMMON_MODE, Code.PLACEBO_FAILED)
 WITHOUT_DATA = tuple(code for code in Code if code not in DECIDING)
+# There are data, and they cannot judge the check: unlike a metric that nobody exports, that is no guardrail's absence.
+UNTRUSTWORTHY = (Code.BUCKET_RESOLUTION, Code.BUCKETS_DIFFER, Code.INCONSISTENT_DATA, Code.TRAFFIC_SPLIT)
+ONE_MORE = math.log(2)  # failed requests to add for a rate that the true one exceeds as often as not
+PATIENCE = 4.0  # times the canary requests so far: a comparison that looks bad is waited for if so many would prove it
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,18 @@ class Verdict:
 def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]:
     """Combine findings: any gate or guardrail that fails fails; every gate that passes passes.
 
-    Where the gates count as guardrails, or only guardrails were asked for, it is enough that none is proved bad and
-    that each of these has `min_requests`.
+    Where the gates count as guardrails, or only guardrails were asked for, it is enough that none is proved bad or
+    `suspected` and that each of these has `min_requests` and data that can judge it.
 
     Returns
     -------
     The outcome and one sentence that names the checks which led to it.
+
+    Notes
+    -----
+    A guardrail that is suspected holds the rollout for a while and decides nothing. That spends none of alpha, which
+    bounds how often a good canary is rolled back: a measurement that does not pass rolls nothing back, and evidence
+    counts what comes later as before. What it costs is time, and only for canaries that look bad.
     """
     by_role: dict[Role, dict[str, Finding]] = {role: {} for role in Role}
     for name, finding in findings.items():
@@ -62,10 +74,19 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
     if not gates and not guardrails:
         return Outcome.INCONCLUSIVE, "only advisory checks were asked for: they never decide"
     blind = [f"{name} ({found.code})" for name, found in guardrails.items() if found.code in WITHOUT_DATA]
-    if gates and policy.role is Role.GATE:
+    by_proof = bool(gates) and policy.role is Role.GATE
+    holding = gates or guardrails
+    held_back = [
+        name
+        for name, finding in (guardrails if by_proof else gates | guardrails).items()
+        if finding.code in UNTRUSTWORTHY or suspected(policy.checks[name], finding)
+    ]
+    if by_proof:
         open_gates = [name for name, found in gates.items() if found.outcome is not Outcome.PASS]
         if open_gates:
             return Outcome.INCONCLUSIVE, _explain(open_gates, findings)
+        if held_back:
+            return Outcome.INCONCLUSIVE, _explain_hold(held_back, findings)
         proved = [name for name, found in gates.items() if found.code is Code.PROVED_GOOD]
         estimated = [name for name in gates if name not in proved]
         text = f"proved good: {', '.join(proved)}" if proved else "nothing is proved"
@@ -73,17 +94,51 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
         held = [name for name, found in guardrails.items() if found.code is Code.UNDECIDED]
         text += f"; not proved bad: {', '.join(held)}" if held else ""
         return Outcome.PASS, f"{text}; not judged: {', '.join(blind)}" if blind else text
-    holding = gates or guardrails
-    thin = [
+    waiting = [
         name
-        for name, found in holding.items()
-        if found.canary.n < policy.checks[name].min_requests or found.code is Code.TRAFFIC_SPLIT
+        for name, finding in holding.items()
+        if finding.code in WITHOUT_DATA or finding.canary.n < policy.checks[name].min_requests
     ]
-    if thin:
-        return Outcome.INCONCLUSIVE, _explain(thin, findings)
+    if waiting:
+        return Outcome.INCONCLUSIVE, _explain(waiting, findings)
+    if held_back:
+        return Outcome.INCONCLUSIVE, _explain_hold(held_back, findings)
     seen = [name for name, found in (gates | guardrails).items() if name in holding or found.code in DECIDING]
     text = f"not proved bad: {', '.join(seen)}"
     return Outcome.PASS, f"{text}; not judged: {', '.join(blind)}" if blind else text
+
+
+def suspected(check: Check, finding: Finding) -> bool:
+    """Return whether a check that is not proved bad looks so bad that more requests should tell first.
+
+    It does while the evidence towards fail is at half of what is needed, or while the estimate is beyond the rollback
+    limit. A share of failed requests is taken as the one that the truth exceeds as often as not (`ONE_MORE`): one
+    failed request in a hundred is no more likely to be 0.5% than 3%. That ends by itself for a canary within the
+    limit. The change of a comparison may be beyond the limit by chance for hours, so it counts only where `PATIENCE`
+    times the requests so far would prove it, if they are like these.
+    """
+    if finding.outcome is not Outcome.INCONCLUSIVE or check.rule is Rule.POINT:
+        return False
+    if finding.evidence.towards_fail >= HOLD:
+        return True
+    value, remaining = (finding.delta or finding.canary).value, finding.remaining_requests
+    if value is None:
+        return False
+    if check.compares:
+        beyond = value < finding.rollback if check.kind is Kind.BUSINESS else value > finding.rollback
+        return beyond and remaining is not None and remaining <= PATIENCE * finding.canary.n
+    if check.kind is Kind.ERROR_RATE:
+        value += ONE_MORE / max(finding.canary.n, 1.0)
+    return value > finding.rollback
+
+
+def _explain_hold(names: list[str], findings: dict[str, Finding]) -> str:
+    """Return the reason of the first check that holds the rollout back."""
+    untrusted = [name for name in names if findings[name].code in UNTRUSTWORTHY]
+    if untrusted:
+        return _explain(untrusted, findings)
+    finding = findings[names[0]]
+    return f"{names[0]} may be bad, more requests must show: {finding.headline or finding.reason}"
 
 
 def _explain(names: list[str], findings: dict[str, Finding]) -> str:

@@ -85,7 +85,7 @@ REASONS: Mapping[Code, Reason] = {
     ),
     Code.UNDECIDED: Reason(
         meaning="Not enough evidence either way: too few requests, or a value between the limits.",
-        rollout="A gate waits; a guardrail does not block, under `role: guardrail` only until it has `min_requests`.",
+        rollout="A gate waits; a guardrail blocks while it looks bad, under `role: guardrail` until `min_requests`.",
         causes=(
             "the canary has had too few requests",
             "the value is near a limit, where a proof takes many requests",
@@ -166,7 +166,7 @@ REASONS: Mapping[Code, Reason] = {
     ),
     Code.BUCKET_RESOLUTION: Reason(
         meaning="A limit lies inside a bucket of the histogram, and so does the value: they cannot be distinguished.",
-        rollout="The check stays inconclusive, however many requests are counted.",
+        rollout="The check stays inconclusive, however many requests are counted, and blocks as a guardrail too.",
         causes=("the histogram has no bucket edge at the limit",),
         remedies=(
             "Add the bucket edge that the reason names to the histogram of the server.",
@@ -237,11 +237,12 @@ REASONS: Mapping[Code, Reason] = {
     ),
     Code.TRAFFIC_SPLIT: Reason(
         meaning="The canary's share of the requests differs from its `weight` (sample-ratio mismatch).",
-        rollout="Comparisons are inconclusive; with `window: step` a pass waits for the traffic of this weight.",
+        rollout="Comparisons are inconclusive; a pass waits for the traffic of this weight, and for missing requests.",
         causes=(
             "the weight has just changed, and its traffic is not scraped yet",
             "without a traffic router the split is that of the pods, which is coarse",
             "requests stick to pods, are retried, or take a route that the weight does not cover",
+            "requests of the canary hang or their clients leave, so they are never counted",
         ),
         remedies=(
             "Wait for two scrapes after a change of the weight, with `initial-delay` of the template.",

@@ -5,6 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analyzer import checks
+from analyzer.config.policy import load_policies
+from analyzer.model.counts import Reading, Values
+from analyzer.stats import means
+
+POLICY = load_policies(None)["ml-model"]
+
 
 def sold(successes: float, trials: float) -> dict[str, float]:
     """Give conversions of one arm."""
@@ -177,3 +184,57 @@ def test_the_forecast_of_a_one_percent_question_is_honest(judge: Any) -> None:
 
     assert found["verdict"] == "inconclusive"
     assert 1e5 < found["remaining"]["requests"] < 5e6
+
+
+def test_each_segment_needs_values_that_contribute(look: Any) -> None:
+    """Twenty minutes alike, then one with refunds that nearly cancel the sales: too few to say anything of a mean."""
+    good = {"sum": 3000.0, "sum_of_squares": 3e5, "count": 40}
+    cancelling = {"sum": 300.0, "sum_of_squares": 3e6, "count": 40}
+    canary = [good] * 20 + [cancelling]
+
+    found = look("business_proxy", canary, [{name: 19 * value for name, value in good.items()} for _ in canary])
+
+    assert found["verdict"] != "fail"
+    assert means.contributing(np.array([3000.0, 1200, 0, -50]), np.array([3e5, 1.2e6, 1, 1])).tolist() == [
+        30,
+        1.2,
+        0,
+        0,
+    ]
+
+
+def test_an_unknown_spread_is_said(judge: Any) -> None:
+    """Values below 0 in the first bucket, or in the last one, have no bound: no evidence either way, and the reason."""
+    arms = ({"sum": mean * 1e5, "count": 1e5} for mean in (1.0, 2.0))
+
+    reading = Reading(*(Values(np.array([arm["sum"]]), None, np.array([arm["count"]])) for arm in arms))
+    finding = checks.judge(POLICY.checks["business_proxy"], reading, POLICY)
+
+    assert (finding.outcome, finding.code) == ("inconclusive", "undecided")
+    assert "the spread of the values is not known" in finding.reason
+    assert "below 0" in finding.reason
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("refunded", "sigma"), [(0.1, 1.5), (0.3, 1.0)])
+def test_refunds_are_no_loss(refunded: float, sigma: float) -> None:
+    """One value in ten is negative, in both arms alike: at most the check's part of alpha."""
+    rng, runs, slices = np.random.default_rng(12), 60, 120
+    failed = 0
+
+    def sold(mean: float) -> Values:
+        counts = rng.poisson(mean, slices)
+        values = rng.lognormal(3.0, sigma, counts.sum()) * np.where(rng.random(counts.sum()) < refunded, -1, 1)
+        slot = np.repeat(np.arange(slices), counts)
+        total, squares = (np.bincount(slot, power, slices) for power in (values, values**2))
+        return Values(total, squares, counts.astype(float))
+
+    for _ in range(runs):
+        reading = Reading(sold(9.0), sold(171.0), slice_seconds=60.0)
+        for end in (20, 30, 40, 60, 80, 100, 120):
+            finding = checks.judge(POLICY.checks["business_proxy"], reading.first(end), POLICY)
+            if finding.outcome == "fail":
+                failed += 1
+                break
+
+    assert failed <= 2

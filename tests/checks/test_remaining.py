@@ -202,3 +202,14 @@ def test_bursts_make_the_forecast_longer(look: Any) -> None:
     bursts = look("error_rate", [failed(30, 0)] * 10, history=history)["remaining"]
 
     assert bursts["requests"] > 1.3 * calm["requests"]
+
+
+def test_seconds_leave_a_warm_up_out(look: Any) -> None:
+    """Requests come at the rate of the slices that count: ten a minute, with and without 20 minutes of warm-up."""
+    slices = [{"errors": 0.0, "requests": 10.0}] * 40
+
+    for warmup, seen in (("0s", 400), ("20m", 200)):
+        found = look("error_rate", slices, warmup=warmup)
+
+        assert found["canary"]["n"] == seen
+        assert found["remaining"]["seconds"] == pytest.approx(found["remaining"]["requests"] * 6, rel=0.01)

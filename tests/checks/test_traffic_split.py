@@ -2,8 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from checks.rollouts import EVEN, KINDS, MOVED, RELATIVE, failed, scored, sold
+
+from analyzer.checks import Moment, judge
+from analyzer.config.policy import load_policies
+from analyzer.model.counts import Errors, Reading
+from analyzer.model.findings import Outcome
 
 COMPARING = [kind for kind in KINDS if kind not in ("errors", "errors, strict", "latency")]
 
@@ -28,12 +34,76 @@ def test_what_compares_needs_the_split_of_the_weight(look: Any, kind: str, weigh
 
 @pytest.mark.parametrize("kind", ["errors", "errors, strict", "latency"])
 def test_limits_need_no_split(look: Any, kind: str) -> None:
-    """The canary against a limit is judged wherever its requests come from."""
+    """The canary against a limit is judged wherever its requests come from, and fails where some are missing too."""
     name, rule, counts, good, bad, _ = KINDS[kind]
     baseline = [counts(5700, good)] * 20
 
-    assert look(name, [counts(300, good)] * 20, baseline, asked={"weight": 50}, **rule)["verdict"] == "pass"
+    assert look(name, [counts(300, good)] * 20, baseline, asked={"weight": 1}, **rule)["verdict"] == "pass"
     assert look(name, [counts(300, bad)] * 20, baseline, asked={"weight": 50}, **rule)["verdict"] == "fail"
+
+
+@pytest.mark.parametrize("kind", ["errors", "errors, strict", "latency", "drift"])
+@pytest.mark.parametrize(
+    ("weight", "kept", "held"), [(5, 0.7, True), (25, 0.8, True), (50, 0.8, True), (25, 0.95, False)]
+)
+def test_requests_that_are_never_counted_keep_a_canary_from_passing(
+    look: Any, kind: str, weight: float, kept: float, *, held: bool
+) -> None:
+    """A canary that hangs loses requests: its errors look fine, and its part of the traffic does not."""
+    name, rule, counts, good, _, _ = KINDS[kind]
+    canary = [counts(6000 * weight / 100 * kept, good)] * 20
+    baseline = [counts(6000 * (1 - weight / 100), good)] * 20
+
+    found = look(name, canary, baseline, asked={"weight": weight}, **rule)
+
+    assert (found["verdict"], found["code"]) == (("inconclusive", "traffic_split") if held else ("pass", "proved_good"))
+    if held:
+        assert "of the counted requests where its weight is" in found["reason"]
+        assert found["evidence"]["pass"] < 1
+    assert look(name, canary, baseline, **rule)["verdict"] == "pass"  # nobody said what the weight is
+
+
+def test_requests_that_go_missing_within_a_step_are_seen(look: Any) -> None:
+    """Half an hour as it should be, then 30% are lost: what counts is since when."""
+    canary = [failed(300 * kept, 0.0) for kept in (1.0, 0.7) for _ in range(30)]
+
+    found = look("error_rate", canary, [failed(5700, 0.0)] * 60, asked={"weight": 5})
+
+    assert found["code"] == "traffic_split"
+
+
+@pytest.mark.parametrize(("pods", "weight"), [((1, 10), 5), ((10, 1), 95), ((3, 3), 50), ((5, 2), 75)])
+def test_pods_that_are_rounded_up_are_no_loss(look: Any, pods: tuple[int, int], weight: float) -> None:
+    """Without a router the split is that of the pods, of which Argo rounds both numbers up."""
+    arms = ([failed(600 * many, 0.001)] * 20 for many in pods)
+
+    assert look("error_rate", *arms, asked={"weight": weight})["verdict"] == "pass"
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("weight", "kept", "correlation", "most"), [(0.05, 0.8, 0.0, 0.1), (0.25, 0.7, 0.0, 0.0), (0.05, 1.0, 0.01, 1.0)]
+)
+def test_lost_requests_hold_and_uneven_routing_does_not(
+    weight: float, kept: float, correlation: float, most: float
+) -> None:
+    """At 1,000 canary requests and more; sessions that stick to an arm for a minute make the split uneven."""
+    rng, runs = np.random.default_rng(8), 60
+    check = load_policies(None)["ml-model"].checks["error_rate"]
+    passed = 0
+    for _ in range(runs):
+        shares = np.full(60, weight)
+        if correlation:
+            strength = 1 / correlation - 1
+            shares = rng.beta(weight * strength, (1 - weight) * strength, 60)
+        canary = rng.poisson(30 * kept * shares / weight).astype(float)
+        baseline = rng.poisson(30 / weight * (1 - shares)).astype(float)
+        reading = Reading(Errors(0 * canary, canary), Errors(0 * baseline, baseline), slice_seconds=60.0)
+        finding = judge(check, reading, load_policies(None)["ml-model"], Moment(weight=weight))
+        passed += finding.outcome is Outcome.PASS
+
+    assert passed / runs <= most
+    assert kept < 1 or passed / runs >= 0.95
 
 
 @pytest.mark.parametrize(("canary", "baseline", "broken"), [(2, 18, False), (30, 170, False), (60, 340, True)])

@@ -46,7 +46,8 @@ def policy_of(kind: Kind, rule: str) -> Policy:
     promote, rollback = limits.promote - shift, limits.rollback - shift
     if kind is Kind.LATENCY:
         promote, rollback = 0.2, 0.5
-    judged = Check(kind=MODEL_KINDS[kind], promote=promote, rollback=rollback, rule=rule)
+    at_once = {"delay": 0.0} if MODEL_KINDS[kind] == "business" else {}
+    judged = Check(kind=MODEL_KINDS[kind], promote=promote, rollback=rollback, rule=rule, **at_once)
     other = Check(kind="error_rate", promote=0.005, rollback=0.01)
     return Policy(name="agrees", checks={"judged": judged, "a": other, "b": other, "c": other})
 

@@ -1,11 +1,16 @@
 """From findings to the verdict: what each role has to say."""
 
+from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pytest
 
-from analyzer.config.policy import Policy
-from analyzer.model.findings import Code, Estimate, Finding, Outcome, Role
+import analyzer
+from analyzer.config.policy import Policy, choose_policy, load_policies
+from analyzer.model.counts import Errors, Reading, Readings, Window
+from analyzer.model.findings import Code, Estimate, Evidence, Finding, Outcome, Role
+from analyzer.verdict.case import Case
 from analyzer.verdict.judge import combine
 
 PASS, FAIL, OPEN = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
@@ -174,3 +179,93 @@ def test_guardrails_alone_do_not_hold_at_another_weight() -> None:
     judged = policy("guardrail")
 
     assert combine({"guardrail-0": finding(OPEN, code=Code.TRAFFIC_SPLIT)}, judged)[0] is OPEN
+
+
+@pytest.mark.parametrize("role", ["gate", "guardrail"])
+def test_buckets_that_cannot_judge_never_pass(role: str) -> None:
+    """A p99 of 9.9 s in buckets that say nothing about a limit of 500 ms is inconclusive as gate and as guardrail."""
+    buckets = {"0.1": 10, "10": 1_000_000, "+Inf": 1_000_000}
+    for policy_role in ("gate", "guardrail"):
+        overrides = {"role": policy_role, "checks": {"latency_p99": {"role": role}}}
+        data = {
+            "latency_p99": {"canary": {"buckets": buckets}},
+            "error_rate": {"canary": {"errors": 0, "requests": 1_000_000}},
+        }
+        for checks in ("latency_p99", "latency_p99,error_rate"):
+            asked = {name: counts for name, counts in data.items() if name in checks}
+            answer = analyzer.evaluate({"checks": checks, "policy": overrides, "data": asked})
+
+            assert answer["verdict"] == "inconclusive"
+            assert answer["reason"].startswith("latency_p99: ")
+
+
+@pytest.mark.parametrize(
+    ("errors", "requests", "expected"),
+    [(0, 100, "pass"), (1, 100, "inconclusive"), (1, 170, "pass"), (2, 250, "inconclusive"), (3, 120, "inconclusive")],
+)
+def test_a_guardrail_waits_while_the_error_rate_may_be_bad(errors: int, requests: int, expected: str) -> None:
+    """Held while the rate, of which half the truths are higher, is beyond 1%; proof is not needed for that."""
+    counts = {"canary": {"errors": errors, "requests": requests}}
+
+    answer = analyzer.evaluate(
+        {"checks": "error_rate", "policy": {"role": "guardrail"}, "data": {"error_rate": counts}}
+    )
+
+    assert answer["verdict"] == expected
+    assert expected == "pass" or answer["reason"].startswith("error_rate may be bad, more requests must show: ")
+
+
+@pytest.mark.parametrize("roles", [("gate", "guardrail"), ("guardrail",)])
+@pytest.mark.parametrize(("evidence", "expected"), [(0.49, PASS), (0.5, OPEN)])
+def test_a_guardrail_waits_at_half_of_the_evidence(roles: tuple[str, ...], evidence: float, expected: Outcome) -> None:
+    """As a gate does, beside gates that are proved good and alone."""
+    judged = policy(*roles)
+    looks_bad = replace(finding(OPEN), evidence=Evidence(towards_fail=evidence))
+    findings = {name: finding(PASS) for name in judged.checks} | {list(judged.checks)[-1]: looks_bad}
+
+    assert combine(findings, judged)[0] is expected
+
+
+@pytest.mark.parametrize(
+    ("change", "remaining", "expected"),
+    [(-0.2, 3000, OPEN), (-0.2, 9000, PASS), (-0.02, 3000, PASS), (-0.2, None, PASS)],
+)
+def test_a_comparison_is_waited_for_where_proof_is_near(
+    change: float, remaining: float | None, expected: Outcome
+) -> None:
+    """A drop that chance makes in every other canary must not hold a rollout for hours."""
+    check = {"kind": "business", "promote": "-1%", "rollback": "-3%", "role": "guardrail"}
+    judged = Policy.model_validate({"name": "test", "checks": {"sales": check}})
+    found = Finding(
+        OPEN, Code.UNDECIDED, "fewer", -0.01, -0.03,
+        canary=Estimate(n=1000), delta=Estimate(change), remaining_requests=remaining,
+    )  # fmt: skip
+
+    assert combine({"sales": found}, judged)[0] is expected
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("share", "rate", "least", "most"),
+    [(0.03, 1, 0.0, 0.1), (0.05, 3, 0.0, 0.1), (0.002, 1, 0.8, 1.0), (0.003, 10, 0.9, 1.0)],
+)
+def test_a_guardrail_step_stops_faults_and_lets_healthy_canaries_go_on(
+    share: float, rate: float, least: float, most: float
+) -> None:
+    """3% and 5% errors pass in at most 10%, ever; healthy canaries within three minutes."""
+    rng, runs, step = np.random.default_rng(7), 100, 15
+    judged = choose_policy(load_policies(None), {"base": "ml-model", "role": "guardrail"}, "ml-model")
+    passed = 0
+    for _ in range(runs):
+        requests = rng.poisson(rate * step, 12 if least else 60).astype(float)
+        counts = Errors(rng.binomial(requests.astype(int), share).astype(float), requests)
+        baseline = Errors(np.zeros(len(requests)), requests * 19)
+        for slices in range(2, len(requests) + 1):
+            reading = Reading(counts, baseline, slice_seconds=float(step)).first(slices)
+            readings = Readings(Window(None, None), {"error_rate": reading})
+            outcome = Case({"error_rate": judged.checks["error_rate"]}, judged, readings).verdict().outcome
+            if outcome is not OPEN:
+                passed += outcome is PASS
+                break
+
+    assert least <= passed / runs <= most

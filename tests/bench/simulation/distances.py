@@ -12,7 +12,7 @@ from bench.simulation.rivals import Limits
 from bench.simulation.sums import Block, Sizes, Triples, summed
 from numpy.typing import NDArray
 
-from analyzer.checks import drift
+from analyzer.checks import drift, single_bins
 from analyzer.stats import psi
 from analyzer.stats.search import Side
 
@@ -73,6 +73,7 @@ class Distances:
 
         The check looks at a few starts only, so where there is proof all starts are asked which these are.
         """
+        needed = needed - math.log(1 - single_bins.PART)  # of the level: single bins have the rest
         distance = self._distance(triples)
         found = (self._log_evidence(distance, self._limit, "above") >= needed) & (distance.value > self._beyond)
         places = np.flatnonzero(found)
