@@ -1,7 +1,7 @@
 """From the growth of single series to the counts that a check is judged on; shared by all that read counters."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from analyzer.config.profile import (
     ValueHistogram,
     Way,
     main_selector,
+    selectors,
     traffic_selectors,
 )
 from analyzer.config.selector import Selector
@@ -26,11 +27,13 @@ from analyzer.model.counts import (
     Floats,
     Histogram,
     MeanOnly,
+    Pod,
     Reading,
     Values,
     Window,
 )
 from analyzer.model.findings import Code, Gap, Kind
+from analyzer.sources.lives import NO_LIVES, Life, pod_of, pooled
 
 UNEVEN = 9.0  # times the mean of the others' requests
 UNEVEN_FROM = 100.0  # requests
@@ -71,11 +74,12 @@ class Selection:
 
 @dataclass(frozen=True)
 class Grown:
-    """One series and how much it grew in each slice."""
+    """One series and how much it grew in each slice; `pod` is the name of what it was scraped from, where known."""
 
     arm: str
     labels: Mapping[str, str]
     growth: Floats
+    pod: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class NativeGrowth:
 
     arm: str
     buckets: Mapping[tuple[float, float], Floats]
+    pod: str = ""
 
 
 Table = Mapping[Selector, Sequence[Grown]]
@@ -115,7 +120,9 @@ def choose_way(ways: Iterable[tuple[Way, frozenset[str]]], canary: str) -> tuple
     return chosen
 
 
-def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Reading[Counts] | Gap:
+def assemble(
+    way: Way, table: Table, selection: Selection, slices: int, lives: Mapping[str, Life] = NO_LIVES
+) -> Reading[Counts] | Gap:
     """Add up series to the counts of both arms; an arm without any series of a metric that traffic brings is None.
 
     Parameters
@@ -123,6 +130,7 @@ def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Readi
     way : how the profile says to read this kind
     table : growth of the series of every selector of `profile.selectors(way)`
     slices : number of time slices
+    lives : of the pods, by name
     """
     main = main_selector(way)
     if isinstance(way, ErrorCounters):
@@ -142,9 +150,40 @@ def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Readi
             counts = _same_classes(counts)
     except InconsistentError as error:
         return Gap(error.code, f"{error} ({main.metric})")
-    baseline = counts[selection.baseline] if selection.baseline else None
-    notes = _uneven_pods(table[main], selection, slices)
-    return Reading(canary=counts[selection.canary], baseline=baseline, notes=notes)
+    pods = {arm: _pods(way, arm, total, table, slices, lives) for arm, total in counts.items() if total is not None}
+    return Reading(
+        canary=counts[selection.canary],
+        baseline=counts[selection.baseline] if selection.baseline else None,
+        canary_pods=pods.get(selection.canary, ()),
+        baseline_pods=pods.get(selection.baseline or "", ()),
+        notes=_uneven_pods(table[main], selection, slices),
+    )
+
+
+def _pods(
+    way: Way, arm: str, total: Counts, table: Table, slices: int, lives: Mapping[str, Life]
+) -> tuple[Pod[Counts], ...]:
+    """Return what each pod of an arm counted, or groups of them where they are many; empty: no series has a pod."""
+    by_pod: dict[str, dict[Selector, list[Grown]]] = {}
+    for selector in selectors(way):
+        for grown in table[selector]:
+            if grown.arm == arm:
+                by_pod.setdefault(grown.pod, {}).setdefault(selector, []).append(grown)
+    if "" in by_pod:
+        return ()
+    pods = []
+    for name, members in pooled(sorted(by_pod)):
+        merged = {
+            selector: [grown for pod in members for grown in by_pod[pod].get(selector, ())]
+            for selector in selectors(way)
+        }
+        counts = _counts(way, arm, merged, slices, whole=False)
+        if isinstance(counts, Classes) and isinstance(total, Classes):
+            counts = _with_classes(counts, total.names)
+        if isinstance(counts, Values) and isinstance(total, Values) and total.squares is None:
+            counts = replace(counts, squares=None)
+        pods.append(pod_of(name, members, counts, lives))
+    return tuple(pods)
 
 
 def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> tuple[str, ...]:
@@ -154,12 +193,11 @@ def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> 
     for arm, word in zip(selection.arms, ("canary", "baseline"), strict=False):
         by_pod: dict[str, float] = {}
         for one in series:
-            pod = one.labels.get("pod") or one.labels.get("instance")
-            if one.arm == arm and pod:
+            if one.arm == arm and one.pod:
                 # Of a histogram the bucket of all requests counts each once.
                 counted = one.growth[recent].sum() if one.labels.get("le", "+Inf") == "+Inf" else 0.0
                 if counted > 0:  # a pod without any may be gone
-                    by_pod[pod] = by_pod.get(pod, 0.0) + float(counted)
+                    by_pod[one.pod] = by_pod.get(one.pod, 0.0) + float(counted)
         total, largest = sum(by_pod.values()), max(by_pod.values(), default=0.0)
         if len(by_pod) > 1 and total >= UNEVEN_FROM and largest * (len(by_pod) - 1) > UNEVEN * (total - largest):
             pod = max(by_pod, key=lambda name: by_pod[name])
@@ -206,14 +244,17 @@ def _unknown_label(way: ErrorCounters, table: Table, arms: tuple[str, ...]) -> t
     return "", ""
 
 
-def _counts(way: Way, arm: str, table: Table, slices: int) -> Counts:
+def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True) -> Counts:
+    """Add up the series of an arm; of a part of them nothing is checked that holds for the whole only."""
+
     def total(selectors: Iterable[Selector]) -> Floats:
         return _sum((s.growth for one in selectors for s in table[one] if s.arm == arm), slices)
 
     match way:
         case ErrorCounters():
             errors, requests = total(way.errors), total(way.requests)
-            _not_more(errors, requests, "errors", "requests")
+            if whole:
+                _not_more(errors, requests, "errors", "requests")
             return Errors(errors=errors, requests=requests)
         case ConversionCounters():
             return Conversions(successes=total(way.successes), trials=total(way.trials))
@@ -240,17 +281,25 @@ def native_histograms(
     bounds = sorted({bound for one in series for pair in one.buckets for bound in pair if bound > 0})
     edges = np.array([*bounds, np.inf])
 
-    def arm(name: str) -> Histogram | None:
-        mine = [one for one in series if one.arm == name]
-        if not mine:
-            return None
+    def histogram(some: Iterable[NativeGrowth]) -> Histogram:
         counts = np.zeros((slices, len(edges)))
-        for one in mine:
+        for one in some:
             for (_, high), count in one.buckets.items():
                 counts[:, np.searchsorted(edges, high)] += count
         return Histogram(edges=np.append(edges[:-1] * unit_seconds, np.inf), counts=counts)
 
-    return Reading(canary=arm(selection.canary), baseline=arm(selection.baseline) if selection.baseline else None)
+    def arm(name: str | None) -> tuple[Histogram | None, tuple[Pod[Histogram], ...]]:
+        mine = [one for one in series if one.arm == name]
+        names = sorted({one.pod for one in mine})
+        pods = tuple(
+            pod_of(label, members, histogram(one for one in mine if one.pod in members), NO_LIVES)
+            for label, members in pooled(names)
+        )
+        return (histogram(mine) if mine else None), (() if "" in names else pods)
+
+    canary, canary_pods = arm(selection.canary)
+    baseline, baseline_pods = arm(selection.baseline)
+    return Reading(canary=canary, baseline=baseline, canary_pods=canary_pods, baseline_pods=baseline_pods)
 
 
 def window_of(selection: Selection, found: float | None) -> Window:
@@ -294,19 +343,22 @@ def _classes(series: list[Grown], label: str, slices: int) -> Classes:
     for one in series:
         by_class.setdefault(one.labels.get(label, ""), []).append(one.growth)
     names = tuple(sorted(by_class))
-    return Classes(names=names, counts=np.column_stack([_sum(by_class[name], slices) for name in names]))
+    columns = [_sum(by_class[name], slices) for name in names]
+    return Classes(names=names, counts=np.column_stack(columns) if columns else np.zeros((slices, 0)))
 
 
 def _same_classes(counts: dict[str, Counts | None]) -> dict[str, Counts | None]:
     """Give both arms the same classes: one that never occurred in an arm was counted 0 times."""
     arms = {arm: one for arm, one in counts.items() if isinstance(one, Classes)}
     names = tuple(sorted({name for one in arms.values() for name in one.names}))
-    filled: dict[str, Counts | None] = dict(counts)
-    for arm, one in arms.items():
-        columns = dict(zip(one.names, one.counts.T, strict=True))
-        zeros = np.zeros(one.counts.shape[0])
-        filled[arm] = Classes(names=names, counts=np.column_stack([columns.get(name, zeros) for name in names]))
-    return filled
+    return {**counts, **{arm: _with_classes(one, names) for arm, one in arms.items()}}
+
+
+def _with_classes(counts: Classes, names: tuple[str, ...]) -> Classes:
+    """Return the same counts over these classes."""
+    columns = dict(zip(counts.names, counts.counts.T, strict=True))
+    zeros = np.zeros(counts.counts.shape[0])
+    return Classes(names=names, counts=np.column_stack([columns.get(name, zeros) for name in names]))
 
 
 def _values(histogram: Histogram, total: Floats) -> Values:

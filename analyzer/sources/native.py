@@ -9,6 +9,7 @@ import numpy as np
 from analyzer.errors import BadResponse
 from analyzer.model.counts import Floats
 from analyzer.sources.assembly import NativeGrowth
+from analyzer.sources.lives import pod_name
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.samples import Timeline
 
@@ -50,7 +51,8 @@ def growth(
                 for bucket, change in _changes(present, {} if _restarted(present, previous) else previous):
                     total.setdefault(bucket, np.zeros(timeline.slices))[place] += change
             previous = present
-        grown.append(NativeGrowth(arm=dict(key).get(arm_label, ""), buckets=total))
+        labels = dict(key)
+        grown.append(NativeGrowth(arm=labels.get(arm_label, ""), buckets=total, pod=pod_name(labels)))
     return grown
 
 

@@ -100,7 +100,9 @@ def with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap 
     """Add the baseline before the canary, where it is known."""
     if isinstance(reading, Gap) or not isinstance(history, Reading):
         return reading
-    return replace(reading, history=history.canary, history_seconds=history.slice_seconds)
+    return replace(
+        reading, history=history.canary, history_seconds=history.slice_seconds, history_pods=history.canary_pods
+    )
 
 
 def never_seen(selection: Selection) -> Gap:

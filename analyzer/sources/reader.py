@@ -330,9 +330,9 @@ class Reader:
         except SourceError as error:
             return dict.fromkeys(ways.exact, gap_of(error))
         table, apart = samples.growth(self.wanted(ways.exact)), samples.scrape_seconds()
-        timeline = ways.timeline
+        timeline, lives = ways.timeline, samples.lives()
         return {
-            way: in_slices(assemble(way, table, self._selection, timeline.slices), timeline, notes, apart)
+            way: in_slices(assemble(way, table, self._selection, timeline.slices, lives), timeline, notes, apart)
             for way in ways.exact
         }
 

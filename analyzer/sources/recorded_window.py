@@ -29,6 +29,7 @@ from analyzer.sources.assembly import (
     window_of,
 )
 from analyzer.sources.counters import Places
+from analyzer.sources.lives import NO_LIVES
 from analyzer.sources.prometheus import LATER, PrometheusSource, never_seen, with_history
 from analyzer.sources.promql import FINEST, timeline_of
 from analyzer.sources.reader import NATIVE_BUCKETS, Reader
@@ -259,7 +260,8 @@ class _Counters(_Sums):
         apart = None
         if self._seen is not None:
             apart = timeline.step * slices_apart(np.diff(self._seen[:, borders], axis=1) > 0)
-        return in_slices(assemble(way, table, selection, timeline.slices), timeline, self._notes, apart)
+        lives = {name: life.until(timeline.end) for name, life in followed.lives.items()}
+        return in_slices(assemble(way, table, selection, timeline.slices, lives), timeline, self._notes, apart)
 
     def _arms(self, chosen: Iterable[Selector], place: int) -> frozenset[str]:
         rows = (row for one in chosen for row in self._followed.selected[one])
@@ -270,9 +272,9 @@ class _Natives(_Sums):
     """Native histograms: a row for each bucket of each series."""
 
     def __init__(self, timeline: Timeline, grown: list[NativeGrowth]) -> None:
-        rows = [(one.arm, bounds, counts) for one in grown for bounds, counts in one.buckets.items()]
+        rows = [((one.arm, one.pod), bounds, counts) for one in grown for bounds, counts in one.buckets.items()]
         super().__init__(timeline, np.array([counts for *_, counts in rows]).reshape(len(rows), timeline.slices))
-        self._rows = [(arm, bounds) for arm, bounds, _ in rows]
+        self._rows = [(arm, pod, bounds) for (arm, pod), bounds, _ in rows]
 
     def arms(self, way: Way, at: float) -> frozenset[str]:  # noqa: ARG002 - one way only
         """Tell which arms had counted something by then."""
@@ -282,7 +284,7 @@ class _Natives(_Sums):
         """Put together what a verdict would have read in some slices."""
         timeline, grown, _ = self.cut(wanted)
         known = ((self._rows[row], grown[row]) for row in np.flatnonzero(self.by(wanted.end) > 0))
-        series = [NativeGrowth(arm, {bounds: counts}) for (arm, bounds), counts in known]
+        series = [NativeGrowth(arm, {bounds: counts}, pod) for (arm, pod, bounds), counts in known]
         unit = way.unit.seconds if isinstance(way, LatencyHistogram) else 1.0
         return in_slices(native_histograms(series, selection, unit, timeline.slices), timeline, ())
 
@@ -309,4 +311,4 @@ def _sums(table: Mapping[Selector, list[Grown]], slices: int) -> Followed:
     first = np.where(growth.any(axis=1), (growth != 0).argmax(axis=1), slices) + 1
     rows = iter(range(len(series)))
     selected = {selector: [next(rows) for _ in several] for selector, several in table.items()}
-    return Followed(series, growth, first, first, np.zeros((0, slices + 1), dtype=bool), selected)
+    return Followed(series, growth, first, first, np.zeros((0, slices + 1), dtype=bool), selected, NO_LIVES)

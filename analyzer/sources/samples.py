@@ -21,6 +21,7 @@ from analyzer.sources.counters import (
     last_known,
     restarts,
 )
+from analyzer.sources.lives import NO_LIVES, Life, pod_name
 from analyzer.sources.prometheus_api import Series
 
 STAT = "analyzer_stat"  # label that tells apart the values of one query
@@ -104,6 +105,7 @@ class Samples:
         self._tracks: dict[int, tuple[Floats, Floats]] = {}
         self._restarted: set[Target] = set()
         self._zoomed: tuple[int, int] | None = None
+        self._restarts: dict[Target, Floats] = {}
 
     def add(self, answer: Iterable[Series]) -> None:
         """Take in values at the window's start and at the ends of slices."""
@@ -201,7 +203,8 @@ class Samples:
         slices, selected = self._timeline.slices, self._selected(wanted)
         if not self._labels:
             none = np.zeros(0, dtype=np.intp)
-            return Followed((), np.zeros((0, slices)), none, none, np.zeros((0, slices + 1), dtype=bool), selected)
+            seen = np.zeros((0, slices + 1), dtype=bool)
+            return Followed((), np.zeros((0, slices)), none, none, seen, selected, NO_LIVES)
         grown, (numbers, seen) = self._growth(), self._seen()
         known = ~np.isnan(self._values)
         inside = _first(known[:, 1:]) + 1
@@ -209,7 +212,33 @@ class Samples:
         for row in self._base:  # which was looked for because the target came back, and would not have been before
             since[row] = max(since[row], _first(seen[numbers[self._targets[row]], np.newaxis, 1:])[0] + 1)
         series = tuple(self._named(row, grown[row]) for row in range(len(self._labels)))
-        return Followed(series, grown, since, inside, seen, selected)
+        return Followed(series, grown, since, inside, seen, selected, self.lives())
+
+    def lives(self) -> dict[str, Life]:
+        """Return when each pod began and restarted, by its name; after the growth, which looks for restarts."""
+        if not self._labels:
+            return {}
+        numbers, seen = self._seen()
+        new = self._new_targets(numbers)
+        moments = np.concatenate([[self._timeline.start], self._timeline.ends_of_slices()])
+        gauges = {self._targets[row]: self._track(row) for row in range(len(self._labels)) if self._is_gauge(row)}
+        names = {self._targets[row]: pod_name(labels) for row, labels in enumerate(self._labels)}
+        starts: dict[str, list[float | None]] = {}
+        restarted: dict[str, list[Floats]] = {}
+        for target, number in numbers.items():
+            gauge, start = gauges.get(target), None
+            restarts_ = self._restarts.get(target, np.zeros(0))
+            if gauge is not None and len(gauge.values):
+                start = float(gauge.values.min())
+                restarts_ = gauge.times[1:][np.diff(gauge.values) != 0]
+            elif not seen[number, 0] and seen[number].any():
+                start = float(moments[np.argmax(seen[number]) - 1])
+            if not new[number] and (start is None or start < self._timeline.start or gauge is None):
+                start = None
+            starts.setdefault(names[target], []).append(start)
+            restarted.setdefault(names[target], []).append(restarts_)
+        began = {name: None if None in several else min(filter(None, several)) for name, several in starts.items()}
+        return {name: Life(start, np.unique(np.concatenate(restarted[name]))) for name, start in began.items()}
 
     def _selected(self, wanted: Mapping[Selector, Selector]) -> dict[Selector, list[int]]:
         """Tell which series each selector means."""
@@ -225,7 +254,7 @@ class Samples:
 
     def _named(self, row: int, growth: Floats) -> Grown:
         labels = {name: value for name, value in self._labels[row].items() if name != "__name__"}
-        return Grown(arm=labels.get(self._arm_label, ""), labels=labels, growth=growth)
+        return Grown(arm=labels.get(self._arm_label, ""), labels=labels, growth=growth, pod=pod_name(labels))
 
     def _growth(self) -> Floats:
         numbers: dict[Target, int] = {}
@@ -251,6 +280,7 @@ class Samples:
         tracks = {row: self._track(row) for row, one in enumerate(self._targets) if one == target}
         gauge = next((tracks.pop(row) for row in list(tracks) if self._is_gauge(row)), None)
         found = restarts(list(tracks.values()), gauge)
+        self._restarts[target] = np.unique(np.concatenate([np.zeros(0), *found.values()]))
         first = min((one.times[0] for one in tracks.values() if len(one.times)), default=0.0)
         for row, track in tracks.items():
             places = self._slice_of(track.times)
@@ -362,6 +392,7 @@ class Followed:
     inside : the slice in which it was first seen, counted from 1, more than there are: in none; shape (series,)
     seen : at which places each target has a sample; shape (targets, 1 + slices)
     selected : which of the series each selector means
+    lives : of the pods, by name
     """
 
     series: tuple[Grown, ...]
@@ -370,6 +401,7 @@ class Followed:
     inside: Places
     seen: Flags
     selected: Mapping[Selector, list[int]]
+    lives: Mapping[str, Life]
 
 
 def slices_apart(seen: Flags) -> float:
