@@ -11,7 +11,7 @@ from analyzer.model.counts import Floats
 from analyzer.sources.assembly import NativeGrowth
 from analyzer.sources.lives import pod_name
 from analyzer.sources.prometheus_api import Series
-from analyzer.sources.samples import Timeline
+from analyzer.sources.timeline import Timeline
 
 Buckets = dict[tuple[float, float], float]
 

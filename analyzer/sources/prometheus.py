@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from analyzer.errors import SourceError
@@ -17,7 +18,7 @@ from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection, window_of
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Queries
-from analyzer.sources.reader import Reader, gap_of
+from analyzer.sources.reader import LaterLife, Reader, gap_of
 from analyzer.sources.scouting import Scout, Scouted
 from analyzer.sources.slicing import Limits
 from analyzer.stats.dispersion import BATCH_SECONDS
@@ -58,13 +59,20 @@ class PrometheusSource:
             scouted = self.scout(selection, deadline)
         except SourceError as error:
             return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap_of(error)))
-        window = window_of(selection, scouted.start)
-        if window.start is None:
-            return Readings(window, {name: never_seen(selection) for name in selection.checks})
-        verdict = Reader(self.queries, self.limits, selection, scouted, window.start, deadline)
-        by_kind = verdict.read()
-        history = self.history(selection, scouted, window.start, deadline)
-        found = {kind: with_history(reading, history.get(kind)) for kind, reading in by_kind.items()}
+        while True:  # each time later
+            window = window_of(selection, scouted.start)
+            start = window.start
+            if start is None:
+                return Readings(window, {name: never_seen(selection) for name in selection.checks})
+            verdict = Reader(self.queries, self.limits, selection, scouted, start, deadline)
+            try:
+                by_kind = verdict.read()
+                break
+            except LaterLife as life:
+                scouted = self._scout.later(selection, scouted, life.ended, life.began)
+        history = self.history(selection, scouted, start, deadline)
+        notes = earlier_life(selection, scouted)
+        found = {kind: with_history(reading, history.get(kind), notes) for kind, reading in by_kind.items()}
         return Readings(window, {name: found[kind] for name, kind in selection.checks.items()}, verdict.queries)
 
     def scout(self, selection: Selection, deadline: float) -> Scouted:
@@ -96,13 +104,32 @@ class PrometheusSource:
         return found
 
 
-def with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap | None) -> Reading[Counts] | Gap:
-    """Add the baseline before the canary, where it is known."""
-    if isinstance(reading, Gap) or not isinstance(history, Reading):
+def with_history(
+    reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap | None, notes: tuple[str, ...] = ()
+) -> Reading[Counts] | Gap:
+    """Add the baseline before the canary, where it is known, and notes on the whole rollout."""
+    if isinstance(reading, Gap):
+        return reading
+    reading = replace(reading, notes=(*notes, *reading.notes))
+    if not isinstance(history, Reading):
         return reading
     return replace(
         reading, history=history.canary, history_seconds=history.slice_seconds, history_pods=history.canary_pods
     )
+
+
+def earlier_life(selection: Selection, scouted: Scouted) -> tuple[str, ...]:
+    """Return a note where the canary's name was used before: what was counted then is left out."""
+    if scouted.earlier is None or scouted.start is None:
+        return ()
+    ended, began = (
+        f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S}" for moment in (scouted.earlier, scouted.start)
+    )
+    note = (
+        f"{selection.canary} was there before, until {ended} UTC: counting begins at {began} UTC with the pods that "
+        "followed; give `start` to count both"
+    )
+    return (note,)
 
 
 def never_seen(selection: Selection) -> Gap:

@@ -9,8 +9,10 @@ from analyzer.errors import SourceError
 from analyzer.sources.assembly import Selection
 from analyzer.sources.http import gather
 from analyzer.sources.prometheus_api import PrometheusApi, Series
-from analyzer.sources.samples import STAT, Timeline
+from analyzer.sources.samples import STAT
+from analyzer.sources.timeline import Timeline
 
+LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
 FINEST = 15.0  # seconds of a slice; doubled until there are few enough
 
 Answer = list[Series] | SourceError

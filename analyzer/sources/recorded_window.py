@@ -29,13 +29,14 @@ from analyzer.sources.assembly import (
     window_of,
 )
 from analyzer.sources.counters import Places
+from analyzer.sources.growth import Followed
 from analyzer.sources.lives import NO_LIVES
-from analyzer.sources.prometheus import LATER, PrometheusSource, never_seen, with_history
+from analyzer.sources.prometheus import LATER, PrometheusSource, earlier_life, never_seen, with_history
 from analyzer.sources.promql import FINEST, timeline_of
-from analyzer.sources.reader import NATIVE_BUCKETS, Reader
-from analyzer.sources.samples import Followed, Timeline, slices_apart
+from analyzer.sources.reader import NATIVE_BUCKETS, LaterLife, Reader
 from analyzer.sources.scouting import Scouted
 from analyzer.sources.slicing import Limits, in_slices
+from analyzer.sources.timeline import Timeline, slices_apart
 
 SLICES = 8000
 LIMITS = Limits(values=2_000_000, slices=SLICES, fewest_slices=240)
@@ -75,7 +76,7 @@ class Recording:
     def __init__(self, source: PrometheusSource, selection: Selection, deadline: float) -> None:
         self._source, self._whole, self._deadline = source, selection, deadline
         self._scouted = source.scout(selection, deadline)
-        self.start = window_of(selection, self._scouted.start).start
+        self.start: float | None = window_of(selection, self._scouted.start).start
         self.resolution = self.scrape_seconds = FINEST
         self.queries: tuple[str, ...] = ()
         self._counters: dict[Way, _Counters] = {}
@@ -87,7 +88,12 @@ class Recording:
                 length, most = format_seconds(selection.at - self.start), format_seconds(LONGEST)
                 text = f"the window of {length} is too long to be read at once: {most} is the most; give a later start"
                 raise RequestError([Problem("start", text)])
-            self._record(self.start)
+            try:
+                self._record(self.start)
+            except LaterLife as life:
+                self._scouted = replace(self._scouted, start=life.began, earlier=life.ended)
+                self.start = life.began
+                self._record(self.start)
 
     def ready(self, deadline: float) -> None:
         """Raise SourceError unless the source answers."""
@@ -108,7 +114,8 @@ class Recording:
         history, by_check = self._history(selection, window.start), {}
         for name, kind in selection.checks.items():
             found, way = self._last[1][kind]
-            by_check[name] = with_history(found, None if way is None else history.get(way))
+            past = None if way is None else history.get(way)
+            by_check[name] = with_history(found, past, earlier_life(selection, self._scouted))
         return Readings(window, by_check, self.queries)
 
     # Reading it once
@@ -121,10 +128,10 @@ class Recording:
         ways = reader.choose(others)
         reader.ask(ways)
         if ways.exact:
-            samples, notes = reader.follow(ways)
-            exact = _Counters(ways.timeline, samples.followed(reader.wanted(ways.exact)), notes, exact=True)
+            grown, notes = reader.follow(ways)
+            exact = _Counters(ways.timeline, grown.followed(reader.wanted(ways.exact)), notes, exact=True)
             self._counters |= dict.fromkeys(ways.exact, exact)
-            self.scrape_seconds = samples.scrape_seconds()
+            self.scrape_seconds = grown.scrape_seconds()
         for way in ways.added_up:
             table = reader.added_up(way, ways.coarse)
             self._counters[way] = _Counters(ways.coarse, _sums(table, ways.coarse.slices), (reader.note_on(way),))

@@ -8,7 +8,7 @@ from analyzer.config.profile import Way
 from analyzer.model.counts import Counts, Reading, together
 from analyzer.model.findings import Gap
 from analyzer.sources.promql import timeline_of
-from analyzer.sources.samples import Timeline
+from analyzer.sources.timeline import Timeline
 
 MOST_SLICES = 120
 FEWEST_SLICES = 12  # rather than longer slices, many series are added up by the server
