@@ -222,19 +222,30 @@ def _new_starts(process_starts: Track, counters: Sequence[Track]) -> tuple[Float
     changed = np.flatnonzero(steps)
     if not len(changed):
         return np.empty(0), False
-    fell = np.unique(np.concatenate([np.empty(0), *(track.times[1:][np.diff(track.values) < 0] for track in counters)]))
-    falls = np.isin(times[changed + 1], fell)
+    after = starts[changed + 1] > times[changed] - CLOCK_JITTER  # the process before was still alive then
+    restarted = times[changed + 1][after | (steps[changed] > CLOCK_JITTER)]
+    fell = [np.empty(0)]
+    for track in counters:
+        unexplained = (np.diff(track.values) < 0) & ~_restarted(track.times, restarted)[1:]
+        fell.append(track.times[1:][unexplained])
+    falls = np.isin(times[changed + 1], np.concatenate(fell))
     known: set[float] = set()
-    revisits = 0
-    for start, step in zip(starts, [1.0, *steps], strict=True):
-        revisits += bool(step) and start in known
+    revisited = []
+    for start in starts:
+        revisited.append(start in known)
         known.add(start)
-    downs = int((steps < 0).sum())
-    if (falls.any() and (revisits or downs > 1)) or (
-        starts.max() - starts.min() > CLOCK_JITTER and max(revisits, downs) >= MANY_FALLS
+    back = (steps[changed] < 0) | np.array(revisited)[changed + 1]
+    spread = starts.max() - starts.min()
+    if ((back & falls).any() and falls.sum() > 1) or (
+        spread > CLOCK_JITTER and _alternates(starts[[0, *(changed + 1)]])
     ):
         return times[changed + 1], True
-    return times[changed + 1][falls | (steps[changed] > CLOCK_JITTER)], False
+    return np.union1d(restarted, times[changed + 1][falls]), False
+
+
+def _alternates(starts: Floats) -> bool:
+    """Tell whether the start goes back, by more than it may seem to vary, again and again."""
+    return int((np.diff(starts) < -CLOCK_JITTER).sum()) >= MANY_FALLS
 
 
 def _unlikely_falls(tracks: Sequence[Track], restarted: Floats) -> Floats:

@@ -337,7 +337,7 @@ class Growth:
                 if row in self._settled.tracks:
                     moment, value = self._settled.tracks[row]
                     within = ((moment > moments[first] + 1e-6) | (first == 0)) & (moment <= moments[last + 1] + 1e-6)
-                    mine = source[self._slice_of(moment[within]) + 1] == row
+                    mine = (source[self._slice_of(moment[within]) + 1] == row) | self._gauges[stream]
                     times.append(moment[within][mine])
                     inner.append(value[within][mine])
         joined, numbers = np.concatenate([moments[use], *times]), np.concatenate([values[use], *inner])

@@ -216,7 +216,8 @@ def _unwrap(status: int, location: str, body: bytes, kind: str) -> list[dict[str
         text = f"HTTP {status} {envelope.get('errorType', '')}: {str(envelope.get('error', ''))[:200]}".strip(": ")
         unavailable = status in RETRIED or envelope.get("errorType") in ("timeout", "unavailable", "canceled")
         raise SourceUnavailable(text) if unavailable else BadResponse(text)
-    if warnings := envelope.get("warnings"):
+    # Hints on the query are among the warnings of Prometheus 2.48 to 2.53 and of Thanos.
+    if warnings := [text for text in envelope.get("warnings") or () if not str(text).startswith("PromQL info")]:
         raise PartialData(f"it warns that its answer may be partial: {str(warnings[0])[:200]}")
     if envelope.get("isPartial"):
         raise PartialData("it says that its answer is partial (isPartial)")

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from analyzer.config.profile import LatencyHistogram, Way, main_selector, selectors
-from analyzer.config.selector import Selector, fill
+from analyzer.config.selector import Selector, fill, label_name
 from analyzer.errors import BadResponse, PartialData, SourceError
 from analyzer.model.counts import Counts, Reading
 from analyzer.model.findings import Code, Gap, Kind
@@ -243,7 +243,7 @@ class Reader:
 
     def _plan_added_up(self, selector: Selector, way: Way, timeline: Timeline) -> None:
         """Follow each series on the server, and send sums: as exact, but blind to a restart hidden in a slice."""
-        kept = ", ".join([self._selection.profile.arm_label, *kept_labels(way)])
+        kept = ", ".join(map(label_name, [self._selection.profile.arm_label, *kept_labels(way)]))
         by, key = f"sum by ({kept})", f"({kept}) {selector}"  # two ways may sum one counter by different labels
         query = partial(growth_query, selector, self._selection, start=self._start, since_start=self._since_start)
         if timeline.count:
@@ -328,8 +328,8 @@ class Reader:
         if between is None:
             return
         begin, end = between
-        canary = in_arms(metrics[0], self._selection, (self._selection.canary,))
-        self._plan_raw("lives", canary, begin - 1, end)
+        for group in in_groups(metrics):
+            self._plan_raw("lives", in_arms(group, self._selection, (self._selection.canary,)), begin - 1, end)
         self._run()
         times = [series.times for series in self._answers("lives")]
         lives = lives_between(np.concatenate([np.empty(0), *times]))
@@ -409,7 +409,7 @@ class Reader:
     def added_up(self, way: Way, timeline: Timeline) -> dict[Selector, list[Grown]]:
         """Give the sums that the server made of a way's series; raises SourceError."""
         label, labels = self._selection.profile.arm_label, kept_labels(way)
-        kept = ", ".join([label, *labels])
+        kept = ", ".join(map(label_name, [label, *labels]))
         return {
             selector: [
                 Grown(

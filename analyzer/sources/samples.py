@@ -307,7 +307,7 @@ def in_groups(selectors: Iterable[Selector]) -> list[Selector]:
 def _together(metrics: Sequence[str], matchers: tuple[Matcher, ...]) -> Selector:
     if len(metrics) == 1:
         return Selector(metrics[0], matchers)
-    return Selector("", (Matcher("__name__", "=~", "|".join(metrics)), *matchers))
+    return Selector("", (arms_matcher("__name__", tuple(metrics)), *matchers))
 
 
 def may_fall(metric: str) -> bool:

@@ -87,6 +87,7 @@ def join(labels: Sequence[dict[str, str]], values: Floats, *, arm_label: str, pr
         by_pod.setdefault(pod_key(own, arm_label), []).append(row)
     of_targets = _target_labels(labels, process_start)
     streams: list[tuple[Target, list[int]]] = []
+    seen: dict[int, Flags] = {}
     copies: list[str] = []
     renamed: list[str] = []
     for pod, rows in by_pod.items():
@@ -101,6 +102,7 @@ def join(labels: Sequence[dict[str, str]], values: Floats, *, arm_label: str, pr
             continue
         scraped = [_Scraped(identity, own, labels, values, names, process_start) for identity, own in targets.items()]
         scraped.sort(key=lambda target: -target.weight)
+        seen |= {row: target.seen for target in scraped for row in target.rows.values()}
         for number, process in enumerate(_processes(scraped)):
             streams += [((*pod, str(number)), several) for several in _by_instrument(process)]
             if len(process) > 1:
@@ -109,9 +111,12 @@ def join(labels: Sequence[dict[str, str]], values: Floats, *, arm_label: str, pr
     shape = len(streams), values.shape[1]
     merged, source = np.full(shape, np.nan), np.full(shape, -1, dtype=np.intp)
     for stream, (_, several) in enumerate(streams):
+        free = np.ones(values.shape[1], dtype=bool)
         for row in several:
-            use = np.isnan(merged[stream]) & ~np.isnan(values[row])
+            # All counters of a process are from the same scrape, so that they fit together.
+            use = free & seen[row] if row in seen else ~np.isnan(values[row])
             merged[stream, use], source[stream, use] = values[row, use], row
+            free &= ~use
     return Streams(
         labels=[labels[several[0]] for _, several in streams],
         targets=[target for target, _ in streams],

@@ -48,8 +48,10 @@ class Timeline:
         at_end = np.abs(times - self.end) < OFF_GRID
         if (~at_end & ((off > OFF_GRID) | (places < 0) | (places > self.count))).any():
             raise BadResponse(
-                "it answered with values for other times than those that were asked for (VictoriaMetrics needs the "
-                "parameter nocache=1: see ANALYZER_PROMETHEUS_PARAMETERS)"
+                "it answered with values for other times than those that were asked for: a query frontend aligns range "
+                "queries with their step. Point ANALYZER_PROMETHEUS_URL at the querier behind it, or turn that off "
+                "(Thanos: --no-query-range.align-range-with-step; Mimir, Cortex: align_queries_with_step: false; "
+                "VictoriaMetrics: the parameter nocache=1 in ANALYZER_PROMETHEUS_PARAMETERS)"
             )
         return np.where(at_end, self.slices, places)
 
