@@ -362,10 +362,19 @@ def _with_classes(counts: Classes, names: tuple[str, ...]) -> Classes:
 
 
 def _values(histogram: Histogram, total: Floats) -> Values:
-    """Bound the sum of squares from above by the buckets' edges; not possible with values in the last one."""
-    bounded = np.where(np.isinf(histogram.edges), 0.0, histogram.edges) ** 2
-    squares = histogram.counts @ bounded if histogram.counts[:, -1].sum() == 0 else None
-    return Values(total=total, squares=squares, count=histogram.counts.sum(axis=1))
+    """Bound the sum of squares from above by the buckets' edges.
+
+    Not possible with values in the last bucket, nor with values in the first one where some are negative: those of
+    which an edge says so, or which the sum shows, being less than positive ones of these buckets can add up to.
+    """
+    edges, counts = histogram.edges, histogram.counts
+    lower = np.concatenate([[min(0.0, edges[0])], edges[:-1]])
+    negative = counts[:, 0].sum() > 0 and (edges[0] < 0 or (total < counts @ lower - 1e-9 * np.abs(total)).any())
+    squares = None
+    if counts[:, -1].sum() == 0 and not negative:
+        bounded = np.maximum(np.abs(lower), np.where(np.isinf(edges), 0.0, np.abs(edges)))
+        squares = counts @ np.where(np.isinf(edges), 0.0, bounded) ** 2
+    return Values(total=total, squares=squares, count=counts.sum(axis=1))
 
 
 def _not_more(part: Floats, whole: Floats, part_name: str, whole_name: str) -> None:

@@ -92,10 +92,14 @@ def changeover(processes: Sequence[Presence], arm: str, step: float) -> tuple[in
             name = f"{process.pod} {part}"
             first, last = spans.get(name, (places[0], places[1]))
             spans[name] = min(first, places[0]), max(last, places[1])
+    others = [process.seen for process in processes if process.arm != arm]
     best, ended = None, -1
     for first, last in sorted(spans.values()):
         if 0 <= ended <= first and (first - ended + 1) * step > BETWEEN_LIVES:
-            best = ended, first
+            between = slice(ended + 2, first - 1)
+            # Where nobody was seen, that was an outage of Prometheus.
+            if first - ended <= 3 or not others or any(seen[between].any() for seen in others):
+                best = ended, first
         ended = max(ended, last)
     return best
 

@@ -302,7 +302,7 @@ class Growth:
                 "Prometheus without deduplication): counted once"
             )
         if streams.renamed:
-            notes.append(f"the labels of {_named(streams.renamed)} changed: counted on from the value before")
+            notes.append(f"{_named(streams.renamed)} given other labels: counted on from the value before")
         if self._uncovered:
             notes.append(
                 f"{_named(sorted(self._uncovered))} running for longer than there are samples: what had been counted "

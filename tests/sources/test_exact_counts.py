@@ -301,18 +301,19 @@ def check_drawn(source: PrometheusSource, number: int) -> None:
     check(source, pods, at, suffix=suffix, window_seconds=draw.choice((30.0, 100.0, 600.0)))
 
 
+@pytest.mark.parametrize("profile", [PROFILE, OTHER_WAYS], ids=lambda profile: profile.name)
 @pytest.mark.parametrize("window", [{}, {"start": NOON - 4000}, {"window_seconds": 600.0}, {"window_seconds": 14.0}])
 @pytest.mark.parametrize("at", [NOON, NOON - 1001])
 def test_counts_added_up_by_the_server_are_near(
-    prometheus: PrometheusServer, at: float, window: dict[str, float]
+    prometheus: PrometheusServer, at: float, window: dict[str, float], profile: Profile
 ) -> None:
     """Where there are too many series to follow, the server adds up: within 2% here, and the reading says so."""
     source = PrometheusSource(PrometheusApi(Connection(prometheus.url)), most_values=1)
-    readings = source.read(selection("canary", "stable", at, **window), time.monotonic() + 30)
+    readings = source.read(selection("canary", "stable", at, profile, **window), time.monotonic() + 30)
     start = readings.window.start
     assert start is not None
     for role, arm in (("canary", "canary"), ("baseline", "stable")):
-        want = expected(truth(ROLLOUT, arm, start, at, new=not window), PROFILE)
+        want = expected(truth(ROLLOUT, arm, start, at, new=not window), profile)
         got = counted(readings, role)
 
         assert got == pytest.approx(want, rel=0.02)

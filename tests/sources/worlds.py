@@ -219,28 +219,20 @@ def _scrape(pod: PodHistory, world: World, draw: random.Random, born: float, len
         scrapes = pod.scrapes.setdefault(job, [])
         begin, end = pod.lives[0][0], pod.lives[-1][1]
         moment = begin + draw.uniform(1, 14)
-        count = 0
         while moment < end:
             moment = round(moment, 3)
             found = pod.state(moment)
-            miss = ("missed scrapes" in troubles and draw.random() < 0.1) or (
+            missed = ("missed scrapes" in troubles and draw.random() < 0.1) or (
                 "outage" in troubles and outage[0] < moment < outage[1]
             )
-            if found is not None and not miss and not ("lost history" in troubles and moment < lost):
-                life, state = found
+            if found is not None and not missed and not ("lost history" in troubles and moment < lost):
+                scrapes.append((moment, *found))
                 labels = {ARM: pod.arm, "namespace": "ml", "pod": pod.name, "instance": pod.address, **extra}
-                if "label added" in troubles and moment > changed:
-                    labels["team"] = "risk"
-                if "instance renamed" in troubles and moment > changed:
-                    labels["instance"] = "node-1"
-                scrapes.append((moment, life, state))
-                count += 1
-                lower = 2 if "step back" in troubles and count == stepped and state.good > 20 else 0
-                spelling = "1.0" if "le rewritten" in troubles and moment > changed else "1"
-                start = pod.lives[life][0]
-                if "jitter" in troubles:
-                    start += draw.choice((0.0, 0.01, -0.01))
-                for metric, own, value in _samples(world, pod, state, lower, spelling, round(start, 2), count):
+                later = moment > changed
+                labels |= {"team": "risk"} if "label added" in troubles and later else {}
+                labels |= {"instance": "node-1"} if "instance renamed" in troubles and later else {}
+                seen = _samples(world, pod, found, len(scrapes) == stepped, later, draw.choice((0.0, 0.01, -0.01)))
+                for metric, own, value in seen:
                     key = job, metric, tuple(own.items())
                     if last_change.get(key, (0.0, math.nan))[1] != value:
                         last_change[key] = moment, value
@@ -251,13 +243,18 @@ def _scrape(pod: PodHistory, world: World, draw: random.Random, born: float, len
 
 
 def _samples(
-    world: World, pod: PodHistory, state: State, lower: int, spelling: str, start: float, count: int
+    world: World, pod: PodHistory, found: tuple[int, State], stepped: bool, later: bool, jitter: float
 ) -> Iterator[tuple[str, Mapping[str, str], float]]:
     """Yield what a scrape sees; where several processes answer in turn, that of one of them."""
-    part = 1.0
+    life, state = found
+    count = sum(map(len, pod.scrapes.values()))
+    part, start = 1.0, pod.lives[life][0] + (jitter if "jitter" in world.troubles else 0.0)
     if "several processes" in world.troubles and pod.arm.startswith("canary"):
         turn = count % 3
         part, start = (0.5, 0.3, 0.2)[turn], start + 0.4 * turn
+    start = round(start, 2)
+    lower = 2 if "step back" in world.troubles and stepped and state.good > 20 else 0
+    spelling = "1.0" if "le rewritten" in world.troubles and later else "1"
     total = int((state.good + state.bad) * part)
     good, bad, quick = int(state.good * part) - lower, int(state.bad * part), int(state.quick * part)
     if "no gauge" not in world.troubles:
