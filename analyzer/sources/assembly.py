@@ -261,13 +261,15 @@ def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True
         case ClassCounter():
             return _classes([s for s in table[way.classes] if s.arm == arm], way.by, slices)
         case ScoreHistogram():
-            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0)
+            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0, whole=whole)
         case LatencyHistogram(histogram=Selector()):
-            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, way.unit.seconds)
+            return _histogram(
+                [s for s in table[main_selector(way)] if s.arm == arm], slices, way.unit.seconds, whole=whole
+            )
         case LatencyHistogram():
             return MeanOnly(total=total(way.sum or ()) * way.unit.seconds, count=total(way.count or ()))
         case ValueHistogram():
-            histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0)
+            histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0, whole=whole)
             return _values(histogram, total([way.values.suffixed("_sum")]))
 
 
@@ -310,8 +312,13 @@ def window_of(selection: Selection, found: float | None) -> Window:
     return Window(start=found if start is None else start, end=selection.at)
 
 
-def _histogram(series: list[Grown], slices: int, unit_seconds: float) -> Histogram:
+def _histogram(series: list[Grown], slices: int, unit_seconds: float, *, whole: bool) -> Histogram:
     """Add up buckets by their edge; every pod of an arm must have the same edges."""
+    if not whole:
+        parts: dict[float, list[Floats]] = {}
+        for one in series:
+            parts.setdefault(_edge(one.labels.get("le", "")), []).append(one.growth)
+        return _cumulated({edge: _sum(growth, slices) for edge, growth in parts.items()}, slices, unit_seconds)
     by_pod: dict[tuple[tuple[str, str], ...], dict[float, Floats]] = {}
     for one in series:
         pod = tuple(sorted((name, value) for name, value in one.labels.items() if name != "le"))
@@ -325,7 +332,14 @@ def _histogram(series: list[Grown], slices: int, unit_seconds: float) -> Histogr
     edges = edge_sets.pop() if edge_sets else (np.inf,)
     if edges[-1] != np.inf:
         raise InconsistentError(Code.INCONSISTENT_DATA, 'the histogram has no bucket le="+Inf"')
-    cumulative = np.column_stack([_sum((pod[edge] for pod in by_pod.values()), slices) for edge in edges])
+    by_edge = {edge: _sum((pod[edge] for pod in by_pod.values()), slices) for edge in edges}
+    return _cumulated(by_edge, slices, unit_seconds)
+
+
+def _cumulated(by_edge: Mapping[float, Floats], slices: int, unit_seconds: float) -> Histogram:
+    """Return the histogram of buckets that each count the lower ones too."""
+    edges = sorted(by_edge) or [np.inf]
+    cumulative = np.column_stack([by_edge.get(edge, np.zeros(slices)) for edge in edges])
     # A restart hidden in some buckets only (see counters) must not make a difference negative.
     counts = np.diff(np.maximum.accumulate(cumulative, axis=1), axis=1, prepend=0.0)
     return Histogram(edges=np.array(edges) * unit_seconds, counts=counts)

@@ -186,7 +186,7 @@ def steps_back(values: Floats, restarted: Flags, *, steady: bool) -> Flags:
     """
     before = np.concatenate([[0.0], values[:-1]])
     fell = (values < before) & ~restarted
-    fell[0] = False
+    fell[:1] = False
     if not fell.any():
         return np.asarray(fell)
     back = fell & (2 * values >= before)

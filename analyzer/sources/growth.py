@@ -101,6 +101,8 @@ class Growth:
     def troubles(self, wanted: Mapping[Selector, Selector]) -> dict[Selector, str]:
         """Return the selectors of which nothing can be counted, each with the reason and the remedy."""
         found: dict[Selector, str] = {}
+        if not self._settled.unusable and not self._several:
+            return found
         for selector, streams in self._selected(wanted).items():
             for stream in streams:
                 pod, target = pod_name(self._labels[stream]), self._settled.streams.targets[stream]

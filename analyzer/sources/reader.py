@@ -202,10 +202,10 @@ class Reader:
 
     def _look_back(self, samples: Samples, metrics: list[Selector], timeline: Timeline) -> None:
         """Read what was counted before the window by targets and series that come later; raises SourceError."""
-        absent_targets, (late, targets) = samples.absent_at_start(), samples.late_series()
+        absent_targets, (late, targets, age) = samples.absent_at_start(), samples.late_series(LONG_LOOK_BACK)
         wanted = [
             ("base", metrics, absent_targets, LOOK_BACK),
-            ("late", [metric for metric in metrics if metric.metric in late], targets, LONG_LOOK_BACK),
+            ("late", [metric for metric in metrics if metric.metric in late], targets, max(LOOK_BACK, age)),
         ]
         wanted = [part for part in wanted if part[1] and part[2] and timeline.step < part[3]]
         for kind, some, several, seconds in wanted:

@@ -84,6 +84,7 @@ class Samples:
         self._process_start, self._new_arms = process_start, new_arms
         self._rows: dict[frozenset[tuple[str, str]], int] = {}
         self._labels: list[dict[str, str]] = []
+        self._targets: list[Target] = []
         self._chunks: list[tuple[int, Floats, Floats]] = []
         self._base: dict[int, tuple[float, float]] = {}
         self._unusable: dict[int, str] = {}
@@ -91,9 +92,13 @@ class Samples:
 
     def add(self, answer: Iterable[Series]) -> None:
         """Take in values at the window's start and at the ends of slices."""
-        for series in answer:
-            if len(series.times):
-                self._take(self._row(series.labels), series.times, series.values)
+        several = [series for series in answer if len(series.times)]
+        values = np.concatenate([np.zeros(1), *(series.values for series in several)])
+        if values.min() >= 0 and values.max() <= GREATEST:  # as good as always
+            self._chunks += [(self._row(series.labels), series.times, series.values) for series in several]
+            return
+        for series in several:
+            self._take(self._row(series.labels), series.times, series.values)
 
     def add_ends(self, answer: Iterable[Series]) -> None:
         """Take in the values of the last slice, and which counters were reset."""
@@ -120,23 +125,35 @@ class Samples:
         present = self._present()
         return frozenset(
             target
-            for target in map(self._target, range(len(self._labels)))
+            for target in dict.fromkeys(self._targets)
             if target not in present and target[3] not in self._new_arms
         )
 
-    def late_series(self) -> tuple[frozenset[str], frozenset[Target]]:
-        """Return the metrics and targets of series that came later than others of their target, which was there."""
+    def late_series(self, longest: float) -> tuple[frozenset[str], frozenset[Target], float]:
+        """Return the metrics and targets of series that came later than others of their target, which was there.
+
+        Parameters
+        ----------
+        longest : seconds before the window from which an earlier value may be
+
+        Returns
+        -------
+        The metrics, the targets, and for how many seconds before the window their processes have all been there.
+        """
         present, metrics, targets = self._present(), set(), set()
-        began = self._timeline.start + OFF_GRID
-        first: dict[int, float] = {}
+        began, first, age = self._timeline.start + OFF_GRID, dict[int, float](), longest
         for row, times, _ in self._chunks:
             first[row] = min(first.get(row, np.inf), float(times[0]))
         for row, moment in first.items():
-            target = self._target(row)
+            target = self._targets[row]
             if moment >= began and target in present and target[3] not in self._new_arms:
                 metrics.add(self._labels[row].get("__name__", ""))
                 targets.add(target)
-        return frozenset(metrics), frozenset(targets)
+        for row, times, values in self._chunks if targets else ():
+            gauge = self._labels[row].get("__name__") == self._process_start
+            if gauge and times[0] < began and self._targets[row] in targets:
+                age = min(age, self._timeline.start - float(values[0]))
+        return frozenset(metrics), frozenset(targets), float(np.floor(age))
 
     def settle(self) -> tuple[Settled, frozenset[Target]]:
         """Put the values in place, when all are taken in.
@@ -158,10 +175,10 @@ class Samples:
         based = set()
         for row, (value, look_back) in self._base.items():
             # An older value is that of the process before, where this one began since.
-            if np.isnan(values[row, 0]) and starts.get(self._target(row), 0.0) <= self._timeline.start - look_back:
+            if np.isnan(values[row, 0]) and starts.get(self._targets[row], 0.0) <= self._timeline.start - look_back:
                 values[row, 0] = value
                 based.add(row)
-        streams = join(self._labels, values, arm_label=self._arm_label, process_start=self._process_start)
+        streams = join(self._labels, self._targets, values, process_start=self._process_start)
         settled = Settled(
             timeline=self._timeline,
             streams=streams,
@@ -219,27 +236,25 @@ class Samples:
     def _present(self) -> set[Target]:
         """Return the targets that had a sample when the window began."""
         began = self._timeline.start + OFF_GRID
-        return {self._target(row) for row, times, _ in self._chunks if times[0] < began}
+        return {self._targets[row] for row, times, _ in self._chunks if times[0] < began}
 
     def _first_starts(self, values: Floats) -> dict[Target, float]:
         """Return when the first process of each target began that is known."""
         starts: dict[Target, float] = {}
         for row, labels in enumerate(self._labels):
             if labels.get("__name__") == self._process_start and not np.isnan(values[row]).all():
-                target = self._target(row)
+                target = self._targets[row]
                 starts[target] = min(starts.get(target, np.inf), float(np.nanmin(values[row])))
         return starts
 
-    def _target(self, row: int) -> Target:
-        return pod_key(self._labels[row], self._arm_label)
-
-    def _row(self, labels: Mapping[str, str]) -> int:
+    def _row(self, labels: dict[str, str]) -> int:
         labels = canonical(labels)
         key = frozenset(labels.items())
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = len(self._labels)
             self._labels.append(labels)
+            self._targets.append(pod_key(labels, self._arm_label))
         return row
 
 

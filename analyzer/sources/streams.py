@@ -60,31 +60,33 @@ def pod_key(labels: Mapping[str, str], arm_label: str) -> Target:
     return "", "", ",".join(own), arm
 
 
-def canonical(labels: Mapping[str, str]) -> dict[str, str]:
+def canonical(labels: dict[str, str]) -> dict[str, str]:
     """Return the labels with the edge of a bucket written in one way: ``le="1.0"`` and ``le="1"`` are one bucket."""
     edge = labels.get("le")
-    if edge is None:
-        return dict(labels)
+    if edge is None or edge == "+Inf":
+        return labels
     try:
-        number = float(edge)
+        written = repr(float(edge))
     except ValueError:
-        return dict(labels)
-    return {**labels, "le": "+Inf" if number == np.inf else repr(number)}
+        return labels
+    return labels if written == edge else {**labels, "le": "+Inf" if written == "inf" else written}
 
 
-def join(labels: Sequence[dict[str, str]], values: Floats, *, arm_label: str, process_start: str | None) -> Streams:
+def join(
+    labels: Sequence[dict[str, str]], pods: Sequence[Target], values: Floats, *, process_start: str | None
+) -> Streams:
     """Put the series of each process together to streams.
 
     Parameters
     ----------
     labels : of each series
+    pods : what names the pod of each series
     values : on the grid; NaN: no sample; shape (series, 1 + slices)
-    arm_label : which label tells the arms apart
     process_start : metric with the time at which a process started
     """
     by_pod: dict[Target, list[int]] = {}  # in the order of the first series
-    for row, own in enumerate(labels):
-        by_pod.setdefault(pod_key(own, arm_label), []).append(row)
+    for row, pod in enumerate(pods):
+        by_pod.setdefault(pod, []).append(row)
     of_targets = _target_labels(labels, process_start)
     streams: list[tuple[Target, list[int]]] = []
     seen: dict[int, Flags] = {}
@@ -94,27 +96,32 @@ def join(labels: Sequence[dict[str, str]], values: Floats, *, arm_label: str, pr
         names = of_targets | (
             frozenset() if process_start in _metrics(labels, rows) else _added_later(labels, rows, values)
         )
+        ordered = sorted(names)
+        if len({tuple(map(labels[row].get, ordered)) for row in rows}) == 1:
+            streams += [((*pod, "0"), [row]) for row in rows]
+            continue
         targets: dict[frozenset[tuple[str, str]], list[int]] = {}
         for row in rows:
             targets.setdefault(_part(labels[row], names), []).append(row)
-        if len(targets) == 1:
-            streams += [((*pod, "0"), [row]) for row in rows]
-            continue
         scraped = [_Scraped(identity, own, labels, values, names, process_start) for identity, own in targets.items()]
         scraped.sort(key=lambda target: -target.weight)
         seen |= {row: target.seen for target in scraped for row in target.rows.values()}
         for number, process in enumerate(_processes(scraped)):
-            streams += [((*pod, str(number)), several) for several in _by_instrument(process)]
+            streams += [((*pod, str(number)), members) for members in _by_instrument(process)]
             if len(process) > 1:
                 together = sum((target.seen for target in process), np.zeros(values.shape[1], dtype=int))
                 (copies if (together > 1).sum() > 1 else renamed).append(pod_name(dict(process[0].identity)))
-    shape = len(streams), values.shape[1]
-    merged, source = np.full(shape, np.nan), np.full(shape, -1, dtype=np.intp)
+    first = np.array([several[0] for _, several in streams], dtype=np.intp)
+    merged = values[first]
+    source = np.where(np.isnan(merged), -1, first[:, np.newaxis])
     for stream, (_, several) in enumerate(streams):
+        if several[0] not in seen:
+            continue
+        merged[stream], source[stream] = np.nan, -1
         free = np.ones(values.shape[1], dtype=bool)
         for row in several:
             # All counters of a process are from the same scrape, so that they fit together.
-            use = free & seen[row] if row in seen else ~np.isnan(values[row])
+            use = free & seen[row]
             merged[stream, use], source[stream, use] = values[row, use], row
             free &= ~use
     return Streams(
@@ -149,7 +156,7 @@ class _Scraped:
         }
         gauges = [values[row] for row in rows if labels[row].get("__name__") == process_start]
         self.start = gauges[0] if gauges else None
-        self.seen = ~np.isnan(values[rows]).all(axis=0)
+        self.seen: Flags = np.logical_or.reduce(~np.isnan(values[rows]))
         self.weight = int(self.seen.sum())
 
     def is_process_of(self, other: "_Scraped") -> bool:
@@ -160,16 +167,18 @@ class _Scraped:
         same_start = False
         if self.start is not None and other.start is not None:
             apart = np.abs(self.start - other.start)[both]
-            if np.isfinite(apart).any():
-                same_start = bool(np.nanmin(apart) <= CLOCK_JITTER)
-                if not same_start:
-                    return False
+            same = np.flatnonzero(both)[apart <= CLOCK_JITTER]
+            if 2 * len(same) < np.isfinite(apart).sum():
+                return False
+            same_start = bool(len(same))
+            if len(same) and np.ptp(self.start[same]) > CLOCK_JITTER:  # both restarted together
+                return True
         same_address = dict(self.identity).get("instance") == dict(other.identity).get("instance")
         compared = violated = steps = 0
         for key in self.counters.keys() & other.counters.keys():
             low, high = _neighbours(other.counters[key])  # which was scraped no less often
             mine = self.counters[key]
-            use = both & ~np.isnan(other.counters[key]) & ~np.isnan(mine)
+            use = both & ~np.isnan(other.counters[key]) & ~np.isnan(mine) & ~_near_falls(other.counters[key])
             compared += int(use.sum())
             violated += int(((mine < low) | (mine > high))[use].sum())
             steps += int((np.diff(mine[use]) > 0).sum())
@@ -183,6 +192,15 @@ def _neighbours(values: Floats) -> tuple[Floats, Floats]:
     padded = np.pad(values, NEAR, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR + 1)
     return np.fmin.reduce(windows, axis=1), np.fmax.reduce(windows, axis=1)
+
+
+def _near_falls(values: Floats) -> Flags:
+    """Tell which places are near one at which a counter began anew."""
+    near = np.zeros(len(values), dtype=bool)
+    known = np.flatnonzero(~np.isnan(values))
+    for place in known[1:][np.diff(values[known]) < 0]:
+        near[max(0, place - NEAR) : place + NEAR + 1] = True
+    return near
 
 
 def _processes(scraped: Iterable[_Scraped]) -> list[list[_Scraped]]:

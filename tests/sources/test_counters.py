@@ -216,3 +216,10 @@ def gauge(starts: list[float], times: list[float] | None = None) -> Track:
     """Build the starts of processes, with a sample at the times of `track`, or every 15 s from 1,000 on."""
     moments = times if times is not None else [1000.0 + 15 * number for number in range(len(starts))]
     return Track("g", np.array(moments, dtype=float), np.array(starts, dtype=float))
+
+
+def test_a_series_without_samples_is_no_restart() -> None:
+    """Beside one that fell."""
+    found = restarts([track([5, 6, 1]), track([])], gauge([100] * 3))
+
+    assert found.by_family["f"].tolist() == [2]

@@ -24,7 +24,7 @@ BATCH = 75
 CHECKS = {"error_rate": Kind.ERROR_RATE, "latency": Kind.LATENCY, "business": Kind.BUSINESS}
 
 
-def state_of(readings: Readings, arm: str) -> State | None:
+def state_of(readings: Readings, arm: str, slack: int) -> State | None:
     """Say what was read of an arm; None where it is not known."""
     errors, latency = (readings.by_check[name] for name in ("error_rate", "latency"))
     if isinstance(errors, Gap) or isinstance(latency, Gap):
@@ -33,8 +33,8 @@ def state_of(readings: Readings, arm: str) -> State | None:
     assert isinstance(counts, Errors)
     assert isinstance(histogram, Histogram)
     bad, total = counts.errors.sum(), counts.requests.sum()
-    quick = histogram.counts[:, 0].sum() if histogram.counts.sum() == total else -1
-    return State(good=int(total - bad), bad=int(bad), quick=int(quick))
+    assert abs(histogram.counts.sum() - total) <= slack, (arm, histogram.counts.sum(), total)
+    return State(good=int(total - bad), bad=int(bad), quick=int(histogram.counts[:, 0].sum()))
 
 
 def fault(world: World, source: PrometheusSource) -> str:
@@ -59,19 +59,18 @@ def fault(world: World, source: PrometheusSource) -> str:
     left_out = re.search(r"the first (\d+) s are left out", " ".join(reading.notes))
     start += float(left_out[1]) if left_out else 0.0
     for role, arm in zip(("canary", "baseline"), world.arms, strict=True):
-        counted = state_of(readings, role)
+        # Two jobs meet a process that crashes again and again at different moments of its lives.
+        slack = 10 if "crash loop" in world.troubles and {"two jobs", "two replicas"} & world.troubles else 0
+        counted = state_of(readings, role, slack)
         least, most = world.truth(arm, start)
         for name in ("good", "bad", "quick"):
-            if not getattr(least, name) - SLACK <= getattr(counted, name) <= getattr(most, name) + SLACK:
+            if not getattr(least, name) - slack <= getattr(counted, name) <= getattr(most, name) + slack:
                 return f"{role}: {counted}, truth {least} to {most}; {reading.notes}"
         pods = getattr(reading, f"{role}_pods")
         total = sum(pod.counts.requests for pod in pods)
         if not np.array_equal(total, getattr(reading, role).requests):
             return f"{role}: the pods do not add up"
     return ""
-
-
-SLACK = 0
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + WORLDS, BATCH))

@@ -36,7 +36,7 @@ TROUBLES = (
 )  # fmt: skip
 NEVER_TOGETHER = (
     {"no gauge", "restarts"}, {"no gauge", "crash loop"}, {"no gauge", "births and deaths"}, {"no gauge", "outage"},
-    {"no gauge", "lost history"}, {"no gauge", "expiry"},
+    {"no gauge", "lost history"}, {"no gauge", "expiry"}, {"crash loop", "expiry"}, {"restarts", "expiry"},
     {"several processes", "step back"}, {"two replicas", "several processes"}, {"two jobs", "several processes"},
     {"earlier life", "lost history"}, {"earlier life", "outage"}, {"step back", "crash loop"},
     {"step back", "restarts"}, {"lost history", "outage"}, {"jitter", "several processes"},
@@ -231,7 +231,8 @@ def _scrape(pod: PodHistory, world: World, draw: random.Random, born: float, len
                 later = moment > changed
                 labels |= {"team": "risk"} if "label added" in troubles and later else {}
                 labels |= {"instance": "node-1"} if "instance renamed" in troubles and later else {}
-                seen = _samples(world, pod, found, len(scrapes) == stepped, later, draw.choice((0.0, 0.01, -0.01)))
+                jitter = draw.choice((0.0, 0.01, -0.01)) if "jitter" in troubles else 0.0
+                seen = _samples(world, pod, found, len(scrapes) == stepped, later, jitter)
                 for metric, own, value in seen:
                     key = job, metric, tuple(own.items())
                     if last_change.get(key, (0.0, math.nan))[1] != value:
@@ -248,7 +249,7 @@ def _samples(
     """Yield what a scrape sees; where several processes answer in turn, that of one of them."""
     life, state = found
     count = sum(map(len, pod.scrapes.values()))
-    part, start = 1.0, pod.lives[life][0] + (jitter if "jitter" in world.troubles else 0.0)
+    part, start = 1.0, pod.lives[life][0] + jitter
     if "several processes" in world.troubles and pod.arm.startswith("canary"):
         turn = count % 3
         part, start = (0.5, 0.3, 0.2)[turn], start + 0.4 * turn
