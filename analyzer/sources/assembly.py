@@ -82,15 +82,6 @@ class Grown:
     pod: str = ""
 
 
-@dataclass(frozen=True)
-class NativeGrowth:
-    """A native histogram of one series: observations in each slice by (lower, upper] boundary of the bucket."""
-
-    arm: str
-    buckets: Mapping[tuple[float, float], Floats]
-    pod: str = ""
-
-
 Table = Mapping[Selector, Sequence[Grown]]
 
 
@@ -271,37 +262,6 @@ def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True
         case ValueHistogram():
             histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0, whole=whole)
             return _values(histogram, total([way.values.suffixed("_sum")]))
-
-
-def native_histograms(
-    series: Sequence[NativeGrowth], selection: Selection, unit_seconds: float, slices: int
-) -> Reading[Histogram] | Gap:
-    """Add up native histograms to one histogram an arm, over the boundaries that occur in either."""
-    schemas = {round(np.log2(high / low), 9) for one in series for low, high in one.buckets if low > 0}
-    if len(schemas) > 1:
-        return Gap(Code.BUCKETS_DIFFER, "the native histograms of the pods have different resolutions")
-    bounds = sorted({bound for one in series for pair in one.buckets for bound in pair if bound > 0})
-    edges = np.array([*bounds, np.inf])
-
-    def histogram(some: Iterable[NativeGrowth]) -> Histogram:
-        counts = np.zeros((slices, len(edges)))
-        for one in some:
-            for (_, high), count in one.buckets.items():
-                counts[:, np.searchsorted(edges, high)] += count
-        return Histogram(edges=np.append(edges[:-1] * unit_seconds, np.inf), counts=counts)
-
-    def arm(name: str | None) -> tuple[Histogram | None, tuple[Pod[Histogram], ...]]:
-        mine = [one for one in series if one.arm == name]
-        names = sorted({one.pod for one in mine})
-        pods = tuple(
-            pod_of(label, members, histogram(one for one in mine if one.pod in members), NO_LIVES)
-            for label, members in pooled(names)
-        )
-        return (histogram(mine) if mine else None), (() if "" in names else pods)
-
-    canary, canary_pods = arm(selection.canary)
-    baseline, baseline_pods = arm(selection.baseline)
-    return Reading(canary=canary, baseline=baseline, canary_pods=canary_pods, baseline_pods=baseline_pods)
 
 
 def window_of(selection: Selection, found: float | None) -> Window:

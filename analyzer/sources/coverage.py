@@ -12,6 +12,14 @@ from analyzer.sources.counters import Flags, Places
 BETWEEN_LIVES = 90.0  # seconds without a pod of the canary, after which other pods are another life of it
 
 
+class LaterLife(Exception):
+    """Other pods were the canary before those that are it now, in Unix seconds; counting must begin with the latter."""
+
+    def __init__(self, ended: float, began: float) -> None:
+        super().__init__(ended, began)
+        self.ended, self.began = ended, began
+
+
 @dataclass(frozen=True)
 class Presence:
     """Where one process has samples.

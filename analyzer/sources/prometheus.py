@@ -16,9 +16,10 @@ from analyzer.errors import SourceError
 from analyzer.model.counts import Counts, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection, window_of
+from analyzer.sources.coverage import LaterLife
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Queries
-from analyzer.sources.reader import LaterLife, Reader, gap_of
+from analyzer.sources.reader import Reader, gap_of
 from analyzer.sources.scouting import Scout, Scouted
 from analyzer.sources.slicing import Limits
 from analyzer.stats.dispersion import BATCH_SECONDS

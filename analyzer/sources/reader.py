@@ -6,7 +6,7 @@ one looks further back, and only around the restart of a process every sample is
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,12 +17,12 @@ from analyzer.config.selector import Selector, fill, label_name
 from analyzer.errors import BadResponse, PartialData, SourceError
 from analyzer.model.counts import Counts, Reading
 from analyzer.model.findings import Code, Gap, Kind
-from analyzer.sources.assembly import Grown, NativeGrowth, Selection, absent, assemble, native_histograms
-from analyzer.sources.coverage import lives_between
+from analyzer.sources.assembly import Grown, Selection, absent, assemble
+from analyzer.sources.coverage import LaterLife, lives_between
 from analyzer.sources.growth import Growth
-from analyzer.sources.native import growth
-from analyzer.sources.prometheus_api import Series
-from analyzer.sources.promql import FINEST, LOOK_BACK, Answer, Queries, duration, in_arms, tagged, timeline_of
+from analyzer.sources.native import NativeGrowth, growth, native_histograms
+from analyzer.sources.promql import FINEST, LOOK_BACK, Queries, duration, in_arms, tagged, timeline_of
+from analyzer.sources.query_plan import QueryPlan
 from analyzer.sources.samples import (
     Samples,
     Settled,
@@ -41,16 +41,7 @@ from analyzer.sources.timeline import Timeline
 
 LONG_LOOK_BACK = 3600.0  # the same of a series, whose target was there
 NATIVE_BUCKETS = 10  # of a native histogram, about: each counts as a sample
-MOST_POINTS = 1440  # of each series in one answer: servers have limits, and 6 h of slices are within them
 OVERLAP = 120.0  # seconds before a slice in which the last scrape of a process that restarted is looked for
-
-
-class LaterLife(Exception):
-    """Other pods were the canary before those that are it now, in Unix seconds; counting must begin with the latter."""
-
-    def __init__(self, ended: float, began: float) -> None:
-        super().__init__(ended, began)
-        self.ended, self.began = ended, began
 
 
 @dataclass(frozen=True)
@@ -98,17 +89,15 @@ class Reader:
         start: float,
         deadline: float,
     ) -> None:
-        self._queries, self._limits = queries, limits
+        self._limits = limits
         self._selection, self._scouted = selection, scouted
-        self._start, self._deadline = start, deadline
-        self._tasks: dict[str, Callable[[], list[Series]]] = {}
-        self._asked: set[str] = set()
-        self._answered: dict[str, Answer] = {}
+        self._start = start
+        self._plan = QueryPlan(queries, deadline)
 
     @property
     def queries(self) -> tuple[str, ...]:
         """What was asked, each once."""
-        return tuple(sorted(self._asked))
+        return self._plan.queries
 
     def read(self) -> dict[Kind, Reading[Counts] | Gap]:
         """Read every kind of check that was asked for."""
@@ -153,25 +142,7 @@ class Reader:
                 self._plan_added_up(selector, way, ways.coarse)
         for native in ways.native:
             self._plan_native(native, ways.timeline)
-        self._run()
-
-    def _run(self) -> None:
-        self._answered |= self._queries.run(self._tasks, self._deadline)
-        self._tasks.clear()
-
-    def _plan(self, key: str, query: str, *, at: float) -> None:
-        self._asked.add(query)
-        self._tasks[key] = lambda: self._queries.api.instant(query, at, self._deadline, finite=False)
-
-    def _plan_range(self, key: str, query: str, timeline: Timeline, *, first: int = 1) -> None:
-        """Plan a query for the ends of the slices, from that of slice number `first` on; 0 is the start."""
-        self._asked.add(query)
-        for place in range(first, timeline.count + 1, MOST_POINTS + 1):
-            last = min(place + MOST_POINTS, timeline.count)
-            begin, end = timeline.start + timeline.step * place, timeline.start + timeline.step * last
-            self._tasks[f"{key} {place}"] = partial(
-                self._queries.api.range, query, begin, end, timeline.step, self._deadline, finite=False
-            )
+        self._plan.run()
 
     def metrics(self, ways: Iterable[Way]) -> list[Selector]:
         """List the metrics to follow, each with the matchers of all its uses."""
@@ -186,8 +157,8 @@ class Reader:
         step = duration(timeline.step)
         for number, group in enumerate(in_groups(metrics)):
             query = f"last_over_time({self._in_arms(group)}[{step}])"
-            self._plan_range(f"grid {number}", query, timeline, first=0)
-        self._plan("ends", self._ends(metrics, timeline), at=timeline.end)
+            self._plan.range(f"grid {number}", query, timeline, first=0)
+        self._plan.instant("ends", self._ends(metrics, timeline), at=timeline.end)
 
     def _ends(self, metrics: list[Selector], timeline: Timeline) -> str:
         """Write what the grid does not show: the tail, and which counters were reset."""
@@ -215,10 +186,10 @@ class Reader:
                 tagged(f"{kind} {number}", f"last_over_time({self._in_arms(metric)}{at_start})")
                 for number, metric in enumerate(limited)
             ]
-            self._plan(kind, " or ".join(parts), at=timeline.end)
-        self._run()
+            self._plan.instant(kind, " or ".join(parts), at=timeline.end)
+        self._plan.run()
         for kind, _, _, seconds in wanted:
-            samples.add_base(self._answers(kind), seconds)
+            samples.add_base(self._plan.answers(kind), seconds)
 
     def _resets(self, metrics: list[Selector], seconds: float) -> str:
         """Write which targets had a counter that was reset in the last seconds; of a histogram, its count tells."""
@@ -247,9 +218,9 @@ class Reader:
         by, key = f"sum by ({kept})", f"({kept}) {selector}"  # two ways may sum one counter by different labels
         query = partial(growth_query, selector, self._selection, start=self._start, since_start=self._since_start)
         if timeline.count:
-            self._plan_range(f"sum {key}", f"{by} ({query(timeline.step)})", timeline)
+            self._plan.range(f"sum {key}", f"{by} ({query(timeline.step)})", timeline)
         if timeline.tail > 0:
-            self._plan(f"rest {key}", f"{by} ({query(timeline.tail)})", at=timeline.end)
+            self._plan.instant(f"rest {key}", f"{by} ({query(timeline.tail)})", at=timeline.end)
 
     @property
     def _since_start(self) -> bool:
@@ -264,35 +235,14 @@ class Reader:
         series = self._in_arms(main_selector(way))
         length = timeline.end - timeline.start + LOOK_BACK
         if self._scouted.series[way] * length / FINEST * NATIVE_BUCKETS <= self._limits.values:
-            self._plan_raw("native", series, timeline.end - length, timeline.end)
+            self._plan.raw("native", series, timeline.end - length, timeline.end)
         else:
-            self._plan_range(f"native grid {series}", series, timeline, first=0)
-            self._plan(f"native end {series}", series, at=timeline.end)
+            self._plan.range(f"native grid {series}", series, timeline, first=0)
+            self._plan.instant(f"native end {series}", series, at=timeline.end)
         gauge = self._selection.profile.process_start
         if gauge is not None:
             first = f"min_over_time({self._in_arms(gauge)}[{duration(timeline.end - timeline.start)}])"
-            self._plan("process", first, at=timeline.end)
-
-    def _plan_raw(self, key: str, series: str, begin: float, end: float) -> None:
-        """Plan to read every sample of a segment of time, in pieces where it is long."""
-        while end > begin:
-            length = min(end - begin, MOST_POINTS * FINEST)
-            query = f"{series}[{duration(length)}]"
-            self._asked.add(query)
-            self._tasks[f"{key} {query} {end}"] = partial(
-                self._queries.api.raw, query, end, self._deadline, finite=False
-            )
-            end -= length
-
-    def _answers(self, kind: str) -> list[Series]:
-        """Join the answers to the planned queries of a kind, empty where none was planned; raises their SourceError."""
-        found: list[Series] = []
-        for key, answer in self._answered.items():
-            if key == kind or key.startswith(f"{kind} "):
-                if isinstance(answer, SourceError):
-                    raise answer
-                found += answer
-        return found
+            self._plan.instant("process", first, at=timeline.end)
 
     def follow(self, ways: Ways) -> tuple[Growth, tuple[str, ...]]:
         """Follow every series of the answers, and look closer around restarts.
@@ -313,8 +263,8 @@ class Reader:
             process_start=self._gauge_metric,
             new_arms=frozenset([self._selection.canary] if self._since_start else []),
         )
-        samples.add(self._answers("grid"))
-        samples.add_ends(self._answers("ends"))
+        samples.add(self._plan.answers("grid"))
+        samples.add_ends(self._plan.answers("ends"))
         self._look_back(samples, metrics, timeline)
         settled, restarted = samples.settle()
         notes = self._look_closer(restarted, samples, settled, metrics) if restarted else ()
@@ -329,9 +279,9 @@ class Reader:
             return
         begin, end = between
         for group in in_groups(metrics):
-            self._plan_raw("lives", in_arms(group, self._selection, (self._selection.canary,)), begin - 1, end)
-        self._run()
-        times = [series.times for series in self._answers("lives")]
+            self._plan.raw("lives", in_arms(group, self._selection, (self._selection.canary,)), begin - 1, end)
+        self._plan.run()
+        times = [series.times for series in self._plan.answers("lives")]
         lives = lives_between(np.concatenate([np.empty(0), *times]))
         if lives is not None:
             raise LaterLife(ended=lives[0], began=math.floor(lives[1]) - 1.0)
@@ -368,9 +318,9 @@ class Reader:
         limited = [Selector(one.metric, (*one.matchers, *matchers_of(restarted))) for one in metrics]
         query = self._resets(limited, timeline.step + OVERLAP)
         ends = Timeline(timeline.start, timeline.end + timeline.step - timeline.tail, timeline.step, timeline.slices)
-        self._plan_range("resets", query, ends if timeline.tail > 0 else timeline, first=0)
-        self._run()
-        samples.suspect(settled, self._answers("resets"))
+        self._plan.range("resets", query, ends if timeline.tail > 0 else timeline, first=0)
+        self._plan.run()
+        samples.suspect(settled, self._plan.answers("resets"))
         span = settled.span()
         if span is None:
             return ()
@@ -380,9 +330,9 @@ class Reader:
         if settled.series_of(restarted) * (end - begin) / FINEST > self._limits.values:
             return ("processes restarted too often to look at every sample: what they counted just before is lost",)
         for group in in_groups(limited):
-            self._plan_raw("raw", self._in_arms(group), begin, end)
-        self._run()
-        samples.zoom(settled, span, self._answers("raw"))
+            self._plan.raw("raw", self._in_arms(group), begin, end)
+        self._plan.run()
+        samples.zoom(settled, span, self._plan.answers("raw"))
         return ()
 
     def _read_added_up(self, way: Way, timeline: Timeline) -> Reading[Counts] | Gap:
@@ -418,7 +368,7 @@ class Reader:
                     growth=placed(one, timeline),
                 )
                 for kind in ("sum", "rest")
-                for one in self._answers(f"{kind} ({kept}) {selector}")
+                for one in self._plan.answers(f"{kind} ({kept}) {selector}")
             ]
             for selector in selectors(way)
         }
@@ -434,13 +384,13 @@ class Reader:
     def native(self, timeline: Timeline) -> list[NativeGrowth]:
         """Follow the native histograms of the answers; raises SourceError."""
         label = self._selection.profile.arm_label
-        processes = self._answers("process")
+        processes = self._plan.answers("process")
         young = {target_of(one.labels) for one in processes if (one.values >= self._start).all()}
 
         def is_new(labels: Mapping[str, str]) -> bool:
             return (self._since_start and labels.get(label) == self._selection.canary) or target_of(labels) in young
 
-        return growth(self._answers("native"), timeline, label, is_new)
+        return growth(self._plan.answers("native"), timeline, label, is_new)
 
 
 def gap_of(error: SourceError) -> Gap:

@@ -19,21 +19,21 @@ from analyzer.model.findings import Code, Gap, Kind
 from analyzer.quantity import format_seconds
 from analyzer.sources.assembly import (
     Grown,
-    NativeGrowth,
     Selection,
     Table,
     absent,
     assemble,
     choose_way,
-    native_histograms,
     window_of,
 )
 from analyzer.sources.counters import Places
+from analyzer.sources.coverage import LaterLife
 from analyzer.sources.growth import Followed
 from analyzer.sources.lives import NO_LIVES
+from analyzer.sources.native import NativeGrowth, native_histograms
 from analyzer.sources.prometheus import LATER, PrometheusSource, earlier_life, never_seen, with_history
 from analyzer.sources.promql import FINEST, timeline_of
-from analyzer.sources.reader import NATIVE_BUCKETS, LaterLife, Reader
+from analyzer.sources.reader import NATIVE_BUCKETS, Reader
 from analyzer.sources.scouting import Scouted
 from analyzer.sources.slicing import Limits, in_slices
 from analyzer.sources.timeline import Timeline, slices_apart
