@@ -19,6 +19,7 @@ from analyzer.config.profile import (
     traffic_selectors,
 )
 from analyzer.config.selector import Selector
+from analyzer.errors import BadResponse, PartialData, SourceError
 from analyzer.model.counts import (
     Classes,
     Conversions,
@@ -217,6 +218,14 @@ def absent(way: Way | None, kind: Kind, selection: Selection, present: frozenset
         Code.NO_CANARY_TRAFFIC,
         f'no series of {metric} with {label}="{selection.canary}": the canary has no traffic yet',
     )
+
+
+def gap_of(error: SourceError) -> Gap:
+    """Say as a finding why the source gave nothing."""
+    if isinstance(error, PartialData):
+        return Gap(Code.PARTIAL_DATA, f"the source's answer is not complete: {error}")
+    text = "cannot be used" if isinstance(error, BadResponse) else "is missing"
+    return Gap(Code.SOURCE_UNAVAILABLE, f"the source's answer {text}: {error}")
 
 
 def _unknown_label(way: ErrorCounters, table: Table, arms: tuple[str, ...]) -> tuple[str, str]:

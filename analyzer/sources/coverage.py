@@ -1,6 +1,6 @@
 """When the pods of an arm were there and seen: both arms are counted over the same time, and one life of the canary."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -110,6 +110,44 @@ def changeover(processes: Sequence[Presence], arm: str, step: float) -> tuple[in
                 best = ended, first
         ended = max(ended, last)
     return best
+
+
+def idle_between(
+    processes: Sequence[Presence], counted: Mapping[str, Floats], arms: tuple[str, ...], step: float
+) -> tuple[int, int] | None:
+    """Return the places between which an old version, which is the canary now, had no traffic.
+
+    A version that was there before the baseline was the stable one then, up to the time in which it had no traffic
+    while the baseline had.
+
+    Parameters
+    ----------
+    processes : of all arms
+    counted : what each arm counted in each slice; shape (slices,)
+    arms : the canary and the baseline
+    step : seconds of a slice
+
+    Returns
+    -------
+    The last place with traffic before, and the one after which it came back; None: it was never the stable version.
+    """
+    firsts = {
+        arm: min(
+            (int(np.argmax(process.seen)) for process in processes if process.arm == arm and process.seen.any()),
+            default=-1,
+        )
+        for arm in arms
+    }
+    if len(arms) < 2 or min(firsts.values()) < 0 or (firsts[arms[1]] - firsts[arms[0]]) * step < BETWEEN_LIVES:
+        return None
+    canary, baseline = (counted[arm] for arm in arms)
+    idle = (canary <= 0) & (np.arange(len(canary)) >= firsts[arms[1]])
+    borders = np.flatnonzero(np.diff(np.concatenate([[False], idle, [False]]).astype(int)))
+    for begin, end in borders.reshape(-1, 2).tolist():
+        used = baseline[begin:end].sum() > 0 and canary[:begin].sum() > 0
+        if used and (end - begin) * step >= BETWEEN_LIVES and canary[end:].sum() > 0:
+            return begin, end
+    return None
 
 
 def lives_between(times: Floats) -> tuple[float, float] | None:

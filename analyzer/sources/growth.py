@@ -10,7 +10,15 @@ from analyzer.config.selector import Matcher, Selector
 from analyzer.model.counts import Floats
 from analyzer.sources.assembly import Grown
 from analyzer.sources.counters import Flags, Grid, Places, Track, counts_from_zero, followed, increments, restarts
-from analyzer.sources.coverage import BETWEEN_LIVES, Presence, changeover, covered_from, interrupted, moved
+from analyzer.sources.coverage import (
+    BETWEEN_LIVES,
+    Presence,
+    changeover,
+    covered_from,
+    idle_between,
+    interrupted,
+    moved,
+)
 from analyzer.sources.lives import NO_LIVES, Life, pod_name
 from analyzer.sources.samples import Settled, family_of, may_fall
 from analyzer.sources.streams import Target
@@ -100,24 +108,24 @@ class Growth:
 
     def troubles(self, wanted: Mapping[Selector, Selector]) -> dict[Selector, str]:
         """Return the selectors of which nothing can be counted, each with the reason and the remedy."""
-        found: dict[Selector, str] = {}
+        reasons: dict[Selector, str] = {}
         if not self._settled.unusable and not self._several:
-            return found
+            return reasons
         for selector, streams in self._selected(wanted).items():
             for stream in streams:
                 pod, target = pod_name(self._labels[stream]), self._settled.streams.targets[stream]
                 if stream in self._settled.unusable:
-                    found[selector] = (
+                    reasons[selector] = (
                         f"{selector.metric} of {pod} has the value {self._settled.unusable[stream]}: no counter has; "
                         "restart the process after the code that counts it is corrected, or name another metric in "
                         "the profile"
                     )
                 elif target in self._several:
-                    found[selector] = (
+                    reasons[selector] = (
                         f"several processes answer the scrapes of {pod} in turn, each with its own {selector.metric}: "
                         "export the sum of all (prometheus_client: multiprocess mode), or scrape each process by itself"
                     )
-        return found
+        return reasons
 
     def followed(self, wanted: Mapping[Selector, Selector]) -> Followed:
         """Return what is known of each series by itself, to tell how much it had grown by any earlier moment."""
@@ -163,10 +171,18 @@ class Growth:
     def changeover(self, arm: str) -> tuple[float, float] | None:
         """Return between which moments the pods of an arm may have been replaced by others, after a gap; or None."""
         places = changeover(self._presences(), arm, self._timeline.step)
-        if places is None:
-            return None
-        ended, began = places
-        return float(self._moments[max(0, ended - 1)]), float(self._moments[began])
+        return (
+            None if places is None else (float(self._moments[max(0, places[0] - 1)]), float(self._moments[places[1]]))
+        )
+
+    def idle(self) -> tuple[float, float] | None:
+        """Return from when to when the canary, once the stable version, had no traffic; or None."""
+        counted = {arm: np.zeros(self._timeline.slices) for arm in self._arms}
+        for stream, target in enumerate(self._settled.streams.targets):
+            if target[3] in counted and not self._gauges[stream] and not may_fall(self._settled.metric(stream)):
+                counted[target[3]] += self.grown[stream]
+        places = idle_between(self._presences(), counted, self._arms, self._timeline.step)
+        return None if places is None else (float(self._moments[places[0]]), float(self._moments[places[1]]))
 
     # How it is found
 
@@ -194,10 +210,10 @@ class Growth:
         """Replace the growth of a target that may have restarted by that from sample to sample."""
         tracks = {stream: self._track(stream) for stream in self._streams_of[target] if not self._gauges[stream]}
         gauge = self._starts.get(target)
-        found = restarts(list(tracks.values()), gauge)
-        if found.several:
+        changes = restarts(list(tracks.values()), gauge)
+        if changes.several:
             self._several.add(target)
-        self._restarts[target] = np.unique(np.concatenate([np.zeros(0), *found.by_family.values()]))
+        self._restarts[target] = np.unique(np.concatenate([np.zeros(0), *changes.by_family.values()]))
         first = min((track.times[0] for track in tracks.values() if len(track.times)), default=0.0)
         for stream, track in tracks.items():
             places = self._slice_of(track.times)
@@ -205,7 +221,7 @@ class Growth:
                 continue
             zero = bool(from_zero[stream, places[0]]) or track.times[0] > first
             growth = followed(
-                track, found.by_family[track.family], from_zero=zero and places[0] >= 0, steady=gauge is not None
+                track, changes.by_family[track.family], from_zero=zero and places[0] >= 0, steady=gauge is not None
             )
             inside = places >= 0
             grown[stream] = np.bincount(places[inside], growth[inside], minlength=self._timeline.slices)
@@ -233,10 +249,10 @@ class Growth:
                 metric = self._settled.metric(stream)
                 usual[metric] = usual.get(metric, 0.0) + np.abs(own)
             for stream in late:
-                place, metric = first[stream] - 1, self._settled.metric(stream)
-                value = grown[stream, place]
+                slice_, metric = first[stream] - 1, self._settled.metric(stream)
+                value = grown[stream, slice_]
                 if abs(value) > max(SMALL, BURST * usual[metric].max()):
-                    grown[stream, place] = 0.0
+                    grown[stream, slice_] = 0.0
                     self._pasts.append(
                         f"a series of {metric} of {pod_name(self._labels[stream])} appeared with {value:,.0f} already "
                         "counted, more than its process counts in this time: they are left out"
@@ -307,8 +323,8 @@ class Growth:
             notes.append(f"{_named(streams.renamed)} given other labels: counted on from the value before")
         if self._uncovered:
             notes.append(
-                f"{_named(sorted(self._uncovered))} running for longer than there are samples: what had been counted "
-                "before the first one is left out"
+                f"{_named(sorted(self._uncovered))} running long before counting begins: what had been counted by then "
+                "is left out"
             )
         restarted = {name: len(life.restarts) for name, life in self.lives().items() if len(life.restarts) > 0}
         canary = {

@@ -58,9 +58,9 @@ def growth(
             if moment > timeline.start:
                 if previous is None:
                     previous = {} if is_new(dict(key)) else present
-                place = min(int(np.searchsorted(ends + 1e-6, moment)), timeline.slices - 1)
+                slice_ = min(int(np.searchsorted(ends + 1e-6, moment)), timeline.slices - 1)
                 for bucket, change in _changes(present, {} if _restarted(present, previous) else previous):
-                    total.setdefault(bucket, np.zeros(timeline.slices))[place] += change
+                    total.setdefault(bucket, np.zeros(timeline.slices))[slice_] += change
             previous = present
         labels = dict(key)
         grown.append(NativeGrowth(arm=labels.get(arm_label, ""), buckets=total, pod=pod_name(labels)))
@@ -90,12 +90,12 @@ def _changes(present: Buckets, previous: Buckets) -> Iterator[tuple[tuple[float,
 
 def _buckets(histogram: Mapping[str, Any]) -> Buckets:
     try:
-        found = {(float(low), float(high)): float(count) for _, low, high, count in histogram.get("buckets") or []}
+        buckets = {(float(low), float(high)): float(count) for _, low, high, count in histogram.get("buckets") or []}
     except (TypeError, ValueError) as error:
         raise BadResponse(f"it answered with a native histogram that cannot be read: {str(error)[:100]}") from error
-    if not all(math.isfinite(count) for count in found.values()):
+    if not all(math.isfinite(count) for count in buckets.values()):
         raise BadResponse("it answered with a native histogram that is no finite number")
-    return found
+    return buckets
 
 
 def _key(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:

@@ -15,11 +15,11 @@ from typing import Any
 from analyzer.errors import SourceError
 from analyzer.model.counts import Counts, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind
-from analyzer.sources.assembly import Selection, window_of
+from analyzer.sources.assembly import Selection, gap_of, window_of
 from analyzer.sources.coverage import LaterLife
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Queries
-from analyzer.sources.reader import Reader, gap_of
+from analyzer.sources.reader import Reader
 from analyzer.sources.scouting import Scout, Scouted
 from analyzer.sources.slicing import Limits
 from analyzer.stats.dispersion import BATCH_SECONDS
@@ -73,8 +73,8 @@ class PrometheusSource:
                 scouted = self._scout.later(selection, scouted, life.ended, life.began)
         history = self.history(selection, scouted, start, deadline)
         notes = earlier_life(selection, scouted)
-        found = {kind: with_history(reading, history.get(kind), notes) for kind, reading in by_kind.items()}
-        return Readings(window, {name: found[kind] for name, kind in selection.checks.items()}, verdict.queries)
+        readings = {kind: with_history(reading, history.get(kind), notes) for kind, reading in by_kind.items()}
+        return Readings(window, {name: readings[kind] for name, kind in selection.checks.items()}, verdict.queries)
 
     def scout(self, selection: Selection, deadline: float) -> Scouted:
         """Find when the canary began and which metrics there are; raises SourceError."""
@@ -96,13 +96,13 @@ class PrometheusSource:
             if key in self._histories:
                 return self._histories[key]
         limits = replace(self.limits, slices=math.ceil(selection.history_seconds / BATCH_SECONDS))
-        found = Reader(self.queries, limits, before, scouted, begin, deadline).read()
-        if not any(isinstance(one, Gap) and one.code in LATER for one in found.values()):
+        by_kind = Reader(self.queries, limits, before, scouted, begin, deadline).read()
+        if not any(isinstance(reading, Gap) and reading.code in LATER for reading in by_kind.values()):
             with self._lock:
                 while len(self._histories) >= MOST_HISTORIES:
                     self._histories.pop(next(iter(self._histories)))
-                self._histories[key] = found
-        return found
+                self._histories[key] = by_kind
+        return by_kind
 
 
 def with_history(

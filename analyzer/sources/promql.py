@@ -32,12 +32,12 @@ class Queries:
 
     def all(self, tasks: Tasks, deadline: float) -> dict[str, list[Series]]:
         """Run queries as `run`, and raise the first error."""
-        found: dict[str, list[Series]] = {}
+        answers: dict[str, list[Series]] = {}
         for key, answer in self.run(tasks, deadline).items():
             if isinstance(answer, SourceError):
                 raise answer
-            found[key] = answer
-        return found
+            answers[key] = answer
+        return answers
 
 
 def in_arms(selector: Selector, selection: Selection, arms: tuple[str, ...]) -> str:
@@ -70,5 +70,7 @@ def either(expressions: Iterable[str]) -> str:
     """Ask for what any of several expressions gives, in one query."""
     several = list(expressions)
     return (
-        several[0] if len(several) == 1 else " or ".join(tagged(str(place), one) for place, one in enumerate(several))
+        several[0]
+        if len(several) == 1
+        else " or ".join(tagged(str(number), text) for number, text in enumerate(several))
     )

@@ -14,10 +14,10 @@ import numpy as np
 
 from analyzer.config.profile import LatencyHistogram, Way, main_selector, selectors
 from analyzer.config.selector import Selector, fill, label_name
-from analyzer.errors import BadResponse, PartialData, SourceError
+from analyzer.errors import SourceError
 from analyzer.model.counts import Counts, Reading
 from analyzer.model.findings import Code, Gap, Kind
-from analyzer.sources.assembly import Grown, Selection, absent, assemble
+from analyzer.sources.assembly import Grown, Selection, absent, assemble, gap_of
 from analyzer.sources.coverage import LaterLife, lives_between
 from analyzer.sources.growth import Growth
 from analyzer.sources.native import NativeGrowth, growth, native_histograms
@@ -103,12 +103,12 @@ class Reader:
         """Read every kind of check that was asked for."""
         ways = self.choose()
         self.ask(ways)
-        found = self._read_exact(ways) if ways.exact else {}
+        readings = self._read_exact(ways) if ways.exact else {}
         for way in ways.added_up:
-            found[way] = self._read_added_up(way, ways.coarse)
+            readings[way] = self._read_added_up(way, ways.coarse)
         for native in ways.native:
-            found[native] = self._read_native(native, ways.timeline)
-        return {**ways.gaps, **{kind: found[way] for kind, way in ways.chosen.items()}}
+            readings[native] = self._read_native(native, ways.timeline)
+        return {**ways.gaps, **{kind: readings[way] for kind, way in ways.chosen.items()}}
 
     def choose(self, also: Iterable[Way] = ()) -> Ways:
         """Choose how each kind is read, in how many slices; other ways may be read as well."""
@@ -194,15 +194,17 @@ class Reader:
     def _resets(self, metrics: list[Selector], seconds: float) -> str:
         """Write which targets had a counter that was reset in the last seconds; of a histogram, its count tells."""
         counts = dict.fromkeys(
-            Selector(family_of(one.metric) + "_count" if is_part(one.metric) else one.metric, one.matchers)
-            for one in metrics
-            if one.metric != self._gauge_metric
+            Selector(family_of(metric.metric) + "_count" if is_part(metric.metric) else metric.metric, metric.matchers)
+            for metric in metrics
+            if metric.metric != self._gauge_metric
         )
         look = duration(seconds)
-        found = [f"resets({self._in_arms(one)}[{look}]) > 0" for one in counts]
-        found += [f"changes({self._in_arms(one)}[{look}]) > 0" for one in metrics if one.metric == self._gauge_metric]
+        parts = [f"resets({self._in_arms(count)}[{look}]) > 0" for count in counts]
+        parts += [
+            f"changes({self._in_arms(metric)}[{look}]) > 0" for metric in metrics if metric.metric == self._gauge_metric
+        ]
         labels = ", ".join(dict.fromkeys([*TARGET_LABELS, self._selection.profile.arm_label]))
-        return " or ".join(f"count by ({labels}) ({one})" for one in found)
+        return " or ".join(f"count by ({labels}) ({part})" for part in parts)
 
     @property
     def _gauge_metric(self) -> str | None:
@@ -270,6 +272,8 @@ class Reader:
         notes = self._look_closer(restarted, samples, settled, metrics) if restarted else ()
         growth_ = Growth(settled, self._selection.arms)
         if self._since_start:
+            if idle := growth_.idle():
+                raise LaterLife(ended=idle[0], began=idle[1])
             self._check_life(growth_.changeover(self._selection.canary), metrics)
         return growth_, (*growth_.notes, *notes)
 
@@ -391,11 +395,3 @@ class Reader:
             return (self._since_start and labels.get(label) == self._selection.canary) or target_of(labels) in young
 
         return growth(self._plan.answers("native"), timeline, label, is_new)
-
-
-def gap_of(error: SourceError) -> Gap:
-    """Say as a finding why the source gave nothing."""
-    if isinstance(error, PartialData):
-        return Gap(Code.PARTIAL_DATA, f"the source's answer is not complete: {error}")
-    text = "cannot be used" if isinstance(error, BadResponse) else "is missing"
-    return Gap(Code.SOURCE_UNAVAILABLE, f"the source's answer {text}: {error}")

@@ -113,8 +113,8 @@ class Scout:
         first = float(times[gaps[-1] + 1] if len(gaps) else times[0])
         exactly = f"min({either(f'min_over_time(timestamp({query})[{look}:1s])' for query in queries)})"
         tasks = {"first": lambda: self._queries.api.instant(exactly, first, deadline)}
-        found = self._queries.all(tasks, deadline)["first"]
-        moment = float(found[0].values[0]) if found and len(found[0].values) else first - PRESENCE_STEP
+        answer = self._queries.all(tasks, deadline)["first"]
+        moment = float(answer[0].values[0]) if answer and len(answer[0].values) else first - PRESENCE_STEP
         return math.floor(moment) - 1.0, float(times[gaps[-1]]) if len(gaps) else None
 
     def _look_for_metrics(self, selection: Selection, start: float, deadline: float) -> Scouted:

@@ -198,8 +198,8 @@ def _near_falls(values: Floats) -> Flags:
     """Tell which places are near one at which a counter began anew."""
     near = np.zeros(len(values), dtype=bool)
     known = np.flatnonzero(~np.isnan(values))
-    for place in known[1:][np.diff(values[known]) < 0]:
-        near[max(0, place - NEAR) : place + NEAR + 1] = True
+    for fall in known[1:][np.diff(values[known]) < 0]:
+        near[max(0, fall - NEAR) : fall + NEAR + 1] = True
     return near
 
 
@@ -207,9 +207,11 @@ def _processes(scraped: Iterable[_Scraped]) -> list[list[_Scraped]]:
     """Put together the targets of a pod that are one process, the best known first."""
     processes: list[list[_Scraped]] = []
     for target in scraped:
-        fitting = [one for one in processes if all(target.is_process_of(other) for other in one)]
+        fitting = [process for process in processes if all(target.is_process_of(other) for other in process)]
         if fitting:
-            max(fitting, key=lambda one: max(len(target.identity & other.identity) for other in one)).append(target)
+            max(fitting, key=lambda process: max(len(target.identity & other.identity) for other in process)).append(
+                target
+            )
         else:
             processes.append([target])
     return processes

@@ -114,6 +114,19 @@ def _returning(name: str) -> Iterator[Point]:
             moment += 15
 
 
+def _undone(name: str) -> Iterator[Point]:
+    """The stable version, with an incident; the next takes over, and ten minutes later the same pod is back."""
+    quiet = BEGIN + 1200, BEGIN + 1800
+
+    def counted(requests: int, moment: float) -> int:
+        return int(min(requests, quiet[0] - BEGIN) + max(0, (moment - quiet[1]) // 4))
+
+    for point in Served(f"canary-{name}", f"canary-{name}-a", BEGIN, fails=10).points(counted=counted):
+        incident = point.labels.get("status") == "500" and point.moment > BEGIN + 300
+        yield Point(point.metric, point.labels, point.moment, point.value + 200 * incident)
+    yield from Served(f"stable-{name}", f"stable-{name}-a", BEGIN + 900, fails=100).points()
+
+
 def history() -> Iterator[Point]:
     """Write every case, each with arms of its own."""
     changed = NOON - 1800
@@ -142,6 +155,7 @@ def history() -> Iterator[Point]:
             for begin, end, fails in ((BEGIN, BEGIN + 300, 2), (BEGIN + 540, NOON, 10))
             for point in Served("canary-stateful", "canary-stateful-0", begin, end, fails).points()
         ),
+        "undone": _undone("undone"),
         "lost": (point for point in _canary("lost").points() if point.moment > changed),
         "returning": _returning("returning"),
     }
@@ -149,7 +163,7 @@ def history() -> Iterator[Point]:
         yield from points
         if name == "lost":
             yield from (point for point in _stable(name) if point.moment > changed)
-        elif name != "returning":
+        elif name not in ("returning", "undone"):
             yield from _stable(name)
 
 
@@ -251,6 +265,17 @@ def test_an_earlier_life_of_the_canary_does_not_count(prometheus: PrometheusServ
     assert joined[1] == pytest.approx(requests + 300, abs=16)
 
 
+def test_the_time_of_a_canary_as_the_stable_version_does_not_count(prometheus: PrometheusServer) -> None:
+    """After an undo its pods are the same: counting begins where they have traffic again."""
+    readings = read(prometheus, "undone")
+    reading, requests, failed = errors_of(readings)
+
+    assert readings.window.start == pytest.approx(BEGIN + 1800, abs=45)
+    assert requests == pytest.approx(450, abs=5)
+    assert failed == pytest.approx(45, abs=1)
+    assert "was there before" in reading.notes[0]
+
+
 def test_after_the_loss_of_history_both_arms_are_counted_over_the_same_time(prometheus: PrometheusServer) -> None:
     """What the canary had counted before Prometheus began anew is left out, as the baseline's is."""
     reading, requests, _ = errors_of(read(prometheus, "lost"))
@@ -258,7 +283,7 @@ def test_after_the_loss_of_history_both_arms_are_counted_over_the_same_time(prom
 
     assert requests == pytest.approx(1800, abs=30)
     assert requests == reading.baseline.requests.sum()
-    assert "running for longer than there are samples" in " ".join(reading.notes)
+    assert "running long before counting begins" in " ".join(reading.notes)
 
 
 def test_a_series_that_returns_does_not_bring_its_past(prometheus: PrometheusServer) -> None:
