@@ -4,7 +4,7 @@ A pod may be scraped by two jobs or by two replicas of Prometheus, and its targe
 runs. Series that a client library tells apart differ in labels of the instrument; these differ in labels of the target.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,9 +100,10 @@ def join(
         if len({tuple(map(labels[row].get, ordered)) for row in rows}) == 1:
             streams += [((*pod, "0"), [row]) for row in rows]
             continue
-        targets: dict[frozenset[tuple[str, str]], list[int]] = {}
-        for row in rows:
-            targets.setdefault(_part(labels[row], names), []).append(row)
+        targets = _grouped(labels, rows, names)
+        if process_start not in _metrics(labels, rows):
+            names |= _of_groups(labels, targets.values())
+            targets = _grouped(labels, rows, names)
         scraped = [_Scraped(identity, own, labels, values, names, process_start) for identity, own in targets.items()]
         scraped.sort(key=lambda target: -target.weight)
         seen |= {row: target.seen for target in scraped for row in target.rows.values()}
@@ -238,6 +239,29 @@ def _target_labels(labels: Sequence[dict[str, str]], process_start: str | None) 
     """Return the labels that targets have: those of the metric that has none of its own, or the usual ones."""
     on_gauges = {name for own in labels if own.get("__name__") == process_start for name in own}
     return frozenset(on_gauges - {"__name__"} or SCRAPING_LABELS)
+
+
+def _grouped(
+    labels: Sequence[dict[str, str]], rows: Iterable[int], names: frozenset[str]
+) -> dict[frozenset[tuple[str, str]], list[int]]:
+    """Group series by the labels of their targets."""
+    targets: dict[frozenset[tuple[str, str]], list[int]] = {}
+    for row in rows:
+        targets.setdefault(_part(labels[row], names), []).append(row)
+    return targets
+
+
+def _of_groups(labels: Sequence[dict[str, str]], groups: Collection[Sequence[int]]) -> frozenset[str]:
+    """Return the labels that have one value, or none, in all series of each target, but not in those of all targets."""
+    several: dict[str, set[frozenset[str]]] = {}
+    for rows in groups:
+        for name in {name for row in rows for name in labels[row]}:
+            several.setdefault(name, set())
+    for rows in groups:
+        for name, values in several.items():
+            values.add(frozenset(labels[row].get(name, "") for row in rows))
+    of_one = {name for name, values in several.items() if all(len(value) == 1 for value in values) and len(values) > 1}
+    return frozenset(of_one - {"__name__", "le"})
 
 
 def _added_later(labels: Sequence[dict[str, str]], rows: Sequence[int], values: Floats) -> frozenset[str]:
