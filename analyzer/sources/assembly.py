@@ -142,10 +142,14 @@ def assemble(
             counts = _same_classes(counts)
     except InconsistentError as error:
         return Gap(error.code, f"{error} ({main.metric})")
-    pods = {arm: _pods(way, arm, total, table, slices, lives) for arm, total in counts.items() if total is not None}
+    pods: dict[str, tuple[Pod[Counts], ...]] = {}
+    for arm, total in counts.items():
+        if total is not None:
+            counts[arm], pods[arm] = _alike(total, _pods(way, arm, total, table, slices, lives))
+    baseline = counts[selection.baseline] if selection.baseline else None
     return Reading(
         canary=counts[selection.canary],
-        baseline=counts[selection.baseline] if selection.baseline else None,
+        baseline=baseline,
         canary_pods=pods.get(selection.canary, ()),
         baseline_pods=pods.get(selection.baseline or "", ()),
         notes=_uneven_pods(table[main], selection, slices),
@@ -172,10 +176,17 @@ def _pods(
         counts = _counts(way, arm, merged, slices, whole=False)
         if isinstance(counts, Classes) and isinstance(total, Classes):
             counts = _with_classes(counts, total.names)
-        if isinstance(counts, Values) and isinstance(total, Values) and total.squares is None:
-            counts = replace(counts, squares=None)
         pods.append(pod_of(name, members, counts, lives))
     return tuple(pods)
+
+
+def _alike(total: Counts, pods: tuple[Pod[Counts], ...]) -> tuple[Counts, tuple[Pod[Counts], ...]]:
+    """Return both without squares where those of the arm or of one pod are not known."""
+    values = [counts for counts in (total, *(pod.counts for pod in pods)) if isinstance(counts, Values)]
+    if not any(counts.squares is None for counts in values):
+        return total, pods
+    total, *parts = (replace(counts, squares=None) for counts in values)
+    return total, tuple(replace(pod, counts=part) for pod, part in zip(pods, parts, strict=True))
 
 
 def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> tuple[str, ...]:
