@@ -152,7 +152,7 @@ def assemble(
         baseline=baseline,
         canary_pods=pods.get(selection.canary, ()),
         baseline_pods=pods.get(selection.baseline or "", ()),
-        notes=_uneven_pods(table[main], selection, slices),
+        notes=(*_restarts(pods.get(selection.canary, ())), *_uneven_pods(table[main], selection, slices)),
     )
 
 
@@ -187,6 +187,16 @@ def _alike(total: Counts, pods: tuple[Pod[Counts], ...]) -> tuple[Counts, tuple[
         return total, pods
     total, *parts = (replace(counts, squares=None) for counts in values)
     return total, tuple(replace(pod, counts=part) for pod, part in zip(pods, parts, strict=True))
+
+
+def _restarts(canary: Iterable[Pod[Counts]]) -> tuple[str, ...]:
+    """Name the pods of the canary whose processes restarted."""
+    restarted = sorted((pod for pod in canary if pod.restarts), key=lambda pod: -pod.restarts)
+    if not restarted:
+        return ()
+    named = ", ".join(f"{pod.name} {pod.restarts} times" for pod in restarted[:3])
+    more = f" and {len(restarted) - 3} more pods" if len(restarted) > 3 else ""
+    return (f"restarts of the canary's processes: {named}{more}",)
 
 
 def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> tuple[str, ...]:

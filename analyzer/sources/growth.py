@@ -326,16 +326,6 @@ class Growth:
                 f"{_named(sorted(self._uncovered))} running long before counting begins: what had been counted by then "
                 "is left out"
             )
-        restarted = {name: len(life.restarts) for name, life in self.lives().items() if len(life.restarts) > 0}
-        canary = {
-            pod_name(self._labels[several[0]])
-            for target, several in self._streams_of.items()
-            if target[3] == self._arms[0]
-        }
-        looping = [f"{name} {count} times" for name, count in sorted(restarted.items()) if name in canary]
-        if looping:
-            more = f" and {len(looping) - 3} more pods" if len(looping) > 3 else ""
-            notes.append(f"restarts of the canary's processes: {', '.join(looping[:3])}{more}")
         if first:
             notes.append(
                 f"the first {first * self._timeline.step:.0f} s are left out: not every arm was observed in them"

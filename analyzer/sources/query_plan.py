@@ -58,7 +58,9 @@ class QueryPlan:
             end -= length
 
     def run(self) -> None:
-        """Run what is planned."""
+        """Run what is planned, if anything is."""
+        if not self._tasks:
+            return
         self._answered |= self._queries.run(self._tasks, self._deadline)
         self._tasks.clear()
 
