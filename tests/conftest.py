@@ -1,16 +1,21 @@
-"""What the tests share: reproducible properties, and requests as people write them."""
+"""What the tests share: reproducible properties, signals, and requests as people write them."""
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from examples import PROFILE
 from hypothesis import settings
 from prometheus_server import require_prometheus
 
 import analyzer
 
-settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=30)
-settings.load_profile("reproducible")
+settings.load_profile(PROFILE)
+
+# A shell that starts a job in the background has it ignore SIGINT, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from needs import lacking
 from ports import free_port
 from prometheus_server import Point, PrometheusServer
 from rich.console import Console
@@ -848,10 +849,7 @@ def test_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
 def victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A VictoriaMetrics with some of the scenarios."""
     if shutil.which("victoria-metrics") is None:
-        text = "victoria-metrics is not installed: install the package of this name"
-        if os.environ.get("ANALYZER_REQUIRE_PROMETHEUS") == "1":
-            pytest.fail(text)
-        pytest.skip(text)
+        lacking("PROMETHEUS", "victoria-metrics is not installed: install the package of this name")
     address = f"127.0.0.1:{free_port()}"
     options = ["-retentionPeriod=100y", "-search.latencyOffset=0s", "-loggerLevel=ERROR"]
     folder = tmp_path_factory.mktemp("victoria-metrics")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from documentation.readmes import anchors
 
 import analyzer
 from analyzer.config.policy import load_policies
@@ -32,10 +33,12 @@ def test_the_answer_shown_is_the_answer_given() -> None:
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_links_lead_somewhere(readme: Path) -> None:
-    """Every relative link of every README names a file or folder that is there."""
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", readme.read_text(encoding="utf-8"))
+    """Every relative link of every README names a file or folder that is there, and a heading of that README."""
+    links = re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", readme.read_text(encoding="utf-8"))
+    targets = [(readme.parent / link if link else readme, heading) for link, heading in links]
 
-    assert [link for link in links if not (readme.parent / link).exists()] == []
+    assert [str(target) for target, _ in targets if not target.exists()] == []
+    assert [(str(target), heading) for target, heading in targets if heading and heading not in anchors(target)] == []
 
 
 def test_targets_of_make_exist() -> None:
@@ -65,7 +68,7 @@ def test_names_that_the_readme_promises_are_packaged() -> None:
 
 def test_every_profile_is_in_the_table() -> None:
     """The README of the profiles has one row a profile, which says by which label the arms are told apart."""
-    text = (PROJECT / "analyzer" / "profiles" / "README.md").read_text(encoding="utf-8")
+    text = (PROJECT / "analyzer" / "config" / "profiles" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \[`([^`]+)`\]\(([^)]+)\) \|(.*)\|$", text, re.MULTILINE)
     profiles = load_profiles(None)
 

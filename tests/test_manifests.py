@@ -164,9 +164,26 @@ def test_the_analyzer_understands_the_request(path: Path, metric: dict[str, Any]
     policy = choose_policy(load_policies(None), request.policy, "ml-model")
 
     assert request.window == ("start" if path == GUARD else "step")
-    assert request.weight is None
+    assert (request.weight, request.start, request.labels) == (None, None, {})
     assert policy.role is role
     assert policy.checks == load_policies(None)["ml-model"].checks
+
+
+@pytest.mark.parametrize(("path", "metric"), METRICS)
+def test_a_rollout_may_give_the_start_and_labels(path: Path, metric: dict[str, Any]) -> None:
+    """Every template passes on when the canary began, and which cluster it is in."""
+    given = {"start": "2026-01-05T10:00:00Z", "labels": '{"cluster": "eu"}', "window": "start"}
+    request = parse_request(filled_in(metric["provider"]["web"]["jsonBody"], arguments_of(path) | given))
+
+    assert (request.start, request.labels) == (1_767_607_200.0, {"cluster": "eu"})
+
+
+def test_the_job_passes_on_the_start_and_labels() -> None:
+    """As options of the command, with the names of the fields."""
+    (metric,) = documents(TEMPLATES / "ml-model-job.yaml")[0]["spec"]["metrics"]
+    (container,) = metric["provider"]["job"]["spec"]["template"]["spec"]["containers"]
+
+    assert {"--start={{args.start}}", "--labels={{args.labels}}"} <= set(container["args"])
 
 
 def test_the_job_is_undecided_where_the_command_is() -> None:

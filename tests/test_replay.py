@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from analyzer import evaluate
 from analyzer.cli import cli, main
-from analyzer.cli.replay_strips import _cells
 from analyzer.config.settings import load_settings
 from analyzer.errors import ConfigError, RequestError
 from analyzer.model.findings import Outcome
-from analyzer.planning.replayed_rollout import LookThen, Replay, decide, replay, replay_as_json
+from analyzer.planning.replay_json import replay_as_json
+from analyzer.planning.replayed_rollout import Measurement, Replay, decide, replay
 from analyzer.verdict.analysis import Analyzer
 from analyzer.verdict.answer import number
 from analyzer.verdict.request import parse_request
@@ -64,7 +64,7 @@ def play(body: dict[str, Any], *policies: Any, every: float = MINUTE) -> Replay:
 def test_each_look_is_the_verdict_on_what_there_was_by_then(counts: list[tuple[int, int]]) -> None:
     """Of the last look that is all of it; none depends on what came later."""
     minutes = [(min(errors, requests), requests) for errors, requests in counts]
-    looks = play(rollout(*minutes)).played[0].looks
+    looks = play(rollout(*minutes)).policies[0].measurements
 
     assert len(looks) == len(minutes)
     for place, look in enumerate(looks, 1):
@@ -81,10 +81,9 @@ def test_each_look_is_the_verdict_on_what_there_was_by_then(counts: list[tuple[i
 def test_a_warm_up_is_left_out_at_every_look() -> None:
     """Requests of the first minutes are counted, and not judged."""
     warm = {"checks": {"error_rate": {"warmup": "3m"}}}
-    looks = play(rollout(*[BROKEN] * 3, *[HEALTHY] * 3), warm).played[0].looks
+    looks = play(rollout(*[BROKEN] * 3, *[HEALTHY] * 3), warm).policies[0].measurements
 
     assert [look.checks["error_rate"].code.value for look in looks[:3]] == ["warming_up"] * 3
-    assert all(look.blind for look in looks[:3])
     assert looks[3].requests == 2400
     assert looks[3].checks["error_rate"].requests == 600
 
@@ -93,7 +92,7 @@ def test_looks_can_be_further_apart_than_slices() -> None:
     """The last moment is always looked at."""
     found = play(LATE_FAULT, every=3 * MINUTE)
 
-    assert [look.seconds / MINUTE for look in found.played[0].looks] == [3, 6, 9, 12, 15, 18, 20]
+    assert [look.seconds / MINUTE for look in found.policies[0].measurements] == [3, 6, 9, 12, 15, 18, 20]
     assert found.notes == ()
 
 
@@ -101,8 +100,8 @@ def test_looks_are_not_nearer_than_slices() -> None:
     """What is used instead is said."""
     found = play(LATE_FAULT, every=10)
 
-    assert (found.every, len(found.played[0].looks)) == (MINUTE, 20)
-    assert found.notes == ("the slices are 60 s long: looked at their ends",)
+    assert (found.every, len(found.policies[0].measurements)) == (MINUTE, 20)
+    assert found.notes == ("the slices are 60 s long: judged at their ends",)
 
 
 # What would have been decided
@@ -110,7 +109,7 @@ def test_looks_are_not_nearer_than_slices() -> None:
 
 def test_the_first_look_that_fails_decides() -> None:
     """It says when, after how many requests and why, and that it had passed before."""
-    decision = play(LATE_FAULT).played[0].decision
+    decision = play(LATE_FAULT).policies[0].decision
 
     assert decision.outcome is Outcome.FAIL
     assert 12 * MINUTE < decision.look.seconds <= 14 * MINUTE
@@ -123,21 +122,21 @@ def test_the_first_look_that_fails_decides() -> None:
 def test_several_policies_judge_the_same_looks() -> None:
     """What one rolls back another lets pass; each is named by what differs from its base."""
     found = play(LATE_FAULT, "ml-model", LENIENT)
-    strict, lenient = found.played
+    strict, lenient = found.policies
 
-    assert [one.label for one in found.played] == [
+    assert [one.label for one in found.policies] == [
         "ml-model",
         "ml-model with error_rate promote 10%, error_rate rollback 20%",
     ]
     assert (strict.decision.outcome, lenient.decision.outcome) == (Outcome.FAIL, Outcome.PASS)
-    assert [look.seconds for look in strict.looks] == [look.seconds for look in lenient.looks]
-    assert strict == play(LATE_FAULT).played[0]
+    assert [look.seconds for look in strict.measurements] == [look.seconds for look in lenient.measurements]
+    assert strict == play(LATE_FAULT).policies[0]
 
 
 @given(st.lists(st.sampled_from(Outcome), min_size=1, max_size=12))
 def test_the_decision_is_the_first_fail_or_else_the_first_pass(outcomes: list[Outcome]) -> None:
     """And it stood if nothing else followed."""
-    looks = [LookThen(float(place), None, outcome, "", 0.0, {}) for place, outcome in enumerate(outcomes)]
+    looks = [Measurement(float(place), None, outcome, "", 0.0, {}) for place, outcome in enumerate(outcomes)]
     decision = decide(looks)
     place = int(decision.look.seconds)
 
@@ -148,7 +147,7 @@ def test_the_decision_is_the_first_fail_or_else_the_first_pass(outcomes: list[Ou
         assert (decision.outcome, place) == (Outcome.PASS, outcomes.index(Outcome.PASS))
     else:
         assert (decision.outcome, place) == (Outcome.INCONCLUSIVE, len(outcomes) - 1)
-    assert decision.stood == (set(outcomes[place:]) == {decision.outcome})
+    assert decision.final == (set(outcomes[place:]) == {decision.outcome})
     assert (decision.passed is not None) == (Outcome.PASS in outcomes)
 
 
@@ -230,21 +229,12 @@ def test_json_says_everything(file: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
-def test_the_strips_share_one_axis_and_fit(file: Path, columns: int) -> None:
-    """Nothing is wider than the terminal; without colours, characters tell outcomes apart."""
+def test_the_text_fits_the_terminal(file: Path, columns: int) -> None:
+    """Nothing is wider."""
     words = ("-f", str(file), "--every", "1m", "--policy", "ml-model", "--policy", json.dumps(LENIENT))
     lines = run(*words, COLUMNS=str(columns)).stdout.splitlines()
-    strips = [line.removeprefix("verdict").lstrip() for line in lines if line.startswith("verdict ")][:2]
-    axes = [line for line in lines if "|12:" in line]
 
     assert max(map(len, lines)) <= columns
-    assert not any(axis.endswith(" ") for axis in axes)
-    assert len(strips[0]) == len(strips[1]) == columns - len("error_rate") - 1
-    assert set(strips[0]) == set("░█X")
-    assert set(strips[1]) == {"█"}
-    assert axes[0] == axes[1]
-    twelfth = len("error_rate ") + round(0.5 * len(strips[0]))
-    assert axes[0][: twelfth + 6].endswith("|12:10")
 
 
 def test_a_person_reads_what_was_decided(file: Path) -> None:
@@ -253,9 +243,11 @@ def test_a_person_reads_what_was_decided(file: Path) -> None:
     text = run(*words, COLUMNS="200").stdout
 
     assert "fail  ml-model\n" in text
-    assert "rolled back at 12:13:00Z, 13 min after the begin and after 7,800 canary requests\n" in text
+    assert "rolled back at 12:13:00Z, 13 min after the start and after 7,800 canary requests\n" in text
     assert "pass  ml-model with error_rate promote 10%, error_rate rollback 20%\n" in text
-    assert "passed at 12:01:00Z, 60 s after the begin and after 600 canary requests; all later looks pass\n" in text
+    assert (
+        "passed at 12:01:00Z, 60 s after the start and after 600 canary requests; all later measurements pass\n" in text
+    )
     assert "\n12:13:00Z fail error_rate: " in text
     assert "what differs" in text
     assert "0.5% / 1%" in text
@@ -264,17 +256,16 @@ def test_a_person_reads_what_was_decided(file: Path) -> None:
 def test_no_data_is_told_from_not_decided() -> None:
     """A canary that has no traffic at first, and too little after."""
     text = run("-f", "-", "--every", "1m", stdin=rollout(*[EMPTY] * 5, *[(0, 5)] * 5)).stdout
-    strip = next(line for line in text.splitlines() if line.startswith("error_rate "))
 
-    assert "still open at the end, 12:10:00Z, after 25 canary requests" in text
-    assert strip.removeprefix("error_rate ") == "·" * 35 + "░" * 34
+    assert "still inconclusive at the end, 12:10:00Z, after 25 canary requests" in text
+    assert "\n12:01:00Z inconclusive error_rate: no canary requests" in text
 
 
 def test_policies_that_agree_say_so(file: Path) -> None:
     """Where only an advisory matter differs."""
     text = run("-f", str(file), "--policy", "ml-model", "--policy", '{"history": 0}').stdout
 
-    assert "The policies agree at every look." in text
+    assert "The policies agree at every measurement." in text
 
 
 @pytest.mark.parametrize(
@@ -352,17 +343,3 @@ def test_a_terminal_gets_colours_unless_it_wants_none(file: Path) -> None:
     assert "\x1b[1;31m" in shown
     assert "\x1b" not in on_terminal("-f", str(file), "--every", "1m", NO_COLOR="1")
     assert "\x1b" not in run("-f", str(file), TERM="xterm-256color").stdout
-
-
-@given(
-    st.lists(st.sampled_from(["pass", "fail", "inconclusive", "no data"]), min_size=1, max_size=40), st.integers(1, 60)
-)
-def test_strips_hide_no_fail(states: list[str], width: int) -> None:
-    """However many looks share a cell; and a cell shows nothing that is not in it."""
-    cells = _cells(states, [float(place) for place in range(1, len(states) + 1)], width)
-
-    assert len(cells) == width
-    assert ("fail" in cells) == ("fail" in states)
-    assert set(cells) <= set(states)
-    if len(states) == width:
-        assert cells == states

@@ -31,10 +31,11 @@ ASSUMPTION = (
 
 @dataclass(frozen=True)
 class Tally:
-    """Events of one arm among its requests; arrays of shape (slices,)."""
+    """Events of one arm among its requests, and further ones that may be events; arrays of shape (slices,)."""
 
     events: Floats
     trials: Floats
+    doubtful: Floats | float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,24 @@
-"""How far requests of the same minute go together, as the baseline shows it: see `stats.dispersion`."""
+"""How overdispersed the counts of a check are, as the baseline shows it: see `stats.dispersion`."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from analyzer.checks.binning import binned, cuts_of
 from analyzer.checks.tail import Tail
 from analyzer.config.policy import Check
-from analyzer.model.counts import Classes, Conversions, Counts, Errors, Floats, Histogram, MeanOnly, Reading, Values
+from analyzer.model.counts import (
+    Classes,
+    Conversions,
+    Counts,
+    Errors,
+    Floats,
+    Histogram,
+    MeanOnly,
+    Pod,
+    Reading,
+    Values,
+)
 from analyzer.model.findings import Kind
 from analyzer.quantity import format_seconds
 from analyzer.stats import dispersion
@@ -18,53 +28,66 @@ ENOUGH_BATCHES = 60  # of the past, to tell without looking at what is beside th
 
 
 def correlation_of(check: Check, reading: Reading[Counts]) -> tuple[Dispersion, str]:
-    """Estimate the correlation of requests from the baseline: before the canary, or else beside it.
+    """Estimate the design effect from the baseline: before the canary, and beside it.
 
     Returns
     -------
     The estimate, and a sentence that says where it comes from.
     """
-    known, where = Dispersion(), "before the canary"
+    known, where = dispersion.INDEPENDENT, "before the canary"
     if reading.history is not None:
-        known = estimate(check, reading.history, reading.history_seconds)
+        known = estimate(check, reading.history, reading.history_seconds, reading.history_pods)
     if known.batches < ENOUGH_BATCHES and reading.baseline is not None and reading.slices > 1:
         # Beside the canary there may be an incident, which is no burst: only where the past says too little.
-        beside = estimate(check, reading.baseline, reading.slice_seconds)
+        beside = estimate(check, reading.baseline, reading.slice_seconds, reading.baseline_pods)
         known, where = (beside, "beside the canary") if beside.batches > known.batches else (known, where)
     if known.batches == 0:
         return known, "requests are taken to be independent: there is too little of the baseline to tell"
-    return known, (
-        f"requests of the same {_length(known)} correlate by at most {known.correlation:.2g}, from {known.batches} "
-        f"batches of the baseline {where}; counts are divided by what follows from it"
+    if known.independent:
+        return known, f"requests look independent in {known.batches} batches of the baseline {where}"
+    effects = known.factor(known.rate * np.asarray(known.seconds), known.seconds)
+    pods = "its pods" if known.pods else "batches"
+    text = (
+        f"the variance of the baseline's counts is up to {effects[0]:.3g} times that of independent requests in "
+        f"{format_seconds(known.seconds[0])}, {effects[-1]:.3g} times in {format_seconds(known.seconds[-1])} (design "
+        f"effect, from {known.batches} {pods} {where}); evidence is reduced accordingly"
     )
+    return known, text + ("; one incident of the past is left out" if known.incident else "")
 
 
-def _length(known: Dispersion) -> str:
-    return "minute" if known.batch_seconds < 2 * dispersion.BATCH_SECONDS else format_seconds(known.batch_seconds)
-
-
-def estimate(check: Check, counts: Counts, slice_seconds: float | None) -> Dispersion:
-    """Estimate the correlation from the counts of one arm, for what the check judges."""
+def estimate(
+    check: Check, counts: Counts, slice_seconds: float | None, pods: tuple[Pod[Counts], ...] = ()
+) -> Dispersion:
+    """Estimate the design effect from the counts of one arm and of its pods, for what the check judges."""
     length = slice_seconds or dispersion.BATCH_SECONDS
     batch_seconds = length * max(1, round(dispersion.BATCH_SECONDS / length))
+    if isinstance(counts, Values) and counts.squares is not None:
+        columns = in_batches(np.column_stack([counts.total, counts.squares, counts.count]), slice_seconds)
+        return dispersion.of_values(columns[:, 0], columns[:, 1], columns[:, 2], batch_seconds)
+    if isinstance(counts, Values | MeanOnly):
+        return dispersion.INDEPENDENT
+    streams = (counts, *(pod.counts for pod in pods))
+    tables = [in_batches(_table(check, stream, counts), slice_seconds) for stream in streams]
+    return dispersion.of_counts(tables[0], batch_seconds, tables[1:])
+
+
+def _table(check: Check, counts: Counts, whole: Counts) -> Floats:
+    """Count what the check tells apart, shape (slices, classes); bins are chosen by the whole arm."""
     match counts:
         case Errors(bad, requests) | Conversions(bad, requests):
-            table = np.column_stack([bad, np.maximum(requests - bad, 0.0)])
+            return np.column_stack([bad, np.maximum(requests - bad, 0.0)])
         case Histogram() if check.kind is Kind.LATENCY:
-            table = _slow_and_quick(check, counts)
-        case Histogram():
-            table = binned(counts, cuts_of(check, counts))
-        case Classes():
-            table = counts.counts
-        case Values(total, squares, count) if squares is not None:
-            columns = in_batches(np.column_stack([total, squares, count]), slice_seconds)
-            return replace(dispersion.of_values(*columns.T), batch_seconds=batch_seconds)
-        case Values() | MeanOnly():
-            return Dispersion()
-    return replace(dispersion.of_counts(in_batches(table, slice_seconds)), batch_seconds=batch_seconds)
+            return _slow_and_quick(check, counts, whole)
+        case Histogram() if isinstance(whole, Histogram):
+            return binned(counts, cuts_of(check, whole))
+        case Classes() if isinstance(whole, Classes):
+            columns = [counts.names.index(name) if name in counts.names else -1 for name in whole.names]
+            return np.column_stack([counts.counts, np.zeros(len(counts.counts))])[:, columns]
+        case _:
+            raise TypeError(f"no table of {type(counts).__name__}")
 
 
-def _slow_and_quick(check: Check, counts: Histogram) -> Floats:
+def _slow_and_quick(check: Check, counts: Histogram, whole: Counts) -> Floats:
     """Count the requests slower than an edge, and the others: the one compared, or the nearest to the quantile."""
     limits = () if check.edge is None else (check.edge,)
     tail = Tail.of(counts, limits)
@@ -73,7 +96,8 @@ def _slow_and_quick(check: Check, counts: Histogram) -> Floats:
     if check.edge is not None:
         slow = tail.above(max(tail.edge_below(check.edge), float(tail.edges[0])))
     else:
-        shares = tail.slower.sum(axis=0) / max(float(tail.requests.sum()), 1e-300)
+        all_of_it = Tail.of(whole, limits) if isinstance(whole, Histogram) else tail
+        shares = all_of_it.slower.sum(axis=0) / max(float(all_of_it.requests.sum()), 1e-300)
         with np.errstate(divide="ignore"):
             slow = tail.slower[:, np.abs(np.log(shares) - math.log(1 - (check.quantile or 0.99))).argmin()]
     return np.column_stack([slow, tail.requests - slow])

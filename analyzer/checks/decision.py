@@ -23,7 +23,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from analyzer.checks.segments import Indices, Segments
-from analyzer.config.policy import Check, Policy
+from analyzer.config.policy import Check, Policy, SharedRegression
 from analyzer.model.findings import Code, Evidence, Outcome, Rule
 from analyzer.stats.onset import WHOLE
 from analyzer.stats.search import Bools, Floats, Side, trials_until
@@ -42,17 +42,20 @@ class Terms:
     fail, passing : levels of failing a good canary, and of passing a bad one, over all looks
     elapsed_seconds : since the begin of the window; None: not known
     at_this_weight : a pass must be proved by what was seen since the traffic's split last changed
+    shared_regression_fails : trouble of both arms that began with the canary fails
     """
 
     fail: float
     passing: float
     elapsed_seconds: float | None = None
     at_this_weight: bool = False
+    shared_regression_fails: bool = False
 
     @classmethod
     def of(cls, policy: Policy, elapsed_seconds: float | None = None, *, at_this_weight: bool = False) -> Self:
         """Take the levels from the policy: all must pass, so passing needs no correction; any may fail."""
-        return cls(policy.alpha_to_fail, policy.alpha, elapsed_seconds, at_this_weight)
+        fails = policy.shared_regression is SharedRegression.FAIL
+        return cls(policy.alpha_to_fail, policy.alpha, elapsed_seconds, at_this_weight, fails)
 
 
 class Measure(Protocol):
@@ -79,6 +82,40 @@ class Measure(Protocol):
         """
 
 
+class Control(Protocol):
+    """What the same test says of pods of the baseline: see `negative_control`."""
+
+    @property
+    def log_evidence(self) -> float:
+        """Log evidence against the pods on average; 0 where none is proved bad."""
+
+    @property
+    def proved_bad(self) -> tuple[str, ...]:
+        """Names of the pods that are proved bad."""
+
+    @property
+    def pods(self) -> int:
+        """How many pods there are."""
+
+    @property
+    def rank(self) -> int:
+        """Rank of the canary among the pods and itself, 1 for the worst."""
+
+    @property
+    def p_value(self) -> float:
+        """Probability of this rank or a worse one, were the canary one of the pods."""
+
+
+class Shared(Protocol):
+    """What may excuse the canary: see `shared_trouble`."""
+
+    def excused(self, starts: Indices) -> Bools:
+        """Return for each start, by number, whether what is bad since then is not held against the canary."""
+
+    def explain(self, start: int) -> str:
+        """Return what is known of the baseline since a start."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What a check asks of its counts, in one unit for values and limits.
@@ -89,7 +126,8 @@ class Question:
     promote, rollback : the limits
     worse : the side of the limits that is bad
     segments : since when the measure counts
-    excused : of starts by number, whether what is bad there is not the canary's fault
+    control : judges pods of the baseline as if each were the canary, see `negative_control`; None: not known
+    shared : whether what is bad is, or may be, the service's and not the canary's; None: nothing to compare with
     """
 
     measure: Measure
@@ -97,7 +135,8 @@ class Question:
     rollback: float
     worse: Side
     segments: Segments
-    excused: Callable[[Indices], Bools] | None = None
+    shared: Shared | None = None
+    control: Callable[[float, float, int], Control | None] | None = None
 
     def is_beyond(self, values: Floats | float, limit: float) -> Bools:
         """Whether values are on the bad side of a limit."""
@@ -122,6 +161,7 @@ class Decision:
     start : number of the start since when the numbers of the finding count
     value : the estimate since then
     alpha_low, alpha_high : levels of the bounds of the value's interval
+    control : what the same test says of the baseline's pods, where it proves the canary bad
     held_by : number of the start since when it looks worse, where only this keeps a proved check from passing
     """
 
@@ -135,6 +175,7 @@ class Decision:
     remaining_requests: float | None
     remaining_range: tuple[float | None, float | None] = (None, None)
     held_by: int | None = None
+    control: Control | None = None
 
 
 def decide(check: Check, question: Question, terms: Terms) -> Decision:
@@ -157,8 +198,8 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
         outcome, code, start = Outcome.FAIL, Code.PROVED_BAD, failing.start
     elif check.rule is not Rule.POINT and passing >= 1:
         outcome, code = Outcome.PASS, Code.PROVED_GOOD
-    elif check.rule is not Rule.POINT and failing.excused:
-        code, start = Code.COMMON_MODE, failing.start
+    elif check.rule is not Rule.POINT and failing.withheld is not None:
+        code, start = failing.withheld, failing.start
     elif settle or check.rule is Rule.POINT:
         if question.is_beyond(value, question.rollback):
             outcome, code = Outcome.FAIL, Code.DECIDED_BY_POINT
@@ -174,17 +215,19 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
         remaining = _remaining(check, question, terms) if foreseen else (None, (None, None))
     return Decision(
         outcome, code, Evidence(towards_pass=passing, towards_fail=failing.part),
-        start, float(measure.values[start]), low, high, *remaining, held_by=failing.start if held else None,
+        start, float(measure.values[start]), low, high, *remaining,
+        held_by=failing.start if held else None, control=failing.control,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Failing:
-    """How near a check is to failing: the part of the evidence needed, since which start, and whether excused."""
+    """How near a check is to failing: the part of the evidence needed, since which start, and why it is withheld."""
 
     part: float
     start: int
-    excused: bool = False
+    withheld: Code | None = None
+    control: Control | None = None
 
 
 def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
@@ -197,19 +240,27 @@ def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
     values = question.measure.values
     counts = np.ones(len(parts), bool) if check.rule is Rule.STRICT else question.is_beyond(values, question.rollback)
     excused = False
-    if question.excused is not None and (proved := np.flatnonzero((parts >= 1) & counts)).size:
-        pardoned = proved[question.excused(proved)]
+    if question.shared is not None and (proved := np.flatnonzero((parts >= 1) & counts)).size:
+        pardoned = proved[question.shared.excused(proved)]
         excused = len(pardoned) == len(proved)
         start = int(pardoned[parts[pardoned].argmax()]) if excused else 0
         parts[pardoned] = np.minimum(parts[pardoned], UNDECIDED_AT_MOST)
         if excused:
-            return _Failing(float(parts[start]), start, excused=True)
+            return _Failing(float(parts[start]), start, Code.COMMON_MODE)
     best = int(np.where(counts, parts, -1.0).argmax())
     if counts.any() and parts[best] >= 1:
-        return _Failing(float(parts[best]), best)
+        return _controlled(float(parts[best]), best, question, limit, terms)
     # Not beyond the rollback limit as well: the bar shows how far the estimate has come.
     others = min(float(parts.max()), _progress(question, float(values[0])), UNDECIDED_AT_MOST)
     return _Failing(max(float(parts[best]) if counts[best] else 0.0, others), best)
+
+
+def _controlled(part: float, start: int, question: Question, limit: float, terms: Terms) -> _Failing:
+    """Withhold a failure whose evidence does not exceed that of the same test against pods of the baseline."""
+    control = None if question.control is None else question.control(limit, terms.fail, start)
+    if control is not None and part - control.log_evidence / -math.log(terms.fail) < 1:
+        return _Failing(UNDECIDED_AT_MOST, start, Code.NEGATIVE_CONTROL, control)
+    return _Failing(part, start, control=control)
 
 
 def format_count(number: float) -> str:

@@ -116,10 +116,9 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     )
     estimate = Estimate(value=max(decision.value, 0.0), low=low, high=high, n=float(measure.requests[start]))
     theirs_n = float(others[start])
-    notes = reading.notes + _by_another_rule(check, ours, theirs)
     return decided(
         check, question, decision, reason, (estimate, Estimate(n=theirs_n)),
-        notes=notes, assumptions=(source, ASSUMPTION),
+        notes=reading.notes, assumptions=(source, ASSUMPTION),
     )  # fmt: skip
 
 
@@ -214,16 +213,6 @@ def _too_little(found: psi.Distance, n_canary: float, n_baseline: float) -> str:
     if not float(found.size) >= FEWEST / 2:
         return "too few predictions of both arms at the same time, or in bursts: nothing to compare yet"
     return ""
-
-
-def _by_another_rule(check: Check, ours: Floats, theirs: Floats) -> tuple[str, ...]:
-    """Give the PSI as another tool computes it, for comparison with its figures."""
-    if check.zero_rule is None:
-        return ()
-    value = psi.plain(ours.sum(axis=0), theirs.sum(axis=0), check.zero_rule)
-    return (
-        f"by the rule {check.zero_rule} the PSI is {value:.4g}: a plain value with its bias, nothing is judged by it",
-    )
 
 
 def _by_class(arm: Classes, names: tuple[str, ...]) -> Floats:

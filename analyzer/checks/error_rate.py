@@ -6,15 +6,18 @@ from analyzer.checks import comparison
 from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
-from analyzer.checks.one_arm import BadRequests, excuse
+from analyzer.checks.negative_control import Control, control_of
+from analyzer.checks.one_arm import BadRequests
 from analyzer.checks.segments import Segments
+from analyzer.checks.shared_trouble import SharedTrouble
 from analyzer.checks.wording import conclusion, decided, no_traffic
 from analyzer.config.policy import Check
-from analyzer.model.counts import Counts, Errors, Reading
+from analyzer.model.counts import Counts, Errors, Floats, Reading
 from analyzer.model.findings import Estimate, Finding, Rule
 from analyzer.quantity import format_ratio
 from analyzer.stats import binomial
 from analyzer.stats.dispersion import Dispersion
+from analyzer.stats.search import Side
 
 FAULTY = 2.0  # times the rollback limit: what faults are looked for first
 ASSUMPTION = "each request fails with a probability of its own, which the limit bounds"
@@ -35,19 +38,28 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
     correlation, source = correlation_of(check, reading)
     canary = tally(reading.canary)
     expected = None if check.rule is Rule.STRICT else FAULTY * check.rollback
-    measure, baseline, excused = share_of(canary, segments, correlation, expected), None, None
+    measure, baseline, shared = share_of(canary, segments, correlation, expected), None, None
     if compared and reading.baseline is not None:
         other = tally(reading.baseline)
         beside = Tally(other.events * (canary.trials > 0), other.trials * (canary.trials > 0))
         baseline = share_of(other, segments, correlation, expected)
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
-        excused = excuse(
+        past = None if reading.history is None else tally(reading.history)
+        shared = SharedTrouble(
+            measure,
             share_of(beside, segments, correlation),
-            canary.trials,
             lambda: comparison.rates_of(canary, other, segments, correlation, steady=True),
             limit, terms,
+            before=None if past is None else (float(past.events.sum()), float(past.trials.sum())),
         )  # fmt: skip
-    question = Question(measure, check.promote, check.rollback, "above", segments, excused)
+
+    def control(limit: float, level: float, start: int) -> Control | None:
+        def measuring(counts: Counts, of: Segments) -> BadRequests:
+            return share_of(tally(counts), of, correlation, expected)
+
+        return control_of(reading, measure, measuring, limit, level, start)
+
+    question = Question(measure, check.promote, check.rollback, "above", segments, shared, control)
     decision = decide(check, question, terms)
     start = decision.start
     text = (
@@ -68,16 +80,18 @@ def tally(counts: Counts) -> Tally:
     """Count the requests that failed."""
     if not isinstance(counts, Errors):
         raise TypeError(f"an error rate cannot be judged on {type(counts).__name__}")
-    return Tally(counts.errors, counts.requests)
+    return Tally(counts.errors, counts.requests, 0.0 if counts.doubtful is None else counts.doubtful)
 
 
 def share_of(arm: Tally, segments: Segments, correlation: Dispersion, expected: float | None = None) -> BadRequests:
     """Measure the share of failed requests since each start."""
+
+    def bad(_limit: float, side: Side) -> Floats:
+        return arm.events if side == "above" else np.asarray(arm.events + arm.doubtful)
+
     with np.errstate(divide="ignore", invalid="ignore"):
         values = segments.since(arm.events) / segments.since(arm.trials)
-    return BadRequests(
-        values, arm.trials, segments, correlation, bad=lambda *_: arm.events, allowed=float, expected=expected
-    )
+    return BadRequests(values, arm.trials, segments, correlation, bad=bad, allowed=float, expected=expected)
 
 
 def estimates(canary: BadRequests, baseline: BadRequests | None, decision: Decision) -> tuple[Estimate, Estimate]:

@@ -14,9 +14,11 @@ from analyzer.checks import comparison
 from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
-from analyzer.checks.one_arm import BadRequests, excuse
+from analyzer.checks.negative_control import Control, control_of
+from analyzer.checks.one_arm import BadRequests
 from analyzer.checks.quantile_ratio import QuantileRatio
 from analyzer.checks.segments import Segments
+from analyzer.checks.shared_trouble import SharedTrouble
 from analyzer.checks.tail import Tail
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
 from analyzer.config.policy import Check
@@ -78,8 +80,8 @@ def _judge_quantile(
     fail_edges = {limit: tail.edge_above(limit) for limit in limits}
     correlation, source = correlation_of(check, reading)
 
-    def measure_of(arm: Tail) -> BadRequests:
-        totals = arm.since(segments)
+    def measure_of(arm: Tail, of: Segments = segments) -> BadRequests:
+        totals = arm.since(of)
 
         def slow(limit: float, side: Side) -> Floats | None:
             edge = fail_edges[limit] if side == "above" else pass_edge
@@ -87,21 +89,29 @@ def _judge_quantile(
 
         # The estimate is beyond rollback when the bucket's edge on the safe side says so, not by interpolation.
         beyond = totals.above(fail_edges[check.rollback]) > allowed * totals.requests
-        values = np.where(beyond, np.inf, np.minimum(totals.quantile(quantile, segments.present), check.rollback))
-        return BadRequests(values, arm.requests, segments, correlation, bad=slow, allowed=lambda _: allowed)
+        values = np.where(beyond, np.inf, np.minimum(totals.quantile(quantile, of.present), check.rollback))
+        return BadRequests(values, arm.requests, of, correlation, bad=slow, allowed=lambda _: allowed)
 
-    measure, excused = measure_of(ours), None
+    measure, shared = measure_of(ours), None
     if theirs is not None:
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
         edge = fail_edges[limit]
         slow = Tally(ours.above(edge), ours.requests), Tally(theirs.above(edge), theirs.requests)
-        excused = excuse(
+        shared = SharedTrouble(
+            measure,
             measure_of(theirs.where(ours.requests > 0)),
-            ours.requests,
             lambda: comparison.rates_of(slow[0], slow[1], segments, correlation, steady=True),
             limit, terms,
+            before=_before(reading, limits, edge),
         )  # fmt: skip
-    question = Question(measure, check.promote, check.rollback, "above", segments, excused)
+
+    def control(limit: float, level: float, start: int) -> Control | None:
+        def measuring(counts: Counts, of: Segments) -> BadRequests:
+            return measure_of(_tail(counts, limits), of)
+
+        return control_of(reading, measure, measuring, limit, level, start)
+
+    question = Question(measure, check.promote, check.rollback, "above", segments, shared, control)
     decision = decide(check, question, terms)
     start = decision.start
     value = tail.quantile(quantile, start)
@@ -129,6 +139,24 @@ def _judge_quantile(
         check, question, decision, reason, estimates,
         headline=headline, notes=notes, assumptions=(source, ASSUMPTION),
     )  # fmt: skip
+
+
+def _tail(counts: Counts, limits: tuple[float, ...]) -> Tail:
+    if not isinstance(counts, Histogram):
+        raise TypeError(f"a quantile cannot be judged on {type(counts).__name__}")
+    return Tail.of(counts, limits)
+
+
+def _before(
+    reading: Reading[Histogram | MeanOnly], limits: tuple[float, ...], edge: float
+) -> tuple[float, float] | None:
+    """Return how many requests of the baseline before the canary were slower than an edge, and how many there were."""
+    if not isinstance(reading.history, Histogram) or not math.isfinite(edge):
+        return None
+    past = Tail.of(reading.history, limits)
+    if edge not in past.edges:
+        return None
+    return float(past.above(edge).sum()), float(past.requests.sum())
 
 
 def _judge_relative(

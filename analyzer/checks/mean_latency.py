@@ -177,11 +177,11 @@ def _judge_mean(
     terms: Terms,
 ) -> Finding:
     canary, baseline = arms
-    measure, excused = mean_of(canary, segments, segments.present), None
+    measure, shared = mean_of(canary, segments, segments.present), None
     if baseline is not None:
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
-        excused = _Excuse(_Arms.of(reading, canary, baseline), segments, limit, -math.log(terms.fail))
-    question = Question(measure, check.promote, check.rollback, "above", segments, excused)
+        shared = _SharedTrouble(_Arms.of(reading, canary, baseline), segments, limit, -math.log(terms.fail))
+    question = Question(measure, check.promote, check.rollback, "above", segments, shared)
     decision = decide(check, question, terms)
     start = decision.start
     text, versus = _shown(measure, decision.value, start), ""
@@ -222,8 +222,8 @@ def _judge_change(check: Check, reading: Reading[MeanOnly], arms: _Arms, segment
 
 
 @dataclass(frozen=True)
-class _Excuse:
-    """The test whether trouble is the service's, not the canary's, as `one_arm.excuse` does it for bad requests.
+class _SharedTrouble:
+    """The test whether trouble is the service's, not the canary's, as `shared_trouble` does it for bad requests.
 
     Attributes
     ----------
@@ -236,8 +236,12 @@ class _Excuse:
     limit: float
     needed: float
 
-    def __call__(self, places: Indices) -> Bools:
-        """Tell of starts by number whether the baseline is beyond the limit too, and the canary no worse."""
+    def explain(self, start: int) -> str:  # noqa: ARG002
+        """Return what is known of the baseline since a start."""
+        return "where the baseline is as well: the service, not the canary, is in trouble"
+
+    def excused(self, places: Indices) -> Bools:
+        """Return for each start, by number, whether the baseline is beyond the limit too, and the canary no worse."""
         since, counts = self.segments.since, self.arms.baseline.count * self.arms.beside()
         profile = np.where(counts > 0, share.odds_of(self.arms.canary.count, counts), 0.0)
         beyond = since(self.arms.baseline.total * profile) > self.limit * since(counts * profile)

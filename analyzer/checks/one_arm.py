@@ -7,13 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-from analyzer.checks.comparison import Rates
-from analyzer.checks.decision import Terms
-from analyzer.checks.segments import Indices, Segments
+from analyzer.checks.segments import Segments
 from analyzer.stats import binomial, bursts
 from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
-from analyzer.stats.search import Bools, Floats, Side
-from analyzer.stats.share import odds_of
+from analyzer.stats.search import Floats, Side
 
 FEWEST_BAD = 4.0  # bad requests, below which nothing is called bad: three may be one client that tries again
 SHOWS = 0.05  # more variance than independent requests have, by this part at least, is allowed for batch by batch
@@ -28,7 +25,7 @@ class BadRequests:
     values : estimates in the check's unit, since each start; shape (starts,)
     trials : requests of the arm; shape (slices,)
     segments : since when they count
-    correlation : of requests
+    dispersion : of requests
     bad : of a limit and a side, the requests that are bad for certain ("above") or perhaps ("below"); shape
         (slices,), or None where nothing can tell
     allowed : of a limit, the share of bad requests that it allows
@@ -38,7 +35,7 @@ class BadRequests:
     values: Floats
     trials: Floats
     segments: Segments
-    correlation: Dispersion
+    dispersion: Dispersion
     bad: Callable[[float, Side], Floats | None]
     allowed: Callable[[float], float]
     expected: float | None = None
@@ -51,7 +48,7 @@ class BadRequests:
     @cached_property
     def factors(self) -> Floats:
         """Give by what counts are divided for overdispersion, since each start."""
-        return self.segments.factors(self.correlation, self.trials)
+        return self.segments.factors(self.dispersion, self.trials)
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since each start; -inf where nothing can tell."""
@@ -59,6 +56,8 @@ class BadRequests:
         if events is None:
             return np.full(self.requests.shape, -math.inf)
         bad, allowed = self.segments.since(events), self.allowed(limit)
+        if side == "above" and self.dispersion.incident:
+            bad = bad - self._worst_batch(events, allowed)
         evidence = binomial.log_evidence(
             bad / self.factors, self.requests / self.factors, allowed,
             side=side, prior_mean=self.prior_mean(side, allowed),
@@ -84,16 +83,28 @@ class BadRequests:
 
     def _in_bursts(self, events: Floats, allowed: float) -> Floats:
         """Give the log evidence since each start where a whole batch may be bad by chance; inf where none can."""
-        known, length = self.correlation, self.segments.slice_seconds or BATCH_SECONDS
-        each = max(1, round(known.batch_seconds / length))
-        correlation = min(known.correlation * known.batch_seconds / (each * length), 0.99)
+        length = self.segments.slice_seconds or BATCH_SECONDS
+        each = max(1, round(BATCH_SECONDS / length))
         first = np.arange(0, len(events), each)
         trials = np.add.reduceat(self.trials, first)
-        if len(events) == 1 or not (trials.max() - 1) * correlation > SHOWS:
+        busy = float((trials**2).sum() / max(trials.sum(), 1e-300))  # the size of the batch that a request is in
+        correlation = self.dispersion.correlation(busy)
+        if len(events) == 1 or not (busy - 1) * correlation > SHOWS:
             return np.full(self.requests.shape, math.inf)
         found = bursts.log_evidence_since(np.add.reduceat(events, first), trials, allowed, correlation)
         places = self.segments.starts.places  # those inside a batch are left out
         return np.where(places % each == 0, found[places // each], -math.inf)
+
+    def _worst_batch(self, events: Floats, allowed: float) -> Floats:
+        """Return by how many bad requests the worst batch since each start is beyond the limit.
+
+        Where the past has an incident, a single bad minute is none of the canary's evidence.
+        """
+        each = max(1, round(BATCH_SECONDS / (self.segments.slice_seconds or BATCH_SECONDS)))
+        first = np.arange(0, len(events), each)
+        beyond = np.add.reduceat(events - allowed * self.trials, first)
+        worst = np.maximum.accumulate(np.maximum(beyond, 0.0)[::-1])[::-1]
+        return np.asarray(worst[self.segments.starts.places // each])
 
     def information(self, limit: float, side: Side, start: int, deviations: float) -> float:
         """Give the Kullback-Leibler divergence of one request, negative where the share is below the allowed one."""
@@ -108,40 +119,3 @@ class BadRequests:
             (1 - share) / (1 - allowed)
         )
         return math.copysign(told / float(self.factors[start]), share - allowed)
-
-
-def excuse(
-    baseline: BadRequests, canary_trials: Floats, rates: Callable[[], Rates], limit: float, terms: Terms
-) -> Callable[[Indices], Bools]:
-    """Build the test whether trouble is the service's, not the canary's.
-
-    It is when the baseline of the same segment seems to be beyond the limit as well, and the canary is not proved worse
-    than the baseline, at the level of its own failing, by slices within which the split stood still. Each slice of the
-    baseline counts as much as the canary's: an incident at a high weight would drown in the many requests that the
-    baseline had before. That the baseline is bad
-    needs no proof: at a high weight it has too few requests for one. Nor are its counts divided for bursts: asked is
-    what happened, not what it means.
-
-    Parameters
-    ----------
-    baseline : the same measure of the other arm, while the canary had traffic
-    canary_trials : requests of the canary, shape (slices,)
-    rates : gives both arms side by side
-    limit : beyond which the canary is proved to be
-    """
-    needed, allowed = -math.log(terms.fail), baseline.allowed(limit)
-    since = baseline.segments.since
-    profile = np.where(baseline.trials > 0, odds_of(canary_trials, baseline.trials), 0.0)
-
-    def excused(places: Indices) -> Bools:
-        events = baseline.bad(limit, "above")
-        if events is None:
-            return np.zeros(len(places), bool)
-        beyond = since(events * profile) > allowed * since(baseline.trials * profile)
-        bad = (since(events) >= FEWEST_BAD)[places] & beyond[places]
-        if not bad.any():
-            return bad
-        weights = np.log(baseline.segments.starts.weights[places])
-        return np.asarray(bad & ~(rates().log_evidence(0.0, "above")[places] + weights >= needed))
-
-    return excused

@@ -1,13 +1,13 @@
 """The segments of time that a check looks at: the whole window, and all that begin later."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.model.counts import Counts, Floats, Reading, requests_by_slice
+from analyzer.model.counts import Counts, Floats, Reading
 from analyzer.quantity import format_instant, format_seconds
-from analyzer.stats import split
 from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.onset import Starts, starts_of
 
@@ -40,7 +40,7 @@ class Segments:
         """Lay out the segments of a reading whose canary has counts."""
         starts, present = starts_of(reading.slices, reading.slice_seconds, reading.left_out), 0
         if at_this_weight:
-            change = weight_change(reading)
+            change = reading.weight_change
             if change > 0:
                 present = len(starts.places)  # beside the others, with no part of alpha: a fail never uses it
                 starts = Starts(np.append(starts.places, change), np.append(starts.weights, 0.0))
@@ -78,43 +78,23 @@ class Segments:
             return f" in the last {format_seconds((self.slices - place) * self.slice_seconds)}"
         return f" in the last {self.slices - place} of {self.slices} slices"
 
-    def factors(self, found: Dispersion, requests: Floats) -> Floats:
-        """Tell by what an arm's counts since each start are to be divided for overdispersion.
+    def factors(self, dispersion: Dispersion, requests: Floats) -> Floats:
+        """Return the design effect of an arm's counts since each start: what evidence is divided by.
 
         Parameters
         ----------
         requests : of the arm, shape (slices,)
         """
-        if found.correlation == 0:
-            return np.ones(len(self.starts.places))
+        total = self.since(requests)
+        if dispersion.independent:
+            return np.ones(len(total))
         if self.slice_seconds is None and self.slices == 1:
-            a_batch = requests * (found.batch_seconds / self.seconds if self.seconds else 0.0)
-            return found.factor(np.full(len(self.starts.places), a_batch.sum()))
-        a_batch = requests * (found.batch_seconds / (self.slice_seconds or BATCH_SECONDS))
-        total = np.maximum(self.since(requests), 1e-300)
-        return found.factor(self.since(requests * a_batch) / total)  # the size that a request sees around it
-
-
-def weight_change(reading: Reading[Counts]) -> int:
-    """Find the slice with which the present split of the traffic began; 0 where it cannot be told or never changed."""
-    if reading.canary is None or reading.baseline is None:
-        return 0
-    return split.last_change(
-        requests_by_slice(reading.canary),
-        requests_by_slice(reading.baseline),
-        seconds=lengths(reading),
-        scrape_seconds=reading.scrape_seconds,
-    )
-
-
-def lengths(reading: Reading[Counts]) -> Floats | None:
-    """Give the seconds of each slice, shape (slices,); None where they are not known."""
-    if reading.slice_seconds is None:
-        return None
-    seconds = np.full(reading.slices, reading.slice_seconds)
-    if reading.last_seconds is not None:
-        seconds[-1] = reading.last_seconds
-    return seconds
+            return dispersion.factor(total, math.nan if self.seconds is None else self.seconds)
+        length = self.slice_seconds or BATCH_SECONDS
+        seconds = (self.slices - self.starts.places) * length
+        # The rate that a request sees around it: an arm that had most of its requests in an hour was busier then.
+        busy = self.since(requests * np.maximum(requests - 1, 0.0)) / np.maximum(total, 1e-300) / length
+        return dispersion.factor(total, seconds, np.maximum(busy, total / seconds))
 
 
 Indices = NDArray[np.intp]

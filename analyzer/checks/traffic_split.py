@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 from analyzer.checks.decision import UNDECIDED_AT_MOST, format_count
-from analyzer.checks.segments import lengths, weight_change
 from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.config.policy import Check
 from analyzer.model.counts import Counts, Reading, requests_by_slice
@@ -31,13 +30,13 @@ def problem(check: Check, reading: Reading[Counts], weight: float | None, *, at_
     compares = check.compares or check.kind is Kind.DRIFT
     if not at_this_weight and (weight is None or not compares):
         return None
-    change = weight_change(reading)
-    canary, baseline = float(ours[change:].sum()), float(theirs[change:].sum())
+    change = reading.weight_change
+    canary, baseline = reading.present_requests or (0.0, 0.0)
     if at_this_weight and canary <= 0:
         return no_traffic(check, "canary", "requests since the traffic's split last changed")
     if weight is None or not compares:
         return None
-    seconds = lengths(reading)
+    seconds = reading.lengths
     blur = 1.0 if seconds is None else float(split.slack(seconds[change:].sum(), reading.scrape_seconds))
     if math.isinf(blur):  # too short a time for the scrapes of both arms to say anything
         return None
@@ -59,11 +58,9 @@ def confirmed(finding: Finding, reading: Reading[Counts], weight: float) -> Find
 
     A fail stays: it may use everything.
     """
-    if finding.outcome is not Outcome.PASS or reading.canary is None or reading.baseline is None:
+    if finding.outcome is not Outcome.PASS or reading.present_requests is None:
         return finding
-    change = weight_change(reading)
-    canary = float(requests_by_slice(reading.canary)[change:].sum())
-    baseline = float(requests_by_slice(reading.baseline)[change:].sum())
+    canary, baseline = reading.present_requests
     tolerated = math.log(split.TOLERANCE)
     # Half a request more in each arm keeps the odds of an arm without traffic finite.
     if abs(math.log((canary + 0.5) / (baseline + 0.5) * (1 - weight) / weight)) <= tolerated:

@@ -1,4 +1,8 @@
-"""Leaves out the slices of a window that a check's warm-up and lag exclude."""
+"""Leaves out what a check's warm-up and lag exclude: the first time of each pod, and the last slices of the window.
+
+A young pod is slow for reasons that are not its model's: caches, connections, compilation. Where the pods are not
+known, the start of the window stands for theirs.
+"""
 
 import math
 from dataclasses import replace
@@ -6,9 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from analyzer.config.policy import Check
-from analyzer.model.counts import Counts, Reading, cut
+from analyzer.model.counts import Counts, Pod, Reading, cut, requests_by_slice, summed, where
 from analyzer.model.findings import Code, Gap
 from analyzer.quantity import format_seconds
+
+MOST_YOUNG = 0.5  # of the canary's requests, that may be left out in the long run
+LONG = 4.0  # warm-ups
+SAME = 1e-6  # seconds
 
 
 def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | None) -> Reading[Counts] | Gap:
@@ -26,6 +34,8 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
     """
     if isinstance(reading, Gap) or not (check.warmup or check.lag):
         return reading
+    if check.warmup and reading.canary_pods and reading.slice_seconds is not None and reading.begin is not None:
+        return _without_young_pods(reading, check, elapsed_seconds)
     if elapsed_seconds is not None and elapsed_seconds <= check.warmup + check.lag:
         return _too_early(check)
     arm = reading.canary if reading.canary is not None else reading.baseline
@@ -47,6 +57,42 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
     begin = None if reading.begin is None else reading.begin + first * step
     ending = reading.last_seconds if last == slices else None
     return replace(reading, canary=canary, baseline=baseline, begin=begin, last_seconds=ending, left_out=first)
+
+
+def _without_young_pods(reading: Reading[Counts], check: Check, elapsed_seconds: float | None) -> Reading[Counts] | Gap:
+    """Leave out what each pod counted in its first time, once: a container that starts again is not young again."""
+    ours, theirs = (_old(pods, reading, check.warmup) for pods in (reading.canary_pods, reading.baseline_pods))
+    kept = replace(
+        reading,
+        canary=summed([pod.counts for pod in ours]),
+        baseline=summed([pod.counts for pod in theirs]) if theirs else reading.baseline,
+        canary_pods=ours,
+        baseline_pods=theirs,
+    )
+    left, seconds = _requests(kept.canary), elapsed_seconds or reading.seconds or 0.0
+    if left < MOST_YOUNG * _requests(reading.canary) and seconds > LONG * check.warmup:
+        note = (
+            f"most of the canary's requests reached pods younger than {format_seconds(check.warmup)}: the warm-up is "
+            "not left out, for pods that never grow old must be judged"
+        )
+        kept = replace(reading, notes=(*reading.notes, note))
+    elif left <= 0:
+        return _too_early(check)
+    return trim(kept, check.model_copy(update={"warmup": 0.0}), elapsed_seconds)
+
+
+def _old(pods: tuple[Pod[Counts], ...], reading: Reading[Counts], warmup: float) -> tuple[Pod[Counts], ...]:
+    """Zero the slices in which each pod was younger than the warm-up."""
+    begin, step = reading.begin or 0.0, reading.slice_seconds or 0.0
+    starts = begin + step * np.arange(reading.slices)
+    return tuple(
+        pod if pod.start is None else replace(pod, counts=where(pod.counts, starts >= pod.start + warmup - SAME))
+        for pod in pods
+    )
+
+
+def _requests(counts: Counts | None) -> float:
+    return 0.0 if counts is None else float(requests_by_slice(counts).sum())
 
 
 def _too_early(check: Check) -> Gap:

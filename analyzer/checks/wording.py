@@ -80,11 +80,20 @@ def conclusion(check: Check, decision: Decision, question: Question, show: Calla
         within = "below" if question.worse == "above" else "above"
         when = question.segments.when(decision.held_by)
         return f"proved {within} the {show(question.promote)} promote limit, and held back as it looks worse{when}"
-    if decision.outcome is not Outcome.INCONCLUSIVE or decision.code is Code.COMMON_MODE:
+    if decision.outcome is not Outcome.INCONCLUSIVE or decision.code in (Code.COMMON_MODE, Code.NEGATIVE_CONTROL):
         return text
     if decision.remaining_requests is None:
         return text if check.rule is Rule.POINT else f"{text}: more requests will not decide at this value"
     return f"{text}; about {_about(decision.remaining_requests)} more requests needed ({_span(decision)})"
+
+
+def _ranked(decision: Decision) -> str:
+    """Return how the canary stands among the baseline's pods, where they are known."""
+    control = decision.control
+    if control is None:
+        return ""
+    place = "each" if control.rank == 1 else f"{control.pods + 1 - control.rank}"
+    return f"; worse than {place} of {control.pods} baseline pods (p = {control.p_value:.2g})"
 
 
 def _span(decision: Decision) -> str:
@@ -106,9 +115,15 @@ def proof(check: Check, decision: Decision, question: Question, show: Callable[[
     within = "below" if question.worse == "above" else "above"
     match decision.code, check.rule:
         case Code.PROVED_BAD, Rule.STRICT:
-            return f"proved {beyond} the {rollback} rollback limit"
+            return f"proved {beyond} the {rollback} rollback limit{_ranked(decision)}"
         case Code.PROVED_BAD, _:
-            return f"{beyond} the {rollback} rollback limit and proved {beyond} {promote}"
+            return f"{beyond} the {rollback} rollback limit and proved {beyond} {promote}{_ranked(decision)}"
+        case Code.NEGATIVE_CONTROL, _ if decision.control is not None:
+            pods = decision.control.proved_bad
+            return (
+                f"{beyond} the {rollback} rollback limit, but the same test proves {len(pods)} of "
+                f"{decision.control.pods} baseline pods bad as well ({', '.join(pods[:3])}): no evidence against it"
+            )
         case Code.PROVED_GOOD, _:
             return f"proved {within} the {promote} promote limit"
         case Code.DECIDED_BY_POINT, _ if decision.outcome is Outcome.FAIL:
@@ -117,7 +132,8 @@ def proof(check: Check, decision: Decision, question: Question, show: Callable[[
             return f"{within} the {promote} promote limit as an estimate, which proves little"
         case Code.COMMON_MODE, _:
             limit = rollback if check.rule is Rule.STRICT else promote
-            return f"proved {beyond} {limit}, where the baseline is as well: the service, not the canary, is in trouble"
+            why = question.shared.explain(decision.start) if question.shared is not None else ""
+            return f"proved {beyond} {limit}, {why}"
         case _:
             pass
     if question.is_beyond(decision.value, question.rollback):

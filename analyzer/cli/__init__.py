@@ -1,4 +1,4 @@
-"""The command ``analyzer``: one module for each group of commands, and what becomes of their errors.
+"""The command ``analyzer``: one module per command, named as the command; errors become exit codes here.
 
 Commands import what they need when they run, so that ``analyzer verdict`` is quick.
 """
@@ -8,22 +8,42 @@ import sys
 import traceback
 
 import click
+from cloup import Section, group
 
-from analyzer.cli import completion, demo, explain, judging, planning, replay, report, rollout, setup
+from analyzer.cli import (
+    calibrate,
+    check_config,
+    completion,
+    demo,
+    doctor,
+    explain,
+    plan,
+    profiles,
+    replay,
+    report,
+    rollout,
+    serve,
+    verdict,
+)
 from analyzer.cli.manual import FILES, SOURCE, ManualGroup
 from analyzer.cli.shared import INTERRUPTED, UNEXPECTED, WRONG_USAGE, leave
 from analyzer.errors import AnalyzerError
 from analyzer.version import __version__
 
+SECTIONS = (
+    Section("Judge a canary", [verdict.verdict, report.report, replay.replay, explain.explain]),
+    Section(
+        "Before a rollout",
+        [doctor.doctor, plan.plan, calibrate.calibrate, check_config.check_config, profiles.profiles],
+    ),
+    Section("Run", [serve.serve, rollout.rollout, demo.demo, completion.completion]),
+)
 
-@click.group(
+
+@group(
     cls=ManualGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    sections={
-        "Judge a canary": ("verdict", "report", "replay", "explain"),
-        "Before a rollout": ("doctor", "plan", "calibrate", "check-config", "profiles"),
-        "Run": ("serve", "rollout", "demo", "completion"),
-    },
+    sections=SECTIONS,
     exits={
         WRONG_USAGE: "wrong usage, a wrong setting or file, or output that cannot be written",
         UNEXPECTED: "an unexpected error, with a traceback",
@@ -43,24 +63,6 @@ def cli() -> None:
     Each command has its own help with examples: `analyzer verdict --help`. Other exit codes than those below are
     answers, and stand there.
     """
-
-
-for _command in (
-    judging.verdict,
-    report.report,
-    replay.replay,
-    explain.explain,
-    setup.doctor,
-    planning.plan,
-    planning.calibrate,
-    setup.check_config,
-    setup.profiles,
-    setup.serve,
-    rollout.rollout,
-    demo.demo,
-    completion.completion,
-):
-    cli.add_command(_command)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from cloup import argument, command
 
 from analyzer.cli.manual import FILES, Manual
 
@@ -21,7 +22,7 @@ SHELLS = ("bash", "zsh", "fish")
 Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
 
 
-@click.command(
+@command(
     cls=Manual,
     environment=FILES,
     examples="""
@@ -30,7 +31,7 @@ Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem
         analyzer completion fish > ~/.config/fish/completions/analyzer.fish
     """,
 )
-@click.argument("shell", type=click.Choice(SHELLS))
+@argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
     """Print the script that completes commands by TAB.
 

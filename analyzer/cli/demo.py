@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import click
+from cloup import command, option
 
 from analyzer.cli.manual import Manual
 from analyzer.cli.shared import console
@@ -11,7 +12,7 @@ from analyzer.cli.shared import console
 SCENARIOS = ("healthy", "errors", "slow", "drift", "business")
 
 
-@click.command(
+@command(
     cls=Manual,
     exits={0: "every scenario ended as it must", 1: "one did not", 2: "wrong usage, or something is not installed"},
     examples="""
@@ -20,15 +21,15 @@ SCENARIOS = ("healthy", "errors", "slow", "drift", "business")
         analyzer demo --scenario errors --reports /tmp
     """,
 )
-@click.option(
+@option(
     "--scenario",
     "scenarios",
     multiple=True,
     type=click.Choice(SCENARIOS),
     help="What to play; may be given several times. Default: healthy, then errors.",
 )
-@click.option("--prometheus", "use_prometheus", is_flag=True, help="Read from a real Prometheus instead of the pods.")
-@click.option(
+@option("--prometheus", "use_prometheus", is_flag=True, help="Read from a real Prometheus instead of the pods.")
+@option(
     "--reports",
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help="Folder for a report of each scenario, a page to open in a browser.",

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from analyzer.config.settings import load_settings
 from analyzer.doctor.diagnosis import WEIGHT, CheckDiagnosis, Diagnosis, Value, examine
-from analyzer.doctor.notices import Notice, Status, several
+from analyzer.doctor.notices import Advice, Status, several
 from analyzer.doctor.shortcomings import ArmFacts
 from analyzer.errors import SourceError
 from analyzer.model.findings import Role
@@ -81,7 +81,7 @@ def print_diagnosis(found: Diagnosis, console: Console) -> None:
     _print(text, console, style=f"bold {COLOURS[found.status]}")
 
 
-def _print_check(name: str, found: CheckDiagnosis, whole: Diagnosis, console: Console, common: list[Notice]) -> None:
+def _print_check(name: str, found: CheckDiagnosis, whole: Diagnosis, console: Console, common: list[Advice]) -> None:
     console.print()
     role = "" if found.check.role is Role.GATE else f"  {found.check.role}"
     console.print(Text.assemble((f"{found.status:8}", f"bold {COLOURS[found.status]}"), (name, "bold"), role))
@@ -149,7 +149,7 @@ def _print_values(found: Diagnosis, console: Console) -> None:
     _print(f"name one as the baseline, mostly that with the most traffic: --baseline {first}{canary}", console)
 
 
-def _print_notices(notices: Iterable[Notice], console: Console, indent: int) -> None:
+def _print_notices(notices: Iterable[Advice], console: Console, indent: int) -> None:
     for one in sorted(notices, key=lambda one: one.status is not Status.MISSING):
         _print(one.what, console, indent, COLOURS[one.status])
         _print(f"-> {one.remedy}", console, indent + 2)
@@ -216,7 +216,7 @@ def _value(one: Value) -> dict[str, Any]:
     return {"requests_per_second": number(one.per_second), "checks": list(one.checks)}
 
 
-def _notice(one: Notice) -> dict[str, str]:
+def _notice(one: Advice) -> dict[str, str]:
     return {"status": one.status.value, "code": one.code.value, "what": one.what, "remedy": one.remedy}
 
 

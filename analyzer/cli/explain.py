@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from cloup import argument, command, option
 
 from analyzer.cli.completion import complete_codes
 from analyzer.cli.manual import Manual
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from analyzer.verdict.reasons import Reason
 
 
-@click.command(
+@command(
     cls=Manual,
     examples="""
         analyzer explain
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
         analyzer explain inconclusive undecided
     """,
 )
-@click.argument("codes", metavar="[CODE]...", nargs=-1, shell_complete=complete_codes)
+@argument("codes", metavar="[CODE]...", nargs=-1, shell_complete=complete_codes)
 @json_option
-@click.option("--markdown", is_flag=True, hidden=True, help="Print the table that stands in a README.")
+@option("--markdown", is_flag=True, hidden=True, help="Print the table that stands in a README.")
 def explain(codes: tuple[str, ...], as_json: bool, markdown: bool) -> None:  # noqa: FBT001 - click calls by name
     """Explain a verdict or a code: its causes, and what to do.
 

@@ -108,7 +108,7 @@ def calibration_as_json(found: Calibration) -> dict[str, Any]:
             name: {
                 **_share(one.share),
                 "requests_per_second": number(one.per_second),
-                "correlation": number(one.known.correlation) if one.known.batches else None,
+                "correlation": number(one.known.observed_correlation) if one.known.batches else None,
                 "factor": number(one.factor),
                 "remarks": list(one.remarks),
             }
@@ -165,4 +165,4 @@ def _share(share: Share) -> dict[str, Any]:
 def _correlation(one: CheckReport) -> str:
     if not one.known.batches:
         return "unknown"
-    return f"at most {one.known.correlation:.2g}"
+    return f"at most {one.known.observed_correlation:.2g}"

@@ -1,4 +1,4 @@
-"""The command that asks what would have been decided on a rollout of the past."""
+"""The command ``analyzer replay``: what would have been decided on a rollout of the past."""
 
 import sys
 from dataclasses import replace
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cloup import command, option, option_group
 
 from analyzer.cli.completion import complete_policies
-from analyzer.cli.judging import read_body
 from analyzer.cli.manual import FILES, SOURCE, Manual
+from analyzer.cli.request_options import CANARY, read_body
 from analyzer.cli.shared import (
     NO_SOURCE,
     SOURCE_UNAVAILABLE,
@@ -27,14 +28,8 @@ OPTIONS = ("service", "namespace", "canary", "baseline", "profile", "start", "po
 PATIENCE = 300.0  # seconds that reading the whole window may take
 
 
-@click.command(
+@command(
     cls=Manual,
-    headings={
-        "file": "Which rollout",
-        "start": "When",
-        "policies": "How it is judged",
-        "as_json": "Output",
-    },
     exits={0: "replayed, whatever was decided"} | NO_SOURCE,
     environment=SOURCE | FILES,
     examples="""
@@ -46,40 +41,54 @@ PATIENCE = 300.0  # seconds that reading the whole window may take
         analyzer replay --file request.json --json | jq '.policies[].decision'
     """,
 )
-@click.option(
-    "--file",
-    "-f",
-    "file",
-    type=click.File("rb"),
-    help="Request as JSON; - reads standard input. With `data` in time slices, no source is asked.",
+@option_group(
+    "Which rollout",
+    option(
+        "--file",
+        "-f",
+        "file",
+        type=click.File("rb"),
+        help="Request as JSON; - reads standard input. With `data` in time slices, no source is asked.",
+    ),
+    option("--service", metavar="NAME", help="What was rolled out."),
+    option("--namespace", metavar="NAME", help="Its namespace; left out: any."),
+    option("--canary", metavar="NAME", help=CANARY),
+    option("--baseline", metavar="NAME", help="The same for the baseline; left out: nothing is compared."),
+    profile_option,
 )
-@click.option("--service", metavar="NAME", help="What was rolled out.")
-@click.option("--namespace", metavar="NAME", help="Its namespace; left out: any.")
-@click.option("--canary", metavar="NAME", help="What tells the canary apart: with Argo, its pod template hash.")
-@click.option("--baseline", metavar="NAME", help="The same for the baseline; left out: nothing is compared.")
-@profile_option
-@click.option(
-    "--start",
-    metavar="MOMENT",
-    help="Begin of the data, RFC 3339 or Unix seconds; default: the canary's first sample.",
+@option_group(
+    "When",
+    option(
+        "--start",
+        metavar="MOMENT",
+        help="Start of the data, RFC 3339 or Unix seconds; default: the canary's first sample.",
+    ),
+    option("--end", metavar="MOMENT", help="The last measurement, RFC 3339 or Unix seconds; default now."),
+    option(
+        "--every", type=Duration("1s", "1d"), default="30s", show_default=True, help="Interval between measurements."
+    ),
 )
-@click.option("--end", metavar="MOMENT", help="The last look, RFC 3339 or Unix seconds; default now.")
-@click.option("--every", type=Duration("1s", "1d"), default="30s", show_default=True, help="How far apart looks are.")
-@click.option(
-    "--policy",
-    "policies",
-    metavar="NAME|JSON",
-    multiple=True,
-    shell_complete=complete_policies,
-    help="How to judge: a policy, or what differs from one as a JSON object; may be given several times.",
+@option_group(
+    "How it is judged",
+    option(
+        "--policy",
+        "policies",
+        metavar="NAME|JSON",
+        multiple=True,
+        shell_complete=complete_policies,
+        help="How to judge: a policy, or what differs from one as a JSON object; may be given several times.",
+    ),
+    option("--checks", metavar="NAMES", help="Which checks of the policies, comma-separated; default all."),
+    option("--window", metavar="WINDOW", help="start (default), or step: a pass is proved at the present weight."),
 )
-@click.option("--checks", metavar="NAMES", help="Which checks of the policies, comma-separated; default all.")
-@click.option("--window", metavar="WINDOW", help="start (default), or step: a pass is proved at the present weight.")
-@json_option
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write it as a page as well, with the evidence over time by each policy: a file that ends in .html.",
+@option_group(
+    "Output",
+    json_option,
+    option(
+        "--out",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write it as a page as well, with the evidence over time by each policy: a file that ends in .html.",
+    ),
 )
 def replay(
     file: Any,
@@ -93,26 +102,26 @@ def replay(
 ) -> None:
     """Replay a past rollout: what would be decided, and when.
 
-    The counts of the whole rollout are read once. Then they are judged again and again, each time with no more than
-    was known at that moment: each look is the verdict that was, or would have been, answered then. With several
-    policies, all judge the same looks, to see what a limit changes before it is trusted.
+    The counts of the whole rollout are read once and judged at each measurement with no more than was known at that
+    moment: each is the verdict that was, or would have been, answered then. With several policies, all judge the same
+    measurements, to see what a limit changes before it is trusted.
 
-    The first look that fails would have rolled back. Later looks are shown as well: they judge the traffic that there
-    was, as if nothing had been decided.
+    The first measurement that fails would have rolled back. Later ones are shown as well: they judge the traffic that
+    there was, as if nothing had been decided.
 
     It needs the source prometheus, or `data` in the file. Nothing finer than 15 s is read, and less finely what is
     longer than 33 hours or has very many series; the output says how finely. Of a canary that came back after more
     than 10 minutes, only the present run is replayed, unless --start is given.
 
     The JSON has `window`, `every`, `resolution`, `notes`, `queries`, and for each of `policies` its `decision`
-    (`verdict`, `at`, `seconds` since the begin, `requests` of the canary, `reason`, `stood`, `first_pass`) and all
+    (`verdict`, `at`, `seconds` since the start, `requests` of the canary, `reason`, `stood`, `first_pass`) and all
     `looks`: `verdict`, `reason`, `requests`, and for each of `checks` `verdict`, `code`, `reason`, `value` with `low`
     and `high`, `baseline`, `evidence` and `requests`.
     """
-    from analyzer.cli.replay_strips import print_replay
+    from analyzer.cli.replay_text import print_replay
     from analyzer.config.settings import load_settings
+    from analyzer.planning.replay_json import replay_as_json
     from analyzer.planning.replayed_rollout import replay as compute
-    from analyzer.planning.replayed_rollout import replay_as_json
     from analyzer.quantity import parse_object
     from analyzer.verdict.request import parse_request
     from analyzer.verdict.wiring import build_analyzer
@@ -123,23 +132,23 @@ def replay(
     try:
         if start is not None and end is not None:
             _check_order(start, end)
-        asked = parse_request(body)
+        request = parse_request(body)
         chosen = [_policy(text, parse_object) for text in policies]
         analyzer = build_analyzer(load_settings(), patience=PATIENCE)
-        found = compute(analyzer, asked, chosen, every=every, watch=watched("looking"))
+        replayed = compute(analyzer, request, chosen, every=every, watch=watched("measuring"))
     except RequestError as error:
-        raise RequestError([_named(one) for one in error.problems]) from error
+        raise RequestError([_named(problem) for problem in error.problems]) from error
     except SourceError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(SOURCE_UNAVAILABLE)
     if out is not None:
         from analyzer.report.replay_page import page
 
-        out.write_text(page(found), encoding="utf-8")
+        out.write_text(page(replayed), encoding="utf-8")
     if as_json:
-        print_json(replay_as_json(found))
+        print_json(replay_as_json(replayed))
     else:
-        print_replay(found, console())
+        print_replay(replayed, console())
 
 
 def _check_order(start: str, end: str) -> None:
@@ -148,7 +157,7 @@ def _check_order(start: str, end: str) -> None:
     try:
         wrong = parse_instant(start) >= parse_instant(end)
     except ValueError:
-        return  # which is said of the very option
+        return  # reported for the option itself
     if wrong:
         raise RequestError([Problem("at", f"must be after the start, {start}, got {end}")])
 
@@ -161,7 +170,7 @@ def _policy(text: str, parse: Any) -> Any:
 
 
 def _named(problem: Problem) -> Problem:
-    """Name the option instead of the field, where there is one."""
+    """Return the problem with the option's name instead of the field's, where there is one."""
     first = problem.field.split(".")[0]
     if first == "at":
         return Problem("--end", problem.message)

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cloup import command, option, option_group
 
-from analyzer.cli.judging import EXIT_CODES, exit_code, read_body, request_options
 from analyzer.cli.manual import FILES, SOURCE, Manual
+from analyzer.cli.request_options import EXIT_CODES, exit_code, how_judged, read_body, which_canary
 from analyzer.cli.shared import NO_SOURCE, check_out
 
 
-@click.command(
+@command(
     cls=Manual,
-    headings={"file": "Which canary", "policy": "How it is judged", "out": "Output"},
     exits={code: outcome for outcome, code in EXIT_CODES.items()} | NO_SOURCE,
     environment=SOURCE | FILES | {"ANALYZER_PROMETHEUS_UI_URL": "where links to the queries lead"},
     examples="""
@@ -23,13 +23,17 @@ from analyzer.cli.shared import NO_SOURCE, check_out
         analyzer report --file request.json --out summary.png
     """,
 )
-@request_options
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("report.html"),
-    show_default=True,
-    help="Where to write it: .html for the page, .png for its summary as a picture.",
+@which_canary
+@how_judged
+@option_group(
+    "Output",
+    option(
+        "--out",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=Path("report.html"),
+        show_default=True,
+        help="Where to write it: .html for the page, .png for its summary as a picture.",
+    ),
 )
 def report(file: Any, out: Path, **flags: str | None) -> None:
     """Write a verdict as a page that explains it, or as a picture.

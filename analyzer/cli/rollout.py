@@ -1,12 +1,12 @@
-"""The commands ``analyzer rollout``."""
+"""The command ``analyzer rollout``: canaries of KServe and Seldon Core."""
 
 import json
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+from cloup import argument, group, option, option_group
 
 from analyzer.cli.completion import complete_policies, complete_profiles
 from analyzer.cli.manual import Manual, ManualGroup
@@ -29,7 +29,7 @@ class _Steps(click.ParamType[tuple[int, ...]]):
         try:
             steps = tuple(int(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is no list of percentages: write 5,25,50,100", param, ctx)
+            self.fail(f"{value!r} is not a list of percentages: write 5,25,50,100", param, ctx)
         if steps[-1] != LAST or len(steps) < 2 or min(steps) < 1 or list(steps) != sorted(set(steps)):
             self.fail(f"{value!r} must ascend from at least 1 and end at 100, such as 5,25,50,100", param, ctx)
         return steps
@@ -39,53 +39,62 @@ class _Limits(click.ParamType[str]):
     name = "json"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Make sure that it is an object; what may stand in it the analyzer knows."""
+        """Return the text of a JSON object; the analyzer validates its fields."""
         try:
-            found = json.loads(value)
+            limits = json.loads(value)
         except ValueError:
-            found = None
-        if not isinstance(found, dict):
+            limits = None
+        if not isinstance(limits, dict):
             example = '{"latency_p99": {"promote": "250ms"}}'
-            self.fail(f"{value!r} is no JSON object by check: write such as {example}", param, ctx)
+            self.fail(f"{value!r} is not a JSON object by check: write for example {example}", param, ctx)
         return str(value)
 
 
-OPTIONS = (
-    click.option("--namespace", "-n", metavar="NAME",
-                 help="Of the resource; default that of the kubeconfig's context, or of the pod."),
-    click.option("--context", metavar="NAME", help="Of the kubeconfig; default the current one."),
-    click.option("--model", metavar="ADDRESS",
-                 help="Of the new model: put into the resource together with the first weight."),
-    click.option("--steps", type=_Steps(), default="5,10,25,50,100", show_default=True, help="Weights in percent."),
-    click.option("--settle", type=Duration(), default="0s", show_default=True, help="How long a step must look good."),
-    click.option("--ready-timeout", type=Duration(), default="10m", show_default=True, help="For pods to be ready."),
-    click.option("--poll", type=Duration(), default="2s", show_default=True, help="Between two reads of the resource."),
-    click.option("--again", is_flag=True, help="Begin anew with a canary that was rolled back, or moved by others."),
-    click.option("--dry-run", is_flag=True, help="Print every patch, change nothing."),
-    click.option("--service", metavar="NAME", help="What the metrics call it, where that is another name."),
-    click.option("--profile", metavar="NAME", shell_complete=complete_profiles,
-                 help="Which metrics are read; default that of the stack."),
-    click.option("--policy", metavar="NAME", shell_complete=complete_policies, default="ml-model", show_default=True,
-                 help="Which checks there are, and their limits."),
-    click.option("--limits", type=_Limits(), default="{}", help="What differs from the policy, as JSON by check."),
-    click.option("--template", metavar="NAME", default="ml-model-verdict", show_default=True,
-                 help="AnalysisTemplate of each step's run."),
-    click.option("--direct", is_flag=True, help="Ask the analyzer from here, without Argo's AnalysisRuns."),
-    click.option("--analyzer-url", metavar="URL", default=IN_CLUSTER,
-                 help="Where the analyzer listens; default its Service."),
-    click.option("--interval", type=Duration(), default="30s", show_default=True, help="Between two looks."),
-    click.option("--initial-delay", type=Duration(), default="30s", show_default=True, help="To a step's first look."),
-    click.option("--looks", type=click.IntRange(1), default=60, show_default=True, help="Before a step is held."),
-    click.option("--webhook", metavar="URL", envvar="ROLLOUT_WEBHOOK", help="Told of rollbacks and holds."),
-    click.option("--webhook-form", type=click.Choice(["slack", "alertmanager"]), default="slack", show_default=True,
-                 help="What the webhook expects."),
+RESOURCE = (
+    option("--namespace", "-n", metavar="NAME",
+           help="Of the resource; default that of the kubeconfig's context, or of the pod."),
+    option("--context", metavar="NAME", help="Of the kubeconfig; default the current one."),
 )  # fmt: skip
-HEADINGS = {"model": "The walk", "service": "How it is judged", "webhook": "Alerts"}
+THE_WALK = option_group(
+    "The rollout",
+    option("--model", metavar="ADDRESS",
+           help="Of the new model: put into the resource together with the first weight."),
+    option("--steps", type=_Steps(), default="5,10,25,50,100", show_default=True, help="Weights in percent."),
+    option("--settle", type=Duration(), default="0s", show_default=True, help="How long a step must look good."),
+    option("--ready-timeout", type=Duration(), default="10m", show_default=True, help="For pods to be ready."),
+    option("--poll", type=Duration(), default="2s", show_default=True, help="Between two reads of the resource."),
+    option("--again", is_flag=True, help="Start again with a canary that was rolled back, or moved by others."),
+    option("--dry-run", is_flag=True, help="Print every patch, change nothing."),
+)  # fmt: skip
+JUDGING = option_group(
+    "How it is judged",
+    option("--service", metavar="NAME", help="What the metrics call it, where that is another name."),
+    option("--profile", metavar="NAME", shell_complete=complete_profiles,
+           help="Which metrics are read; default that of the stack."),
+    option("--policy", metavar="NAME", shell_complete=complete_policies, default="ml-model", show_default=True,
+           help="Which checks there are, and their limits."),
+    option("--limits", type=_Limits(), default="{}", help="What differs from the policy, as JSON by check."),
+    option("--template", metavar="NAME", default="ml-model-verdict", show_default=True,
+           help="AnalysisTemplate of each step's run."),
+    option("--direct", is_flag=True, help="Ask the analyzer from here, without Argo's AnalysisRuns."),
+    option("--analyzer-url", metavar="URL", default=IN_CLUSTER, help="Address of the analyzer; default its Service."),
+    option("--interval", type=Duration(), default="30s", show_default=True, help="Between two measurements."),
+    option("--initial-delay", type=Duration(), default="30s", show_default=True,
+           help="From the start of a step to its first measurement."),
+    option("--looks", type=click.IntRange(1), default=60, show_default=True,
+           help="Measurements before a step is held."),
+)  # fmt: skip
+ALERTS = option_group(
+    "Alerts",
+    option("--webhook", metavar="URL", envvar="ROLLOUT_WEBHOOK", help="Receives rollbacks and holds."),
+    option("--webhook-form", type=click.Choice(["slack", "alertmanager"]), default="slack", show_default=True,
+           help="What the webhook expects."),
+)  # fmt: skip
 EXITS = {
     0: "promoted",
     1: "rolled back",
     2: "refused, or wrong usage",
-    3: "held: call again to go on",
+    3: "held: call again to continue",
     4: "cluster or analyzer unavailable: call again",
 }
 ENVIRONMENT = {
@@ -94,13 +103,7 @@ ENVIRONMENT = {
 }
 
 
-def _options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
-
-
-@click.group(
+@group(
     cls=ManualGroup,
     exits=EXITS,
     environment=ENVIRONMENT,
@@ -110,17 +113,16 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     """,
 )
 def rollout() -> None:
-    """Walk a canary of KServe or Seldon Core, step by step.
+    """Roll out a canary of KServe or Seldon Core, step by step.
 
     For KServe's InferenceService and Seldon's SeldonDeployment or Experiment, which split the traffic themselves, so
-    that Argo Rollouts cannot shift it. Each step asks for a verdict. Where a rollout stands is kept in the resource
-    alone: call again after whatever happened, and it goes on from there.
+    that Argo Rollouts cannot shift it. Each step asks for a verdict. The state of a rollout is kept in the resource
+    alone: whatever happened, call again and it continues from there.
     """
 
 
 @rollout.command(
     cls=Manual,
-    headings={"namespace": "Which resource"} | HEADINGS,
     exits=EXITS,
     environment=ENVIRONMENT,
     examples="""
@@ -128,10 +130,13 @@ def rollout() -> None:
         analyzer rollout kserve fraud --dry-run
     """,
 )
-@click.argument("name")
-@_options
+@argument("name")
+@option_group("Which resource", *RESOURCE)
+@THE_WALK
+@JUDGING
+@ALERTS
 def kserve(name: str, **given: Any) -> None:
-    """Walk an InferenceService, in Knative or Standard mode.
+    """Roll out an InferenceService, in Knative or Standard mode.
 
     NAME is that of the InferenceService. Which mode it is in, the resource says.
     """
@@ -144,7 +149,6 @@ def kserve(name: str, **given: Any) -> None:
 
 @rollout.command(
     cls=Manual,
-    headings={"canary": "Which resource"} | HEADINGS,
     exits=EXITS,
     environment=ENVIRONMENT,
     examples="""
@@ -152,19 +156,25 @@ def kserve(name: str, **given: Any) -> None:
         analyzer rollout seldon experiment/fraud --canary fraud-v2 --canary-arm fraud-v2_3
     """,
 )
-@click.argument("name")
-@click.option(
-    "--canary",
-    metavar="NAME",
-    help="Predictor or candidate; default the second, or the one that is not the default.",
+@argument("name")
+@option_group(
+    "Which resource",
+    option(
+        "--canary",
+        metavar="NAME",
+        help="Predictor or candidate; default the second, or the one that is not the default.",
+    ),
+    option(
+        "--canary-arm", metavar="NAME", help="Experiment of models: what the metrics call the canary; default NAME_1."
+    ),
+    option("--baseline-arm", metavar="NAME", help="The same for the baseline."),
+    *RESOURCE,
 )
-@click.option(
-    "--canary-arm", metavar="NAME", help="Experiment of models: what the metrics call the canary; default NAME_1."
-)
-@click.option("--baseline-arm", metavar="NAME", help="The same for the baseline.")
-@_options
+@THE_WALK
+@JUDGING
+@ALERTS
 def seldon(name: str, canary: str | None, canary_arm: str | None, baseline_arm: str | None, **given: Any) -> None:
-    """Walk a SeldonDeployment or an Experiment.
+    """Roll out a SeldonDeployment or an Experiment.
 
     NAME is that of a SeldonDeployment (Seldon Core v1), which may be written seldondeployment/NAME, or experiment/NAME
     that of an Experiment (v2).
@@ -193,11 +203,11 @@ def _read(cluster: Any, kind: "Kind", name: str) -> "Object":
     from analyzer.driver.walk import Ending
 
     try:
-        found: Object = cluster.get(kind, name)
+        resource: Object = cluster.get(kind, name)
     except Unreachable as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(Ending.UNAVAILABLE)
-    return found
+    return resource
 
 
 def _walk(stack: "Stack", name: str, cluster: Any, given: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from cloup import option
 
 from analyzer.cli.completion import complete_policies, complete_profiles
 from analyzer.errors import Problem, RequestError
@@ -23,19 +24,19 @@ INTERRUPTED = 130
 
 NO_SOURCE = {SOURCE_UNAVAILABLE: "the source is unavailable", WRONG_USAGE: "wrong usage"}
 
-profile_option = click.option(
+profile_option = option(
     "--profile",
     metavar="NAME",
     shell_complete=complete_profiles,
     help="Which metrics to read: see `analyzer profiles`.",
 )
-policy_option = click.option(
+policy_option = option(
     "--policy",
     metavar="NAME|JSON",
     shell_complete=complete_policies,
     help="How to judge: a policy, or what differs from one as a JSON object.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 class Duration(click.ParamType[float]):
@@ -114,7 +115,7 @@ def options_named() -> Iterator[None]:
     try:
         yield
     except RequestError as error:
-        named = [replace(one, field=f"--{one.field}" if one.field else "") for one in error.problems]
+        named = [replace(problem, field=f"--{problem.field}" if problem.field else "") for problem in error.problems]
         raise RequestError(named) from error
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +33,6 @@ from analyzer.quantity import (
     parse_ratio,
     parse_seconds,
 )
-from analyzer.stats.psi import ZeroRule
 
 PACKAGED = Path(__file__).parent / "policies"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
@@ -40,7 +40,14 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-
 
 DURATIONS = (Kind.LATENCY, Kind.MEAN_LATENCY)  # of which the limits are, but under rule relative
 
-_OVERRIDES = ("alpha", "history", "role", "checks")
+_OVERRIDES = ("alpha", "history", "role", "shared_regression", "checks")
+
+
+class SharedRegression(StrEnum):
+    """What becomes of trouble that both arms have since the canary came: held, or failed."""
+
+    HOLD = "hold"
+    FAIL = "fail"
 
 
 class DecideBy(BaseModel):
@@ -89,7 +96,6 @@ class Check(BaseModel):
     edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared; without
         it the quantiles are, which needs the fine buckets of a native histogram
     bins : drift of single scores: the edges between which they are counted; default deciles of the baseline
-    zero_rule : drift: shows the PSI as another tool computes it, beside the one that is judged; see `stats.psi.plain`
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,7 +112,6 @@ class Check(BaseModel):
     lag: Annotated[Seconds, Field(ge=0)] = 0.0
     decide_by: DecideBy | None = None
     bins: Annotated[tuple[Number, ...], Field(min_length=1)] | None = None
-    zero_rule: ZeroRule | None = None
 
     @property
     def compares(self) -> bool:
@@ -162,8 +167,8 @@ class Check(BaseModel):
             raise ValueError("quantile: only latency has one; remove it")
         if self.edge is not None and not (self.kind is Kind.LATENCY and self.rule is Rule.RELATIVE):
             raise ValueError("edge: only latency with rule relative uses it; remove it")
-        if self.kind is not Kind.DRIFT and (self.bins is not None or self.zero_rule is not None):
-            raise ValueError(f"{'bins' if self.bins else 'zero_rule'}: only drift has it; remove it")
+        if self.kind is not Kind.DRIFT and self.bins is not None:
+            raise ValueError("bins: only drift has it; remove it")
         if self.bins is not None and any(low >= high for low, high in pairwise(self.bins)):
             raise ValueError("bins: must ascend, such as [0.1, 0.3, 0.5]")
         if self.compares:
@@ -201,6 +206,8 @@ class Policy(NamedModel):
     history : how many seconds of the baseline before the canary tell how requests go together; 0: none
     role : what its gates are at this stage of the rollout: ``guardrail`` while ramping, when it is enough that each
         has `min_requests` and is not proved bad; the other roles stay
+    shared_regression : ``hold`` (inconclusive, `common_mode`) or ``fail`` where a check is proved bad in both arms and
+        the baseline was within the limit before the canary came
     checks : by name
     """
 
@@ -210,6 +217,7 @@ class Policy(NamedModel):
     alpha: Annotated[Ratio, Field(gt=0, le=0.5)] = 0.05
     history: Annotated[Seconds, Field(ge=0, le=7 * 86400)] = 7200.0
     role: Role = Role.GATE
+    shared_regression: SharedRegression = SharedRegression.HOLD
     checks: Annotated[dict[Name, Check], Field(min_length=1)]
 
     @field_validator("checks")

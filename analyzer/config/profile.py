@@ -1,5 +1,6 @@
 """What to read: profiles, which name the metrics of a serving stack, and the files that they come from."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,8 @@ def _selectors(value: object) -> tuple[Selector, ...]:
 
 One = Annotated[Selector, BeforeValidator(parse_selector)]
 Several = Annotated[tuple[Selector, ...], BeforeValidator(_selectors), Field(min_length=1)]
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+AnyNumber = Annotated[tuple[Selector, ...], BeforeValidator(_selectors)]
 
 
 class Unit(StrEnum):
@@ -43,10 +46,20 @@ class _Part(BaseModel):
 
 
 class ErrorCounters(_Part):
-    """Counters of requests and of failed ones; several are added up."""
+    """Counters of requests and of failed ones; several are added up, and a series that several select counts once.
+
+    Attributes
+    ----------
+    requests, errors : all requests, and those that failed
+    gone : those whose client hung up before the answer: what exceeds the baseline's share of them counts as failed
+    responses : everything that the server answered, where errors are counted among it, and not among the requests of
+        users: as many failed responses as there are responses beyond the requests may be those of probes
+    """
 
     requests: Several
     errors: Several
+    gone: AnyNumber = ()
+    responses: AnyNumber = ()
 
 
 class LatencyHistogram(_Part):
@@ -157,6 +170,9 @@ class Profile(NamedModel, _Part):
     name : label-safe
     arm_label : whose values are the request's canary and baseline; set on the targets by Prometheus
     matchers : that every selector gets, on labels set on the targets by Prometheus
+    model_label : whose values are the models of a process, where it may serve several: the one that is named like the
+        service is judged, and nothing where none is
+    cluster_labels : that tell clusters or regions apart, whose equal arms are never added up
     process_start : gauge with the Unix time at which a process started, where the pods export it: it tells a
         new pod from one that Prometheus could not reach for a while
     about : for people
@@ -164,10 +180,12 @@ class Profile(NamedModel, _Part):
 
     name: str
     about: About | None = None
-    arm_label: Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+    arm_label: LabelName
     matchers: Annotated[
         tuple[Matcher, ...], BeforeValidator(lambda x: parse_matchers(x) if isinstance(x, str) else x)
     ] = ()
+    model_label: LabelName | None = None
+    cluster_labels: tuple[LabelName, ...] = ("cluster", "region", "k8s_cluster_name")
     process_start: One | None = None
     error_rate: tuple[ErrorCounters, ...] = ()
     latency: tuple[LatencyHistogram, ...] = ()
@@ -185,6 +203,18 @@ class Profile(NamedModel, _Part):
     def presence(self) -> tuple[Selector, ...]:
         """The metrics of which the first sample tells when the canary began."""
         return main_selectors(next(way for kind in Kind for way in self.ways(kind)))
+
+    def presence_of(self, kinds: Iterable[Kind]) -> tuple[tuple[Selector, ...], ...]:
+        """List the metrics of which the first sample tells when the canary began, in the order to look for them.
+
+        Where the usual ones were never seen, those of every way to read the kinds that are asked for tell it. Of a
+        histogram the last bucket does, which every observation is in.
+        """
+        every = (one for kind in sorted(set(kinds)) for way in self.ways(kind) for one in traffic_selectors(way))
+        others = dict.fromkeys(map(counting, every))
+        for one in map(counting, self.presence):
+            others.pop(one, None)
+        return tuple(filter(None, (tuple(map(counting, self.presence)), tuple(others))))
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -230,11 +260,18 @@ def traffic_selectors(way: Way) -> tuple[Selector, ...]:
     return way.trials if isinstance(way, ConversionCounters) else main_selectors(way)
 
 
+def counting(selector: Selector) -> Selector:
+    """Select what counts each observation once: of the buckets of a histogram, the last one."""
+    if not selector.metric.endswith("_bucket"):
+        return selector
+    return Selector(selector.metric, (*selector.matchers, Matcher("le", "=", "+Inf")))
+
+
 def selectors(way: Way) -> tuple[Selector, ...]:
     """List every metric that a way of reading needs, each once."""
     match way:
         case ErrorCounters():
-            found = (*way.requests, *way.errors)
+            found = (*way.requests, *way.errors, *way.gone, *way.responses)
         case LatencyHistogram(sum=tuple() as total, count=tuple() as count):
             found = (*total, *count)
         case ConversionCounters():

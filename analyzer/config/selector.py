@@ -2,11 +2,14 @@
 
 Names that are not plain ones are quoted, as in Prometheus 3: ``{"http.requests", "http.status"=~"5.."}``. The
 matchers are ``=``, ``!=``, ``=~`` and ``!~``. ``{service}`` and ``{namespace}`` inside a value stand for the request's
-fields; a matcher whose field the request does not give is left out.
+fields; a matcher whose field the request does not give is left out. ``{probes}`` stands for the paths of probes and
+scrapes, ``{failed}`` for the status of requests that the server failed: HTTP 5xx and its phrases, and the names that
+gRPC has for them.
 """
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 
 QUOTED = r'"((?:[^"\\]|\\.)*)"'
 SELECTOR = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
@@ -17,6 +20,16 @@ PLAIN_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 ESCAPE = re.compile(r"\\(.)")
 ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}  # others are kept as they are: "\d" for "\\d"
 FIELD = re.compile(r"\{(service|namespace)\}")
+# Paths that no user asks for. They begin with a slash: the label `endpoint` is often the name of a port, "metrics".
+# Short, for it stands in a query many times, and some engines refuse queries of more than 16 KiB.
+PROBES = (
+    "/(.*/)?(metrics|health(y|z|[-_]?check)?|(live|ready|startup)z|(live|readi)ness)(/(live|read[iy])(z|ness)?)?/?"
+    "|/(live|ready|ping|prometheus|-/.*|v2/.*/ready)"
+)
+_GRPC = "Unknown|DeadlineExceeded|ResourceExhausted|Internal|Unavailable|DataLoss"
+_PHRASES = (status.phrase for status in HTTPStatus if status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+FAILED = "|".join(("5..", _GRPC, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", _GRPC).upper(), *_PHRASES))
+STANDING_FOR = {"{probes}": PROBES, "{failed}": FAILED}
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,8 @@ class Matcher:
     def matches(self, labels: dict[str, str]) -> bool:
         """Whether a series with these labels meets it; a label that is not there is empty, as in PromQL."""
         actual = labels.get(self.label, "")
-        equal = actual == self.value if self.operator in ("=", "!=") else bool(re.fullmatch(self.value, actual))
+        pattern = _expanded(self.value)
+        equal = actual == pattern if self.operator in ("=", "!=") else bool(re.fullmatch(pattern, actual))
         return equal if self.operator in ("=", "=~") else not equal
 
     def __str__(self) -> str:
@@ -79,7 +93,7 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
         value = _unquoted(match[4])
         if match[3] in ("=~", "!~"):
             try:
-                re.compile(value)
+                re.compile(_expanded(value))
             except re.error as error:
                 raise ValueError(f"{value!r} is no regular expression: {error}") from error
         found.append(Matcher(match[1] or _unquoted(match[2]), match[3], value))
@@ -105,20 +119,28 @@ def fill(matchers: tuple[Matcher, ...], service: str | None, namespace: str | No
     for matcher in matchers:
         names = FIELD.findall(matcher.value)
         if all(given[name] for name in names):
-            value = matcher.value
+            value = _expanded(matcher.value)
             for name in names:
-                text = _literal(given[name] or "", regex=matcher.operator in ("=~", "!~"))
+                text = literal(given[name] or "", regex=matcher.operator in ("=~", "!~"))
                 value = value.replace(f"{{{name}}}", text)
             filled.append(Matcher(matcher.label, matcher.operator, value))
     return tuple(filled)
 
 
+def _expanded(value: str) -> str:
+    """Put in what the words of a value stand for."""
+    for word, pattern in STANDING_FOR.items():
+        value = value.replace(word, pattern)
+    return value
+
+
 def arms_matcher(label: str, arms: tuple[str, ...]) -> Matcher:
     """Select several arms at once."""
-    return Matcher(label, "=~", "|".join(_literal(arm, regex=True) for arm in arms))
+    return Matcher(label, "=~", "|".join(literal(arm, regex=True) for arm in arms))
 
 
-def _literal(value: str, *, regex: bool) -> str:
+def literal(value: str, *, regex: bool) -> str:
+    """Write a value as the literal of a matcher, escaped where it is a regular expression."""
     # [.] and not \. so that one text means the same in Python's, RE2's and PromQL's quoting; [^] would be none.
     return (
         re.sub(r"[^A-Za-z0-9_:/@-]", lambda m: f"\\{m[0]}" if m[0] in "^\\" else f"[{m[0]}]", value) if regex else value

@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     scrape_targets: Annotated[dict[str, list[str]], NoDecode, BeforeValidator(_targets)] = Field(
         default={}, description="source scrape: arm=http://host:port/metrics, comma-separated; a name may repeat"
     )
+    scrape_max_page: int = Field(4 * 2**20, ge=1024, description="source scrape: bytes of a page, above: it is refused")
     prometheus_url: Address = Field("http://localhost:9090", description="up to and without /api/v1")
     prometheus_ui_url: Address | None = Field(
         None, description="for links to its page in reports; left out: prometheus_url"

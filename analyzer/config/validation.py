@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from analyzer.errors import ConfigError, Problem
 from analyzer.quantity import nearest
+from analyzer.version import __version__
 
 M = TypeVar("M", bound="NamedModel")
+SCHEMA = 1  # of policies and profiles; raised only when a file of the version before would be read wrongly
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml in an eighth of the time: it is part of the start
 
 
@@ -43,9 +45,23 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
 
 
 class NamedModel(BaseModel):
-    """What is loaded by name."""
+    """A file that is loaded by its name; `schema`, the version of its format, may be left out."""
 
     name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_schema(cls, content: Any) -> Any:
+        """Accept the version of the format that is known here, and refuse all others."""
+        if not isinstance(content, dict) or "schema" not in content:
+            return content
+        version = content["schema"]
+        if version != SCHEMA or isinstance(version, bool):
+            raise ValueError(
+                f"schema: {str(version)[:40]} is not known to version {__version__} of the analyzer: write schema: "
+                f"{SCHEMA}, or use the version of the analyzer that the file was written for"
+            )
+        return {key: value for key, value in content.items() if key != "schema"}
 
 
 def load_named(model: type[M], packaged: Path, mounted: Path | None) -> dict[str, M]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analyzer.config.profile import Profile, Way, main_selectors, traffic_selectors
 from analyzer.config.selector import Matcher, Selector
-from analyzer.doctor.notices import Code, Notice, Status
+from analyzer.doctor.notices import Advice, DoctorCode, Status
 from analyzer.doctor.observations import (
     CLASSIC,
     NATIVE,
@@ -17,7 +17,7 @@ from analyzer.doctor.observations import (
     in_place,
     scanned,
 )
-from analyzer.doctor.question import Question
+from analyzer.doctor.question import DoctorRequest
 from analyzer.model.findings import Kind
 from analyzer.sources.samples import family_of
 
@@ -30,12 +30,12 @@ class _Explanation:
     """A notice and how near what was found is to what is missing: 0 is nearest."""
 
     distance: int
-    notice: Notice
+    notice: Advice
 
 
 def why_absent(
-    question: Question, kind: Kind, words: Iterable[str], found: Survey, profiles: Mapping[str, Profile]
-) -> Notice:
+    question: DoctorRequest, kind: Kind, words: Iterable[str], found: Survey, profiles: Mapping[str, Profile]
+) -> Advice:
     """Say why a kind of check has no metric under some arms, by what is there instead.
 
     Parameters
@@ -56,20 +56,20 @@ def why_absent(
     if best is not None and best.distance <= _ARM:
         return best.notice
     names = " or ".join(dict.fromkeys(one.metric for one in dict(known) or metrics))
-    what, code = f"no series of {names}", Code.METRIC_MISSING
+    what, code = f"no series of {names}", DoctorCode.METRIC_MISSING
     if proposed := _other_profiles(question, kind, found, profiles):
-        return Notice(Status.MISSING, code, f"{what} here", proposed)
+        return Advice(Status.MISSING, code, f"{what} here", proposed)
     if best is not None and best.distance == _PLACE:
         return best.notice
     remedy = "check that the pods are scraped (query `up`), and which names they export: `analyzer profiles`"
-    return Notice(Status.MISSING, code, what, remedy)
+    return Advice(Status.MISSING, code, what, remedy)
 
 
 _VALUES, _LABEL, _FORM, _ARM, _PLACE, _NOTHING = range(6)  # distances
 
 
 def _explain(
-    question: Question, kind: Kind, selector: Selector, around: Around, arms: Mapping[str, str]
+    question: DoctorRequest, kind: Kind, selector: Selector, around: Around, arms: Mapping[str, str]
 ) -> _Explanation:
     """Explain by one metric."""
     label = question.profile.arm_label
@@ -84,10 +84,10 @@ def _explain(
             what += f", and elsewhere one with {_where(fields, elsewhere[:1])[0]}"
         given = " or ".join(f"--{word}" for word in arms)
         remedy = f"give one of them as {given}, or send the arm traffic and check that its pods are scraped"
-        return _Explanation(_VALUES, Notice(Status.MISSING, Code.ARM_UNKNOWN, what, remedy))
+        return _Explanation(_VALUES, Advice(Status.MISSING, DoctorCode.ARM_UNKNOWN, what, remedy))
     if here:
         what = f"no series of {selector.metric} has the label {label}"
-        notice = Notice(Status.MISSING, Code.ARM_LABEL_MISSING, what, label_remedy(question.profile, here))
+        notice = Advice(Status.MISSING, DoctorCode.ARM_LABEL_MISSING, what, label_remedy(question.profile, here))
         return _Explanation(_LABEL, notice)
     if form := _other_form(kind, selector, around):
         return _Explanation(_FORM, form)
@@ -95,14 +95,14 @@ def _explain(
         conditions = ", ".join(map(str, selector.matchers))
         what = f"{selector.metric} is there, and no series of it meets {conditions}"
         remedy = f"write a profile of your own with matchers that fit: `analyzer profiles {question.profile.name}`"
-        return _Explanation(_FORM, Notice(Status.MISSING, Code.MATCHERS_MISS, what, remedy))
+        return _Explanation(_FORM, Advice(Status.MISSING, DoctorCode.MATCHERS_MISS, what, remedy))
     if elsewhere:
         where = _is_elsewhere(selector, f" with {wanted}", fields, elsewhere)
-        return _Explanation(_ARM, Notice(Status.MISSING, Code.ARM_ELSEWHERE, *where))
+        return _Explanation(_ARM, Advice(Status.MISSING, DoctorCode.ARM_ELSEWHERE, *where))
     if around.places:
         where = _is_elsewhere(selector, "", fields, around.places)
-        return _Explanation(_PLACE, Notice(Status.MISSING, Code.METRIC_ELSEWHERE, *where))
-    return _Explanation(_NOTHING, Notice(Status.MISSING, Code.METRIC_MISSING, "", ""))
+        return _Explanation(_PLACE, Advice(Status.MISSING, DoctorCode.METRIC_ELSEWHERE, *where))
+    return _Explanation(_NOTHING, Advice(Status.MISSING, DoctorCode.METRIC_MISSING, "", ""))
 
 
 def label_remedy(profile: Profile, places: Iterable[Place]) -> str:
@@ -131,7 +131,7 @@ def _where(fields: tuple[Matcher, ...], places: Iterable[Place]) -> list[str]:
     return list(dict.fromkeys(where))
 
 
-def _other_form(kind: Kind, selector: Selector, around: Around) -> Notice | None:
+def _other_form(kind: Kind, selector: Selector, around: Around) -> Advice | None:
     """Say which other form of a histogram is there."""
     name = family_of(selector.metric)
     is_classic, is_latency = selector.metric.endswith("_bucket"), kind is Kind.LATENCY
@@ -140,20 +140,20 @@ def _other_form(kind: Kind, selector: Selector, around: Around) -> Notice | None
         what = f"{name} is a native histogram, and the profile names a classic one"
         keep = "let Prometheus scrape its classic buckets too (scrape_classic_histograms)"
         remedy = f"{own} native_histogram: {name}, or {keep}" if is_latency else keep
-        return Notice(Status.MISSING, Code.OTHER_FORM, what, remedy)
+        return Advice(Status.MISSING, DoctorCode.OTHER_FORM, what, remedy)
     if not is_classic and CLASSIC in around.forms:
         what = f"{name} is a classic histogram, and the profile names a native one"
         remedy = f"{own} histogram: {name}, or --enable-feature=native-histograms in Prometheus"
-        return Notice(Status.MISSING, Code.OTHER_FORM, what, remedy)
+        return Advice(Status.MISSING, DoctorCode.OTHER_FORM, what, remedy)
     if SUM_AND_COUNT in around.forms:
         export = "let the server export the buckets"
         what = f"only {name}_sum and {name}_count are there, and no {name}_bucket"
         remedy = f"judge the mean: a check of kind mean_latency; or {export}" if is_latency else export
-        return Notice(Status.MISSING, Code.MEAN_ONLY, what, remedy)
+        return Advice(Status.MISSING, DoctorCode.MEAN_ONLY, what, remedy)
     return None
 
 
-def _other_profiles(question: Question, kind: Kind, found: Survey, profiles: Mapping[str, Profile]) -> str:
+def _other_profiles(question: DoctorRequest, kind: Kind, found: Survey, profiles: Mapping[str, Profile]) -> str:
     """Propose profiles whose metrics are there, those with the most kinds first; empty: there are none."""
 
     def there(profile: Profile, way: Way) -> bool:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from analyzer.checks.drift import FEWEST
 from analyzer.config.policy import Check
 from analyzer.config.profile import ClassCounter, LatencyHistogram, ScoreHistogram, Unit
-from analyzer.doctor.notices import Code, Notice, Status, several
+from analyzer.doctor.notices import Advice, DoctorCode, Status, several
 from analyzer.doctor.observations import Seen, edges_of
 from analyzer.model.findings import Rule
 from analyzer.planning.assumptions import allowed
@@ -19,7 +19,7 @@ EXACT = 1e-6  # relative distance of a limit and an edge
 
 
 @dataclass(frozen=True)
-class Bins:
+class BucketEdges:
     """The bins of one histogram, or the classes of a counter.
 
     Attributes
@@ -50,7 +50,7 @@ class Bins:
         return slower / total if (total := sum(counts)) > 0 else 0.0
 
 
-def bins_of(seen: Mapping[str, Seen], unit: Unit = Unit.SECONDS) -> Bins:
+def bins_of(seen: Mapping[str, Seen], unit: Unit = Unit.SECONDS) -> BucketEdges:
     """Read the buckets of a classic histogram, by arm."""
     edges: set[float] = set()
     counted = {}
@@ -60,19 +60,19 @@ def bins_of(seen: Mapping[str, Seen], unit: Unit = Unit.SECONDS) -> Bins:
         grown = [0.0, *(grown for _, grown in cumulative.values())]
         counted[word] = tuple(max(after - before, 0.0) for before, after in pairwise(grown))
     finite = sorted(edge for edge in edges if math.isfinite(edge))
-    return Bins(tuple(edge * unit.seconds for edge in finite), counted)
+    return BucketEdges(tuple(edge * unit.seconds for edge in finite), counted)
 
 
-def classes_of(way: ClassCounter, seen: Mapping[str, Seen]) -> Bins:
+def classes_of(way: ClassCounter, seen: Mapping[str, Seen]) -> BucketEdges:
     """Read the classes of a counter, by arm."""
     names = sorted({name for one in seen.values() for name in one.by.get(way.by, {})})
     counted = {
         word: tuple(one.by.get(way.by, {}).get(name, (0.0, 0.0))[1] for name in names) for word, one in seen.items()
     }
-    return Bins((), counted)
+    return BucketEdges((), counted)
 
 
-def differing(metric: str, seen: Mapping[str, Seen]) -> list[Notice]:
+def differing(metric: str, seen: Mapping[str, Seen]) -> list[Advice]:
     """Find what makes buckets unusable: no last one, pods or arms that have different ones."""
     by_arm = {word: edges_of(one) for word, one in seen.items()}
     same = "give all pods of both versions the same buckets"
@@ -82,11 +82,11 @@ def differing(metric: str, seen: Mapping[str, Seen]) -> list[Notice]:
         if math.inf not in edges:
             what = f'{metric} of the {word} has no bucket le="+Inf", which counts every request'
             remedy = "keep it: no metricRelabelings may drop it"
-            notices.append(Notice(Status.MISSING, Code.BUCKETS_DIFFER, what, remedy))
+            notices.append(Advice(Status.MISSING, DoctorCode.BUCKETS_DIFFER, what, remedy))
         elif len({series for series, _ in edges.values()}) > 1 and not written_twice:
             fewest = min(edges, key=lambda edge: edges[edge][0])
             what = f"pods of the {word} have different buckets: not all have le={fewest:g}"
-            notices.append(Notice(Status.MISSING, Code.BUCKETS_DIFFER, what, same))
+            notices.append(Advice(Status.MISSING, DoctorCode.BUCKETS_DIFFER, what, same))
     if len(by_arm) > 1 and not notices and len({frozenset(edges) for edges in by_arm.values()}) > 1:
         canary, baseline = by_arm["canary"].keys(), by_arm["baseline"].keys()
         only = {"canary": sorted(canary - baseline), "baseline": sorted(baseline - canary)}
@@ -96,41 +96,41 @@ def differing(metric: str, seen: Mapping[str, Seen]) -> list[Notice]:
             if edges
         )
         what = f"the arms have different buckets: {found}"
-        notices.append(Notice(Status.MISSING, Code.BUCKETS_DIFFER, what, same))
+        notices.append(Advice(Status.MISSING, DoctorCode.BUCKETS_DIFFER, what, same))
     return notices
 
 
-def about_limits(check: Check, way: LatencyHistogram, bins: Bins) -> list[Notice]:
+def about_limits(check: Check, way: LatencyHistogram, bins: BucketEdges) -> list[Advice]:
     """Compare the edges of a classic histogram with the limits of a latency."""
     if check.rule is Rule.RELATIVE:
         if check.edge is None or _is_edge(check.edge, bins):
             return []
         what = f"edge {format_seconds(check.edge)} is no bucket edge of the histogram"
         remedy = _add(check.edge, way) + f", or set edge to one of {_nearest(check.edge, bins)}"
-        return [Notice(Status.MISSING, Code.LIMIT_INSIDE_BUCKET, what, remedy)]
+        return [Advice(Status.MISSING, DoctorCode.LIMIT_INSIDE_BUCKET, what, remedy)]
     notices = []
     below = max((edge for edge in bins.edges if edge <= check.promote * (1 + EXACT)), default=None)
     if below is None:
         what = f"no bucket edge at or below promote {format_seconds(check.promote)}: nothing can ever be proved good"
         remedy = f"{_add(check.promote, way)}, or set promote to {_nearest(check.promote, bins)}"
-        notices.append(Notice(Status.MISSING, Code.LIMIT_BEYOND_BUCKETS, what, remedy))
+        notices.append(Advice(Status.MISSING, DoctorCode.LIMIT_BEYOND_BUCKETS, what, remedy))
     else:
         notices += _about_promote(check, way, bins, below)
     above = min((edge for edge in bins.edges if edge >= check.rollback * (1 - EXACT)), default=None)
     if above is None:
         what = f"no bucket edge at or above rollback {format_seconds(check.rollback)}: nothing can ever be proved bad"
         remedy = f"{_add(check.rollback, way)}, or set rollback to {_nearest(check.rollback, bins)}"
-        notices.append(Notice(Status.MISSING, Code.LIMIT_BEYOND_BUCKETS, what, remedy))
+        notices.append(Advice(Status.MISSING, DoctorCode.LIMIT_BEYOND_BUCKETS, what, remedy))
     elif not _is_edge(check.rollback, bins):
         what = (
             f"rollback {format_seconds(check.rollback)} lies inside a bucket, and is judged at {format_seconds(above)}"
         )
         remedy = f"{_add(check.rollback, way)}, or set rollback to {_nearest(check.rollback, bins)}"
-        notices.append(Notice(Status.WARNING, Code.LIMIT_INSIDE_BUCKET, what, remedy))
+        notices.append(Advice(Status.WARNING, DoctorCode.LIMIT_INSIDE_BUCKET, what, remedy))
     return notices
 
 
-def _about_promote(check: Check, way: LatencyHistogram, bins: Bins, below: float) -> list[Notice]:
+def _about_promote(check: Check, way: LatencyHistogram, bins: BucketEdges, below: float) -> list[Advice]:
     limit = format_seconds(check.promote)
     word = "baseline" if "baseline" in bins.counted else next(iter(bins.counted), "")
     share = bins.above(below, word) if word else 0.0
@@ -141,16 +141,16 @@ def _about_promote(check: Check, way: LatencyHistogram, bins: Bins, below: float
             return []
         remedy = f"raise promote, or judge the change against the baseline: rule relative with edge {limit}"
         what = f"{slow}, {permitted}: a canary like it never passes"
-        return [Notice(Status.WARNING, Code.BASELINE_BEYOND_LIMIT, what, remedy)]
+        return [Advice(Status.WARNING, DoctorCode.BASELINE_BEYOND_LIMIT, what, remedy)]
     remedy = f"{_add(check.promote, way)}, or set promote to {_nearest(check.promote, bins)}"
     what = f"promote {limit} lies inside a bucket, and is judged at {format_seconds(below)}"
     if share > allowed(check):
         what += f": {slow}, {permitted}, so that a canary like it never passes"
-        return [Notice(Status.MISSING, Code.LIMIT_INSIDE_BUCKET, what, remedy)]
-    return [Notice(Status.WARNING, Code.LIMIT_INSIDE_BUCKET, what, remedy)]
+        return [Advice(Status.MISSING, DoctorCode.LIMIT_INSIDE_BUCKET, what, remedy)]
+    return [Advice(Status.WARNING, DoctorCode.LIMIT_INSIDE_BUCKET, what, remedy)]
 
 
-def about_bins(way: ScoreHistogram | ClassCounter, bins: Bins) -> list[Notice]:
+def about_bins(way: ScoreHistogram | ClassCounter, bins: BucketEdges) -> list[Advice]:
     """Say whether bins can show a drift."""
     counted = {word: sum(counts) for word, counts in bins.counted.items()}
     if not counted or not all(counted.values()):
@@ -161,19 +161,19 @@ def about_bins(way: ScoreHistogram | ClassCounter, bins: Bins) -> list[Notice]:
     remedy = f"count finer classes in the label {way.by}" if isinstance(way, ClassCounter) else finer
     if used < 2:
         what = f"all predictions lie in one of {several(bins.number, noun)}: no drift can show"
-        return [Notice(Status.MISSING, Code.BINS, what, remedy)]
+        return [Advice(Status.MISSING, DoctorCode.BINS, what, remedy)]
     notices = []
     if isinstance(way, ScoreHistogram) and used < FEW_BINS:
         what = f"only {used} of {bins.number} bins have predictions: a drift inside one of them does not show"
-        notices.append(Notice(Status.WARNING, Code.BINS, what, remedy))
+        notices.append(Advice(Status.WARNING, DoctorCode.BINS, what, remedy))
     few = [f"{count:,.0f} of the {word}" for word, count in counted.items() if count < FEWEST]
     if few:
         what = f"only {' and '.join(few)} predictions were counted: a PSI needs {FEWEST} of each arm"
-        notices.append(Notice(Status.WARNING, Code.FEW_PREDICTIONS, what, "wait, or send more traffic"))
+        notices.append(Advice(Status.WARNING, DoctorCode.FEW_PREDICTIONS, what, "wait, or send more traffic"))
     return notices
 
 
-def about_spread(metric: str, bins: Bins) -> list[Notice]:
+def about_spread(metric: str, bins: BucketEdges) -> list[Advice]:
     """Say whether the edges of a histogram of values bound their spread."""
     beyond = [word for word, counts in bins.counted.items() if counts[-1] > 0]
     if not beyond:
@@ -183,10 +183,10 @@ def about_spread(metric: str, bins: Bins) -> list[Notice]:
         f"values of the {' and the '.join(beyond)} lie above the last edge of {metric}, {last}: their spread is unknown"
     )
     remedy = "add an edge above the largest value"
-    return [Notice(Status.MISSING, Code.SPREAD_UNKNOWN, what, remedy)]
+    return [Advice(Status.MISSING, DoctorCode.SPREAD_UNKNOWN, what, remedy)]
 
 
-def _is_edge(limit: float, bins: Bins) -> bool:
+def _is_edge(limit: float, bins: BucketEdges) -> bool:
     return any(math.isclose(edge, limit, rel_tol=EXACT) for edge in bins.edges)
 
 
@@ -194,7 +194,7 @@ def _add(limit: float, way: LatencyHistogram) -> str:
     return f'add le="{limit / way.unit.seconds:g}" to {way.histogram and way.histogram.metric}'
 
 
-def _nearest(limit: float, bins: Bins) -> str:
+def _nearest(limit: float, bins: BucketEdges) -> str:
     below = [edge for edge in bins.edges if edge < limit][-1:]
     above = [edge for edge in bins.edges if edge > limit][:1]
     return " or ".join(map(format_seconds, below + above)) or "none"

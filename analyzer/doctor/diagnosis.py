@@ -18,10 +18,10 @@ from analyzer.config.profile import (
 )
 from analyzer.config.selector import Selector
 from analyzer.config.settings import Settings
-from analyzer.doctor.buckets import Bins, bins_of, classes_of
-from analyzer.doctor.notices import Code, Notice, Status, worst
+from analyzer.doctor.buckets import BucketEdges, bins_of, classes_of
+from analyzer.doctor.notices import Advice, DoctorCode, Status, worst
 from analyzer.doctor.observations import Engine, Seen, Survey, in_place
-from analyzer.doctor.question import Question, read_question
+from analyzer.doctor.question import DoctorRequest, read_question
 from analyzer.doctor.shortcomings import ArmFacts, Reads, about_arms, about_reading, about_scrapes, about_way
 from analyzer.doctor.survey import survey
 from analyzer.model.findings import Kind, Role
@@ -53,8 +53,8 @@ class CheckDiagnosis:
     way: int = 0
     ways: int = 0
     arms: Mapping[str, ArmFacts] = field(default_factory=dict)
-    bins: Bins | None = None
-    notices: tuple[Notice, ...] = ()
+    bins: BucketEdges | None = None
+    notices: tuple[Advice, ...] = ()
     to_pass: Need | None = None
     hints: tuple[tuple[str, str], ...] = ()
 
@@ -91,10 +91,10 @@ class Diagnosis:
     hints : what the profile cannot tell of any check, and the remedy
     """
 
-    question: Question
+    question: DoctorRequest
     url: str
     engine: Engine | None
-    notices: tuple[Notice, ...]
+    notices: tuple[Advice, ...]
     checks: Mapping[str, CheckDiagnosis]
     values: Mapping[str, Value]
     hints: tuple[tuple[str, str], ...]
@@ -132,11 +132,11 @@ def examine(analyzer: Analyzer, settings: Settings, fields: Mapping[str, str | N
     )
 
 
-def _about_engine(found: Survey, settings: Settings) -> Iterable[Notice]:
+def _about_engine(found: Survey, settings: Settings) -> Iterable[Advice]:
     if found.engine and found.engine.name == "VictoriaMetrics" and "nocache" not in settings.prometheus_parameters:
         what = "VictoriaMetrics moves the times of queries, and a verdict refuses what it did not ask for"
         remedy = """set ANALYZER_PROMETHEUS_PARAMETERS='{"nocache": "1"}'"""
-        yield Notice(Status.MISSING, Code.TIMES_MOVED, what, remedy)
+        yield Advice(Status.MISSING, DoctorCode.TIMES_MOVED, what, remedy)
     most = settings.prometheus_max_samples
     series = sum(
         one.series for way, _ in found.ways.values() if way for one in found.seen.get(main_selector(way), {}).values()
@@ -144,10 +144,10 @@ def _about_engine(found: Survey, settings: Settings) -> Iterable[Notice]:
     if series * (FEWEST_SLICES + 2) > most:
         what = f"{series:,} series are too many to follow one by one: the server adds up what does not fit"
         remedy = f"raise ANALYZER_PROMETHEUS_MAX_SAMPLES, now {most:,}, or drop labels that no check needs"
-        yield Notice(Status.WARNING, Code.TOO_MANY_SERIES, what, remedy)
+        yield Advice(Status.WARNING, DoctorCode.TOO_MANY_SERIES, what, remedy)
 
 
-def _values(question: Question, found: Survey) -> dict[str, Value]:
+def _values(question: DoctorRequest, found: Survey) -> dict[str, Value]:
     """List the values of the arm label in this namespace and service, those with the most traffic first."""
     rows: dict[str, dict[str, float]] = {}
     for name, check in question.checks.items():
@@ -172,14 +172,14 @@ def _hints(profile: Profile, kind: Kind | None) -> tuple[tuple[str, str], ...]:
 # One check
 
 
-def _examine(question: Question, name: str, found: Survey, profiles: Mapping[str, Profile]) -> CheckDiagnosis:
+def _examine(question: DoctorRequest, name: str, found: Survey, profiles: Mapping[str, Profile]) -> CheckDiagnosis:
     check = question.checks[name]
     hints = _hints(question.profile, check.kind)
     way, _ = found.ways[check.kind]
     if way is None:
         what = f"profile {question.profile.name} names no metric for {check.kind}"
         remedy = hints[0][1] if hints else "ask for this check with another profile, in a request of its own"
-        notice = Notice(Status.MISSING, Code.NOT_IN_PROFILE, what, f"{remedy}; leave it out of --checks here")
+        notice = Advice(Status.MISSING, DoctorCode.NOT_IN_PROFILE, what, f"{remedy}; leave it out of --checks here")
         return CheckDiagnosis(check, notices=(notice,), hints=hints[1:])
     ways = question.profile.ways(check.kind)
     seen = _seen(question, check.kind, way, found)
@@ -201,11 +201,11 @@ def _examine(question: Question, name: str, found: Survey, profiles: Mapping[str
     traffic = Traffic.split(told.per_second, WEIGHT)
     need = plan_check(check, question.policy, traffic, _assumption(check, way, seen, bins)).healthy
     if slow := too_long(name, need):
-        notices.append(Notice(Status.WARNING, Code.SLOW_DECISION, *slow.rstrip(".").split(": ", 1)))
+        notices.append(Advice(Status.WARNING, DoctorCode.SLOW_DECISION, *slow.rstrip(".").split(": ", 1)))
     return replace(told, notices=tuple(notices), to_pass=need)
 
 
-def _seen(question: Question, kind: Kind, way: Way, found: Survey) -> dict[str, dict[Selector, Seen]]:
+def _seen(question: DoctorRequest, kind: Kind, way: Way, found: Survey) -> dict[str, dict[Selector, Seen]]:
     """Give what was seen of each metric of a way, by the arm's name."""
     by_arm = {
         word: {one: found.seen[one][value] for one in selectors(way) if value in found.seen.get(one, {})}
@@ -215,7 +215,7 @@ def _seen(question: Question, kind: Kind, way: Way, found: Survey) -> dict[str, 
     return {word: by_metric for word, by_metric in by_arm.items() if question.arms[word] in arms}
 
 
-def _facts(way: Way, seen: Mapping[Selector, Seen], question: Question, word: str, found: Survey) -> ArmFacts:
+def _facts(way: Way, seen: Mapping[Selector, Seen], question: DoctorRequest, word: str, found: Survey) -> ArmFacts:
     traffic = [seen[one] for one in traffic_selectors(way) if one in seen]
     firsts = [one.first for one in traffic if one.first is not None]
     lasts = [one.last for one in traffic if one.last is not None]
@@ -241,7 +241,7 @@ def _facts(way: Way, seen: Mapping[Selector, Seen], question: Question, word: st
     )
 
 
-def _bins(way: Way, main: Mapping[str, Seen]) -> Bins | None:
+def _bins(way: Way, main: Mapping[str, Seen]) -> BucketEdges | None:
     match way:
         case LatencyHistogram(histogram=Selector()):
             return bins_of(main, way.unit) if main else None
@@ -253,7 +253,7 @@ def _bins(way: Way, main: Mapping[str, Seen]) -> Bins | None:
             return None
 
 
-def _assumption(check: Check, way: Way, seen: Reads, bins: Bins | None) -> Assumption:
+def _assumption(check: Check, way: Way, seen: Reads, bins: BucketEdges | None) -> Assumption:
     """Suppose what suits the limits, and of the baseline what was seen."""
     known = replace(Assumption.of(check), faults=())  # which are not asked about, and take most of the time
     arm = seen.get("baseline") or next(iter(seen.values()), {})

@@ -12,7 +12,7 @@ class Status(StrEnum):
     MISSING = "missing"
 
 
-class Code(StrEnum):
+class DoctorCode(StrEnum):
     """What a notice is about: a closed list, for programs."""
 
     # Something is not there
@@ -51,11 +51,11 @@ class Code(StrEnum):
 
 
 @dataclass(frozen=True)
-class Notice:
+class Advice:
     """Something that was found, and what to do about it."""
 
     status: Status
-    code: Code
+    code: DoctorCode
     what: str
     remedy: str
 

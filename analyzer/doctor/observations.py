@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from analyzer.config.profile import ErrorCounters, Profile, Way
 from analyzer.config.selector import FIELD, Matcher, Selector, fill
-from analyzer.doctor.question import Question
+from analyzer.doctor.question import DoctorRequest
 from analyzer.errors import SourceError
 from analyzer.model.findings import Kind
 from analyzer.sources.samples import family_of
@@ -120,19 +120,19 @@ def place_labels(profile: Profile, selector: Selector) -> list[str]:
     return list(dict.fromkeys([profile.arm_label, *fields, "job"]))
 
 
-def fields_of(question: Question, selector: Selector) -> tuple[Matcher, ...]:
+def fields_of(question: DoctorRequest, selector: Selector) -> tuple[Matcher, ...]:
     """Give the matchers of a metric that come from the request's fields."""
     matchers = (*selector.matchers, *question.profile.matchers)
     return fill(tuple(one for one in matchers if FIELD.search(one.value)), question.service, question.namespace)
 
 
-def in_place(question: Question, selector: Selector, around: Around) -> list[Place]:
+def in_place(question: DoctorRequest, selector: Selector, around: Around) -> list[Place]:
     """Choose the places that are in the namespace and the service of the request."""
     fields = fields_of(question, selector)
     return [one for one in around.places if all(field.matches(dict(one.labels)) for field in fields)]
 
 
-def scanned(question: Question, profile: Profile, selector: Selector) -> Selector:
+def scanned(question: DoctorRequest, profile: Profile, selector: Selector) -> Selector:
     """Give what a scan looks for to know whether a profile could read a metric: of a histogram, its count."""
     name = selector.metric
     matchers = fill((*selector.matchers, *profile.matchers), question.service, question.namespace)

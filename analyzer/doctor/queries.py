@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Profile, traffic_selectors
+from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Profile, counting, traffic_selectors
 from analyzer.config.selector import FIELD, Matcher, Selector, arms_matcher, fill
 from analyzer.doctor.observations import (
     CLASSIC,
@@ -17,7 +17,7 @@ from analyzer.doctor.observations import (
     scanned,
     telling_labels,
 )
-from analyzer.doctor.question import Question
+from analyzer.doctor.question import DoctorRequest
 from analyzer.model.findings import Kind
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.promql import duration, tagged
@@ -36,7 +36,7 @@ REPLICA_LABELS = ("prometheus_replica", "replica", "__replica__")  # by which se
 class Writer:
     """Writes the queries about one question."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: DoctorRequest) -> None:
         self._question = question
         self._label, self._window = question.profile.arm_label, duration(question.window_seconds)
         self._arms = arms_matcher(self._label, tuple(question.arms.values()))
@@ -47,7 +47,7 @@ class Writer:
         """Write what is asked of one metric, in one query."""
         label, arms, window = self._label, self._arms, self._window
         every = self._series(selector, arms)
-        one = self._series(_counting(selector), arms)  # of a histogram, the bucket that has every observation
+        one = self._series(counting(selector), arms)  # of a histogram, the bucket that has every observation
         step = duration(max(FINEST, self._question.window_seconds / STEPS))
         targets = ", ".join(dict.fromkeys((label, *TARGET_LABELS)))
         grown = f"sum by ({label}) (increase({one}[{window}]))"
@@ -62,7 +62,7 @@ class Writer:
             "restarts": f"sum by ({label}) (max by ({targets}) (resets({one}[{window}])))",
         }
         for replica in REPLICA_LABELS:
-            copies = self._series(_counting(selector), arms, Matcher(replica, "!=", ""))
+            copies = self._series(counting(selector), arms, Matcher(replica, "!=", ""))
             parts[f"copies {replica}"] = (
                 f"max by ({label}) (count without ({replica}) (last_over_time({copies}[{window}])))"
             )
@@ -77,15 +77,15 @@ class Writer:
 
     def around(self, selector: Selector) -> str:
         """Write where else a metric is, in one query: anywhere, in this namespace and service, under these arms."""
-        profile, window, counting = self._question.profile, self._window, _counting(selector)
-        static = tuple(one for one in (*counting.matchers, *profile.matchers) if not FIELD.search(one.value))
-        anywhere = Selector(counting.metric, static)
+        profile, window, every = self._question.profile, self._window, counting(selector)
+        static = tuple(one for one in (*every.matchers, *profile.matchers) if not FIELD.search(one.value))
+        anywhere = Selector(every.metric, static)
         labels = ", ".join(place_labels(profile, selector))
         parts = {"bare": f"count(last_over_time({selector.metric}[{window}]))"}
         parts["near"] = f"count(last_over_time({self._series(Selector(selector.metric))}[{window}]))"
-        under = {"anywhere": str(anywhere), "here": self._series(counting)}
+        under = {"anywhere": str(anywhere), "here": self._series(every)}
         if self._question.arms:
-            under["arms"] = str(Selector(counting.metric, (*static, self._arms)))
+            under["arms"] = str(Selector(every.metric, (*static, self._arms)))
         for place, one in under.items():
             parts[f"series {place}"] = f"topk({MOST_PLACES}, count by ({labels}) (last_over_time({one}[{window}])))"
             parts[f"rate {place}"] = f"topk({MOST_PLACES}, sum by ({labels}) (rate({one}[{duration(LATELY)}])))"
@@ -103,7 +103,7 @@ class Writer:
         """Write which single samples of an arm are read, to see how far apart they are."""
         named = (dict(zip(TARGET_LABELS, one, strict=True)) for one in sorted(seen.targets)[:SAMPLES_OF])
         some = matchers_of(frozenset(map(target_of, named)))
-        series = self._series(_counting(selector), *some, arms_matcher(self._label, (arm,)))
+        series = self._series(counting(selector), *some, arms_matcher(self._label, (arm,)))
         return f"{series}[{duration(min(self._question.window_seconds, SAMPLES_SECONDS))}]"
 
     def _series(self, selector: Selector, *more: Matcher) -> str:
@@ -151,14 +151,7 @@ def _read_arm(rows: Mapping[str, Sequence[Series]]) -> Seen:
     )
 
 
-def _counting(selector: Selector) -> Selector:
-    """Select what counts each observation once: of the buckets of a histogram, the last one."""
-    if not selector.metric.endswith("_bucket"):
-        return selector
-    return Selector(selector.metric, (*selector.matchers, Matcher("le", "=", "+Inf")))
-
-
-def groups_of(question: Question, kinds: Iterable[Kind], profiles: Iterable[Profile]) -> list[Selector]:
+def groups_of(question: DoctorRequest, kinds: Iterable[Kind], profiles: Iterable[Profile]) -> list[Selector]:
     """List what profiles would read, several metrics with the same matchers in one."""
     of_kinds = [(profile, way) for kind in kinds for profile in profiles for way in profile.ways(kind)]
     return in_groups(

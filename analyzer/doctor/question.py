@@ -15,7 +15,7 @@ SHORTEST, LONGEST = 60.0, 86400.0  # seconds of a window: longer ones are not an
 
 
 @dataclass(frozen=True)
-class Question:
+class DoctorRequest:
     """What is examined.
 
     Attributes
@@ -37,7 +37,7 @@ class Question:
     window_seconds: float
 
 
-def read_question(analyzer: Analyzer, fields: Mapping[str, str | None]) -> tuple[Question, PrometheusSource]:
+def read_question(analyzer: Analyzer, fields: Mapping[str, str | None]) -> tuple[DoctorRequest, PrometheusSource]:
     """Read the fields of a request, and find the Prometheus that it is about.
 
     Parameters
@@ -67,7 +67,7 @@ def read_question(analyzer: Analyzer, fields: Mapping[str, str | None]) -> tuple
     if not isinstance(analyzer.source, PrometheusSource):
         text = f"is {analyzer.source.name}, and a Prometheus is examined: set it to prometheus, and"
         raise ConfigError([Problem("ANALYZER_SOURCE", f"{text} ANALYZER_PROMETHEUS_URL")])
-    question = Question(
+    question = DoctorRequest(
         service=request.service or "",
         namespace=request.namespace,
         arms={word: given[word] for word in ("canary", "baseline") if word in given},

@@ -20,10 +20,10 @@ from analyzer.config.profile import (
 )
 from analyzer.config.selector import Selector
 from analyzer.doctor.absence import why_absent
-from analyzer.doctor.buckets import Bins, about_bins, about_limits, about_spread, differing
-from analyzer.doctor.notices import Code, Notice, Status, several
+from analyzer.doctor.buckets import BucketEdges, about_bins, about_limits, about_spread, differing
+from analyzer.doctor.notices import Advice, DoctorCode, Status, several
 from analyzer.doctor.observations import Seen, Survey, has_label, telling_labels
-from analyzer.doctor.question import Question
+from analyzer.doctor.question import DoctorRequest
 from analyzer.doctor.survey import ERRORS_EXPECTED
 from analyzer.model.findings import Kind
 from analyzer.quantity import format_ratio, format_seconds
@@ -59,28 +59,33 @@ class ArmFacts:
 
 
 def about_arms(
-    question: Question,
+    question: DoctorRequest,
     check: Check,
     way: Way,
     facts: Mapping[str, ArmFacts],
     found: Survey,
     profiles: Mapping[str, Profile],
-) -> Iterable[Notice]:
+) -> Iterable[Advice]:
     """Say which arm is not there, or has no traffic."""
     compares = check.compares or check.kind is Kind.DRIFT
     absent = [word for word in question.arms if word not in facts]
     metrics = [one for way in question.profile.ways(check.kind) for one in selectors(way)]
     if failed := next((one for one in metrics if one in found.gaps), None):
         what = f"{failed.metric} could not be asked for: {found.gaps[failed]}"
-        yield Notice(Status.MISSING, Code.QUERY_FAILED, what, "try again, with a shorter --window if it took too long")
+        yield Advice(
+            Status.MISSING, DoctorCode.QUERY_FAILED, what, "try again, with a shorter --window if it took too long"
+        )
     elif absent or not question.arms:
         notice = why_absent(question, check.kind, absent, found, profiles)
         needless = absent == ["baseline"] and "canary" in facts and not compares
         yield replace(notice, status=Status.WARNING) if needless else notice
     if compares and "canary" in question.arms and "baseline" not in question.arms:
         what = "this check compares with the baseline, and none is named"
-        yield Notice(
-            Status.MISSING, Code.BASELINE_NEEDED, what, "give --baseline; without both arms, its values are listed"
+        yield Advice(
+            Status.MISSING,
+            DoctorCode.BASELINE_NEEDED,
+            what,
+            "give --baseline; without both arms, its values are listed",
         )
     for word, one in facts.items():
         if one.counted <= 0:
@@ -88,10 +93,10 @@ def about_arms(
             window = format_seconds(question.window_seconds)
             what = f"nothing of the {word} grew in the last {window}: {', '.join(map(str, traffic_selectors(way)))}"
             status = Status.WARNING if needless else Status.MISSING
-            yield Notice(status, Code.NO_TRAFFIC, what, f"send the {word} requests, then look again")
+            yield Advice(status, DoctorCode.NO_TRAFFIC, what, f"send the {word} requests, then look again")
 
 
-def about_reading(way: Way, main: Mapping[str, Seen]) -> list[Notice]:
+def about_reading(way: Way, main: Mapping[str, Seen]) -> list[Advice]:
     """Say why buckets or classes cannot be read."""
     metric = main_selector(way).metric
     match way:
@@ -109,9 +114,9 @@ def about_way(
     check: Check,
     way: Way,
     seen: Reads,
-    bins: Bins | None,
+    bins: BucketEdges | None,
     found: Survey,
-) -> Iterable[Notice]:
+) -> Iterable[Advice]:
     """Say what is wrong with what the way reads."""
     match way:
         case ErrorCounters():
@@ -119,7 +124,7 @@ def about_way(
         case LatencyHistogram(sum=tuple()) if check.kind is Kind.LATENCY and seen:
             what = f"only a sum and a count are read ({main_selector(way).metric}), from which no quantile can be told"
             remedy = "judge the mean: a check of kind mean_latency; or let the server export a histogram"
-            yield Notice(Status.MISSING, Code.MEAN_ONLY, what, remedy)
+            yield Advice(Status.MISSING, DoctorCode.MEAN_ONLY, what, remedy)
         case LatencyHistogram() if bins is not None:
             yield from about_limits(check, way, bins)
         case ScoreHistogram() | ClassCounter() if bins is not None:
@@ -131,12 +136,12 @@ def about_way(
             if successes <= 0:
                 what = f"no event was counted: {', '.join(map(str, way.successes))}"
                 remedy = "send events, or compare with a longer --window"
-                yield Notice(Status.WARNING, Code.NO_EVENTS, what, remedy)
+                yield Advice(Status.WARNING, DoctorCode.NO_EVENTS, what, remedy)
         case _:
             return
 
 
-def _about_errors(check: Check, way: ErrorCounters, seen: Reads, found: Survey) -> Iterable[Notice]:
+def _about_errors(check: Check, way: ErrorCounters, seen: Reads, found: Survey) -> Iterable[Advice]:
     """Say whether failed requests could be told, and whether the baseline has too many of them."""
     for requests in way.requests:
         for label in telling_labels(way, requests):
@@ -146,50 +151,52 @@ def _about_errors(check: Check, way: ErrorCounters, seen: Reads, found: Survey) 
                 what = f"no series of {requests.metric} of the {arms} has the label {label}: no request could ever fail"
                 names = ", ".join(found.labels.get(requests, ())) or "unknown"
                 remedy = f"a profile of your own whose errors name the label with the status; its labels are {names}"
-                yield Notice(Status.MISSING, Code.LABEL_MISSING, what, remedy)
+                yield Advice(Status.MISSING, DoctorCode.LABEL_MISSING, what, remedy)
     counted = {word: sum(arm[one].counted for one in way.requests if one in arm) for word, arm in seen.items()}
     for errors in way.errors:
         if errors in found.around and not found.around[errors].bare and sum(counted.values()) >= ERRORS_EXPECTED:
             what = f"no series {errors.metric} at all among {format_count(sum(counted.values()))} requests: 0 errors"
             remedy = "check its name; if the server creates it with the first failed request, all is well"
-            yield Notice(Status.WARNING, Code.ERRORS_NEVER_SEEN, what, remedy)
+            yield Advice(Status.WARNING, DoctorCode.ERRORS_NEVER_SEEN, what, remedy)
     failed = sum(seen["baseline"][one].counted for one in way.errors if one in seen.get("baseline", {}))
     total = counted.get("baseline", 0.0)
     if total and not check.compares and failed / total > check.promote:
         shares = format_ratio(failed / total), format_ratio(check.promote)
         what = f"{shares[0]} of the baseline's requests failed, promote is {shares[1]}: a canary like it never passes"
         remedy = "raise the limits, or judge the change against the baseline: rule relative"
-        yield Notice(Status.WARNING, Code.BASELINE_BEYOND_LIMIT, what, remedy)
+        yield Advice(Status.WARNING, DoctorCode.BASELINE_BEYOND_LIMIT, what, remedy)
 
 
-def _about_classes(way: ClassCounter, main: Mapping[str, Seen]) -> list[Notice]:
+def _about_classes(way: ClassCounter, main: Mapping[str, Seen]) -> list[Advice]:
     words = [word for word, one in main.items() if not has_label(one, way.by)]
     if not words:
         return []
     what = f"no series of {way.classes.metric} of the {' and the '.join(words)} has the label {way.by}"
     remedy = "a profile of your own whose `by` names the label with the class"
-    return [Notice(Status.MISSING, Code.LABEL_MISSING, what, remedy)]
+    return [Advice(Status.MISSING, DoctorCode.LABEL_MISSING, what, remedy)]
 
 
-def about_scrapes(question: Question, seen: Reads, facts: Mapping[str, ArmFacts]) -> Iterable[Notice]:
+def about_scrapes(question: DoctorRequest, seen: Reads, facts: Mapping[str, ArmFacts]) -> Iterable[Advice]:
     """Say what is unusual about how the arms are scraped; in the same words for every check."""
     apart = {word: one.interval for word, one in facts.items() if one.interval is not None}
     for word, interval in apart.items():
         if interval > USUAL_INTERVAL * 1.05:
             what = f"the {word} is scraped every {format_seconds(interval)}: a fault is seen that much later"
-            yield Notice(
-                Status.WARNING, Code.SCRAPE_INTERVAL, what, "interval: 15s in the PodMonitor or ServiceMonitor"
+            yield Advice(
+                Status.WARNING, DoctorCode.SCRAPE_INTERVAL, what, "interval: 15s in the PodMonitor or ServiceMonitor"
             )
         last = facts[word].last
         if last is not None and question.at - last > max(STALE * interval, FRESH):
             age = format_seconds(question.at - last)
             what = f"the last sample of the {word} is {age} old, though one comes every {format_seconds(interval)}"
             remedy = f"check that pods of the {word} run and are scraped (query `up`), and that the clocks agree"
-            yield Notice(Status.WARNING, Code.STALE, what, remedy)
+            yield Advice(Status.WARNING, DoctorCode.STALE, what, remedy)
     if len(apart) > 1 and max(apart.values()) > UNEQUAL * min(apart.values()):
         shown = " and ".join(f"the {word} every {format_seconds(interval)}" for word, interval in apart.items())
         what = f"the arms are scraped unequally: {shown}"
-        yield Notice(Status.WARNING, Code.INTERVALS_DIFFER, what, "scrape both by one PodMonitor or ServiceMonitor")
+        yield Advice(
+            Status.WARNING, DoctorCode.INTERVALS_DIFFER, what, "scrape both by one PodMonitor or ServiceMonitor"
+        )
     for word, by_metric in seen.items():
         copies = {label: times for one in by_metric.values() for label, times in one.copies.items()}
         for label, times in copies.items():
@@ -200,9 +207,11 @@ def about_scrapes(question: Question, seen: Reads, facts: Mapping[str, ArmFacts]
                 "ask an address that removes copies (Thanos Query with --query.replica-label), or write a profile of "
                 f'your own with {label}="..." among its matchers'
             )
-            yield Notice(Status.WARNING, Code.DUPLICATES, what, remedy)
+            yield Advice(Status.WARNING, DoctorCode.DUPLICATES, what, remedy)
         restarts, targets = max((one.restarts for one in by_metric.values()), default=0.0), facts[word].targets
         if restarts > OFTEN * max(targets, 1):
             window, on = format_seconds(question.window_seconds), several(targets, "target")
             what = f"counters of the {word} were reset {restarts:,.0f} times in the last {window}, on {on}"
-            yield Notice(Status.WARNING, Code.RESTARTS, what, "find out why its processes restart (kubectl get pods)")
+            yield Advice(
+                Status.WARNING, DoctorCode.RESTARTS, what, "find out why its processes restart (kubectl get pods)"
+            )

@@ -13,7 +13,7 @@ from analyzer.config.profile import ErrorCounters, Profile, Way, main_selectors,
 from analyzer.config.selector import Selector
 from analyzer.doctor.observations import Engine, Seen, Survey, has_label, telling_labels
 from analyzer.doctor.queries import Writer, apart, groups_of, read_around, read_scan, read_seen, scan
-from analyzer.doctor.question import Question
+from analyzer.doctor.question import DoctorRequest
 from analyzer.errors import BadResponse, PartialData, SourceError
 from analyzer.model.findings import Kind
 from analyzer.sources.assembly import choose_way
@@ -25,7 +25,7 @@ FIRST_ROUND, BOTH_ROUNDS = 2.4, 3.6  # seconds: an answer within five, with the 
 ERRORS_EXPECTED = 1000.0  # requests, from which on a counter of errors that is nowhere is suspicious
 
 
-def survey(question: Question, source: PrometheusSource, profiles: Mapping[str, Profile]) -> Survey:
+def survey(question: DoctorRequest, source: PrometheusSource, profiles: Mapping[str, Profile]) -> Survey:
     """Ask everything; raises SourceError where nothing is answered."""
     began, writer, queries = time.monotonic(), Writer(question), source.queries
     kinds = list(dict.fromkeys(one.kind for one in question.checks.values()))
@@ -46,7 +46,7 @@ def survey(question: Question, source: PrometheusSource, profiles: Mapping[str, 
     return _look_around(question, source, writer, found, profiles, began + BOTH_ROUNDS)
 
 
-def _instant(question: Question, api: PrometheusApi, texts: Mapping[str, str], deadline: float) -> Tasks:
+def _instant(question: DoctorRequest, api: PrometheusApi, texts: Mapping[str, str], deadline: float) -> Tasks:
     return {key: partial(api.instant, text, question.at, deadline) for key, text in texts.items()}
 
 
@@ -72,7 +72,7 @@ def _engine(api: PrometheusApi, answer: object, deadline: float) -> Engine | Non
 
 
 def _choose(
-    question: Question, kind: Kind, seen: Mapping[Selector, Mapping[str, Seen]]
+    question: DoctorRequest, kind: Kind, seen: Mapping[Selector, Mapping[str, Seen]]
 ) -> tuple[Way | None, frozenset[str]]:
     """Choose the way as a verdict does: the first that the canary has, or else any arm."""
 
@@ -85,7 +85,7 @@ def _choose(
 
 
 def _look_around(
-    question: Question,
+    question: DoctorRequest,
     source: PrometheusSource,
     writer: Writer,
     found: Survey,

@@ -3,23 +3,31 @@
 Knows no HTTP, no file and no clock.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.model.findings import Gap
+from analyzer.stats import split
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Requests of one arm and how many of them failed; arrays of shape (slices,)."""
+    """Requests of one arm and how many of them failed; arrays of shape (slices,).
+
+    `doubtful` are further ones of which it is not known whether they failed: a pass counts them as failed, a fail does
+    not; None: there are none.
+    """
 
     errors: Floats
     requests: Floats
+    doubtful: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,22 @@ def together(counts: C, slices: int) -> C:
     return replace(counts, **parts)  # type: ignore[arg-type]
 
 
+def where(counts: C, kept: NDArray[np.bool_]) -> C:
+    """Return the counts with zeros in the slices that are not kept; shape (slices,)."""
+    parts = {name: value * kept.reshape(-1, *[1] * (value.ndim - 1)) for name, value in by_slice(counts).items()}
+    return replace(counts, **parts)  # type: ignore[arg-type]
+
+
+def summed(several: Sequence[C]) -> C:
+    """Return the sum of counts in the same slices, bins and classes; at least one."""
+    first, *others = several
+    parts = {
+        name: np.sum([value, *(by_slice(other)[name] for other in others)], axis=0)
+        for name, value in by_slice(first).items()
+    }
+    return replace(first, **parts)
+
+
 @dataclass(frozen=True)
 class Pod(Generic[C_co]):
     """What one pod of an arm counted, in the slices of the reading that it is part of.
@@ -181,6 +205,38 @@ class Reading(Generic[C_co]):
     def seconds(self) -> float | None:
         """How long the slices last together, where it is said how long each does."""
         return self.slice_seconds * self.slices if self.slice_seconds and self.slices else None
+
+    @cached_property
+    def lengths(self) -> Floats | None:
+        """Seconds of each slice, shape (slices,); None where they are not known."""
+        if self.slice_seconds is None:
+            return None
+        seconds = np.full(self.slices, self.slice_seconds)
+        if self.last_seconds is not None:
+            seconds[-1] = self.last_seconds
+        return seconds
+
+    @cached_property
+    def weight_change(self) -> int:
+        """Index of the slice with which the present traffic split began; 0 where it is unknown or never changed."""
+        if self.canary is None or self.baseline is None:
+            return 0
+        return split.last_change(
+            requests_by_slice(self.canary),
+            requests_by_slice(self.baseline),
+            seconds=self.lengths,
+            scrape_seconds=self.scrape_seconds,
+        )
+
+    @cached_property
+    def present_requests(self) -> tuple[float, float] | None:
+        """Requests of canary and baseline since the traffic split last changed; None without counts of both arms."""
+        if self.canary is None or self.baseline is None:
+            return None
+        since = self.weight_change
+        return float(requests_by_slice(self.canary)[since:].sum()), float(
+            requests_by_slice(self.baseline)[since:].sum()
+        )
 
     def ends(self) -> Floats:
         """Give the seconds from the begin of the first slice to the end of each; empty where they are not known."""

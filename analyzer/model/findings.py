@@ -57,6 +57,7 @@ class Code(StrEnum):
     WARMING_UP = "warming_up"
     COMMON_MODE = "common_mode"
     TRAFFIC_SPLIT = "traffic_split"
+    NEGATIVE_CONTROL = "negative_control"
 
 
 @dataclass(frozen=True)

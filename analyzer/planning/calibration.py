@@ -286,7 +286,9 @@ def _check_report(
     known = estimate(check, counts, MINUTE)
     own = _own_level(check, counts)
     traffic = Traffic.split(per_second, share)
-    remarks = _unreachable(name, policy, counts, own, traffic, known.correlation, length_seconds=length_seconds)
+    remarks = _unreachable(
+        name, policy, counts, own, traffic, known.observed_correlation, length_seconds=length_seconds
+    )
     codes = [trial.codes[name] for trial in trials if name not in trial.rolled_back and name not in trial.passed]
     remarks += [
         f"{name} ended as {code} in {codes.count(code)} of {len(trials)} pretend rollouts."
@@ -297,7 +299,7 @@ def _check_report(
         share=found,
         per_second=per_second,
         known=known,
-        factor=float(known.factor(per_second * share * MINUTE)),
+        factor=float(known.factor(per_second * share * length_seconds, length_seconds)),
         beyond=own is not None and bool(own.beyond),
         remarks=tuple(remarks),
     )

@@ -21,7 +21,6 @@ from analyzer.quantity import format_seconds
 from analyzer.sources.promql import timeline_of
 from analyzer.sources.slicing import MOST_SLICES
 from analyzer.stats import dispersion, psi, slice_means
-from analyzer.stats.dispersion import Dispersion
 
 DAY = 86400.0
 MOST = 1e10  # canary requests: what takes more is called never
@@ -164,8 +163,8 @@ def _factor(check: Check, traffic: Traffic, correlation: float) -> float:
     """Tell by what counts are divided for overdispersion, as the checks do."""
     if not correlation or check.kind is Kind.MEAN_LATENCY:
         return 1.0
-    found = Dispersion(correlation)
-    ours, theirs = (float(found.factor(rate * dispersion.BATCH_SECONDS)) for rate in (traffic.canary, traffic.baseline))
+    batches = (rate * dispersion.BATCH_SECONDS for rate in (traffic.canary, traffic.baseline))
+    ours, theirs = (1 + max(batch - 1, 0.0) * correlation for batch in batches)
     if check.compares or check.kind is Kind.DRIFT:
         return float(dispersion.combined(ours, theirs, traffic.canary, traffic.baseline))
     return ours

@@ -1,6 +1,6 @@
-"""What policies would have decided on a rollout of the past, and when: every look is the verdict of its moment.
+"""What policies would have decided on a rollout of the past, and when.
 
-The window is read once; each look is then judged on what was known at its moment, as a verdict of then.
+The window is read once; each measurement is then judged on what was known at its moment.
 """
 
 import math
@@ -14,26 +14,21 @@ from analyzer.config.policy import Policy, choose_policy
 from analyzer.errors import ConfigError, Problem, RequestError
 from analyzer.model.counts import Reading, Readings, Window, requests_by_slice
 from analyzer.model.findings import Code, Estimate, Finding, Gap, Kind, Outcome
-from analyzer.quantity import format_instant, format_seconds
+from analyzer.quantity import format_seconds
 from analyzer.sources.assembly import Selection
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.recorded_window import Recording
 from analyzer.verdict.analysis import Analyzer
-from analyzer.verdict.answer import number
 from analyzer.verdict.case import SAME, Case
-from analyzer.verdict.judge import WITHOUT_DATA
 from analyzer.verdict.request import VerdictRequest
-from analyzer.version import __version__
-
-NO_DATA = frozenset(WITHOUT_DATA) - {Code.COMMON_MODE, Code.TRAFFIC_SPLIT}  # which say something of what was counted
 
 Watch = Callable[[Sequence[int]], Iterable[int]]
 """Shows the progress over numbered parts."""
 
 
 @dataclass(frozen=True)
-class CheckThen:
-    """One check at one look.
+class CheckMeasurement:
+    """One check at one measurement.
 
     Attributes
     ----------
@@ -54,14 +49,14 @@ class CheckThen:
 
 
 @dataclass(frozen=True)
-class LookThen:
+class Measurement:
     """The verdict at one moment.
 
     Attributes
     ----------
-    seconds : since the begin of the window
-    moment : Unix seconds; None where the begin is not known
-    requests : of the canary, since the begin
+    seconds : since the start of the window
+    moment : Unix seconds; None where the start is not known
+    requests : of the canary, since the start
     """
 
     seconds: float
@@ -69,40 +64,35 @@ class LookThen:
     outcome: Outcome
     reason: str
     requests: float
-    checks: Mapping[str, CheckThen]
-
-    @property
-    def blind(self) -> bool:
-        """Whether no check had anything to judge."""
-        return all(one.code in NO_DATA for one in self.checks.values())
+    checks: Mapping[str, CheckMeasurement]
 
 
 @dataclass(frozen=True)
-class Decision:
+class PolicyDecision:
     """What a policy would have done with the rollout.
 
     Attributes
     ----------
-    outcome : fail at the first look that fails; else pass if any passes
-    look : the first look with this outcome, and of an open rollout the last
-    stood : all later looks say the same
-    passed : the first look that passed, also where a later one fails
+    outcome : fail if any measurement fails; else pass if any passes
+    look : the first measurement with this outcome; of an inconclusive rollout the last
+    final : all later measurements have the same outcome
+    passed : the first measurement that passed, even if a later one fails
     """
 
     outcome: Outcome
-    look: LookThen
-    stood: bool
-    passed: LookThen | None
+    look: Measurement
+    final: bool
+    passed: Measurement | None
 
 
 @dataclass(frozen=True)
-class Played:
-    """One policy: its looks, oldest first, and what it would have decided."""
+class PolicyReplay:
+    """One policy: its measurements, oldest first, and what it would have decided."""
 
     label: str
     policy: Policy
-    looks: tuple[LookThen, ...]
-    decision: Decision
+    measurements: tuple[Measurement, ...]
+    decision: PolicyDecision
 
 
 @dataclass(frozen=True)
@@ -111,27 +101,27 @@ class Replay:
 
     Attributes
     ----------
-    asked : the request, without a policy
+    request : without a policy
     window : what was replayed
-    every : seconds from look to look
+    every : seconds between measurements
     resolution : seconds of the slices that were read; None: as they are in the request
     notes : what is different from what was asked for
-    queries : what the source was asked, once for all
-    played : of each policy
+    queries : what the source was request, once for all
+    policies : the replay of each policy
     """
 
-    asked: VerdictRequest
+    request: VerdictRequest
     window: Window
     every: float
     resolution: float | None
     notes: tuple[str, ...]
     queries: tuple[str, ...]
-    played: tuple[Played, ...]
+    policies: tuple[PolicyReplay, ...]
 
 
 @dataclass(frozen=True)
 class _Past:
-    """What can be looked at: the moments, as seconds since the begin, and what was known at each, by policy."""
+    """What can be judged: the moments, as seconds since the start, and what was known at each, by policy."""
 
     window: Window
     moments: Sequence[float]
@@ -144,53 +134,57 @@ class _Past:
 
 def replay(
     analyzer: Analyzer,
-    asked: VerdictRequest,
+    request: VerdictRequest,
     policies: Sequence[str | dict[str, Any]] = (),
     *,
     every: float = 30.0,
     watch: Watch = iter,
 ) -> Replay:
-    """Look at a rollout of the past again and again.
+    """Judge a rollout of the past at regular moments.
 
     Parameters
     ----------
     analyzer : whose source, policies and profiles are used; its deadline is for reading all of the window
-    asked : the rollout; its `at` is the end of what is looked at
+    request : the rollout; its `at` is the end of the window
     policies : to judge by, names or overrides; default the one of the request
-    every : seconds from look to look
+    every : seconds between measurements
     watch : shows the progress
 
     Raises
     ------
-    RequestError : the request names what is not there, or there is nothing to look at
+    RequestError : the request names what is not there, or there is nothing to judge
     ConfigError : the source knows no past
     SourceError : the source did not answer
     """
-    chosen = choose(analyzer, policies or [asked.policy or analyzer.default_policy])
-    if asked.window_seconds is not None:
-        text = f"must be start or step: one of a fixed length, {asked.window}, asks anew at each look"
+    chosen = choose(analyzer, policies or [request.policy or analyzer.default_policy])
+    if request.window_seconds is not None:
+        text = f"must be start or step: {request.window} is another window at each measurement"
         raise RequestError([Problem("window", text)])
     now = analyzer.clock()
-    if asked.at is not None and asked.at > now:
-        raise RequestError([Problem("at", f"is {format_seconds(asked.at - now)} in the future; leave it out for now")])
+    if request.at is not None and request.at > now:
+        raise RequestError(
+            [Problem("at", f"is {format_seconds(request.at - now)} in the future; leave it out for now")]
+        )
     one_name = replace(analyzer, policies=chosen)
-    plain = asked.model_copy(
-        update={"policy": None, "at": now if asked.at is None and asked.data is None else asked.at}
+    plain = request.model_copy(
+        update={"policy": None, "at": now if request.at is None and request.data is None else request.at}
     )
-    past = (_given if asked.data is not None else _recorded)(one_name, plain, every)
-    found: dict[str, list[LookThen]] = {label: [] for label in chosen}
-    for place in watch(range(len(past.moments))):
+    past = (_given if request.data is not None else _recorded)(one_name, plain, every)
+    measurements: dict[str, list[Measurement]] = {label: [] for label in chosen}
+    for index in watch(range(len(past.moments))):
         for label in chosen:
-            found[label].append(_look(past.case(label, past.moments[place]), past.moments[place], past.window))
+            moment = past.moments[index]
+            measurements[label].append(_measure(past.case(label, moment), moment, past.window))
     return Replay(
-        asked=plain,
+        request=plain,
         window=past.window,
         every=past.every,
         resolution=past.resolution,
         notes=past.notes,
         queries=past.queries,
-        played=tuple(
-            Played(label, policy, tuple(found[label]), decide(found[label])) for label, policy in chosen.items()
+        policies=tuple(
+            PolicyReplay(label, policy, tuple(measurements[label]), decide(measurements[label]))
+            for label, policy in chosen.items()
         ),
     )
 
@@ -220,26 +214,26 @@ def _label(name: str, overrides: Mapping[str, Any]) -> str:
     return f"{name} with {', '.join(parts)}" if parts else name
 
 
-def decide(looks: Sequence[LookThen]) -> Decision:
-    """Tell what the looks of one policy, of which there is at least one, would have led to."""
+def decide(looks: Sequence[Measurement]) -> PolicyDecision:
+    """Return what the measurements of one policy, at least one, would have led to."""
     outcomes = [look.outcome for look in looks]
     passed = next((look for look in looks if look.outcome is Outcome.PASS), None)
     for outcome in (Outcome.FAIL, Outcome.PASS):
         if outcome in outcomes:
-            place = outcomes.index(outcome)
-            return Decision(outcome, looks[place], all(one is outcome for one in outcomes[place:]), passed)
-    return Decision(Outcome.INCONCLUSIVE, looks[-1], stood=True, passed=None)
+            first = outcomes.index(outcome)
+            return PolicyDecision(outcome, looks[first], all(later is outcome for later in outcomes[first:]), passed)
+    return PolicyDecision(Outcome.INCONCLUSIVE, looks[-1], final=True, passed=None)
 
 
 # What was known when
 
 
-def _given(analyzer: Analyzer, asked: VerdictRequest, every: float) -> _Past:
+def _given(analyzer: Analyzer, request: VerdictRequest, every: float) -> _Past:
     """Take the time slices of counts that the request brings."""
-    cases = {label: analyzer.read(asked.model_copy(update={"policy": label})) for label in analyzer.policies}
+    cases = {label: analyzer.read(request.model_copy(update={"policy": label})) for label in analyzer.policies}
     ends = np.unique(np.concatenate([case.moments() for case in cases.values()]).round(6))
     if not len(ends):
-        text = "has no time slices to look at one by one: give lists, and slice_seconds beside them"
+        text = "has no time slices to judge one by one: give lists, and slice_seconds beside them"
         raise RequestError([Problem("data", text)])
     moments: list[float] = []
     for end in ends.tolist():
@@ -249,15 +243,15 @@ def _given(analyzer: Analyzer, asked: VerdictRequest, every: float) -> _Past:
     def case(label: str, seconds: float) -> Case:
         return cases[label] if seconds == ends[-1] else cases[label].until(seconds)
 
-    begin = asked.start
+    begin = request.start
     slice_ = float(np.diff(ends, prepend=0.0).max())
-    notes = (f"the slices are {format_seconds(slice_)} long: looked at their ends",) if every < slice_ - SAME else ()
+    notes = (f"the slices are {format_seconds(slice_)} long: judged at their ends",) if every < slice_ - SAME else ()
     window = Window(begin, None if begin is None else begin + float(ends[-1]))
     return _Past(window, moments, case, max(every, slice_), notes=notes)
 
 
 class _Recorder:
-    """Records the window when it is first asked, and answers from the recording."""
+    """Records the window when it is first request, and answers from the recording."""
 
     def __init__(self, source: PrometheusSource, kinds: Mapping[str, Kind]) -> None:
         self.name, self._source, self._kinds = source.name, source, kinds
@@ -272,7 +266,7 @@ class _Recorder:
         return self.recording.read(selection, deadline)
 
 
-def _recorded(analyzer: Analyzer, asked: VerdictRequest, every: float) -> _Past:
+def _recorded(analyzer: Analyzer, request: VerdictRequest, every: float) -> _Past:
     """Read the window once, for all checks of all policies."""
     if not isinstance(analyzer.source, PrometheusSource):
         text = f"is {analyzer.source.name}, which knows no past: set it to prometheus, and ANALYZER_PROMETHEUS_URL"
@@ -281,52 +275,54 @@ def _recorded(analyzer: Analyzer, asked: VerdictRequest, every: float) -> _Past:
         check.kind.value: check.kind
         for policy in analyzer.policies.values()
         for name, check in policy.checks.items()
-        if asked.checks is None or name in asked.checks
+        if request.checks is None or name in request.checks
     }
     recorder = _Recorder(analyzer.source, kinds)
     recorded = replace(analyzer, source=recorder)
-    readings = [recorded.read(asked.model_copy(update={"policy": one})).readings for one in analyzer.policies]
+    readings = [recorded.read(request.model_copy(update={"policy": label})).readings for label in analyzer.policies]
     recording, window = recorder.recording, readings[0].window
     if recording is None or window.start is None or window.seconds is None or _nothing(readings):
         reasons = dict.fromkeys(
-            one.reason for read in readings for one in read.by_check.values() if isinstance(one, Gap)
+            reading.reason for read in readings for reading in read.by_check.values() if isinstance(reading, Gap)
         )
         raise RequestError([Problem("canary", f"there is nothing to replay: {'; '.join(reasons)}")])
     step, notes = _step(every, recording)
-    moments = [place * step for place in range(1, math.ceil(window.seconds / step - SAME))] + [window.seconds]
+    moments = [number * step for number in range(1, math.ceil(window.seconds / step - SAME))] + [window.seconds]
     begin = window.start
 
     def case(label: str, seconds: float) -> Case:
-        return recorded.read(asked.model_copy(update={"policy": label, "at": begin + seconds}))
+        return recorded.read(request.model_copy(update={"policy": label, "at": begin + seconds}))
 
     return _Past(window, moments, case, step, recording.resolution, notes, recording.queries)
 
 
 def _nothing(readings: Sequence[Readings]) -> bool:
-    return all(isinstance(one, Gap) for read in readings for one in read.by_check.values())
+    return all(isinstance(reading, Gap) for read in readings for reading in read.by_check.values())
 
 
 def _step(every: float, recording: Recording) -> tuple[float, tuple[str, ...]]:
-    """Choose how far apart looks are: no nearer than samples, and a whole number of slices."""
+    """Choose how far apart measurements are: no nearer than samples, and a whole number of slices."""
     slice_, apart = recording.resolution, recording.scrape_seconds
     step = math.ceil(max(every, apart) / slice_ - SAME) * slice_
     if every < apart - SAME and apart > slice_:
         why = f"samples are about {format_seconds(apart)} apart"
     else:
         why = f"the window was read in slices of {format_seconds(slice_)}"
-    notes = (f"{why}: looked every {format_seconds(step)}",) if abs(step - every) > SAME else ()
+    notes = (f"{why}: judged every {format_seconds(step)}",) if abs(step - every) > SAME else ()
     return step, notes
 
 
-# Looking
+# Measuring
 
 
-def _look(case: Case, seconds: float, window: Window) -> LookThen:
+def _measure(case: Case, seconds: float, window: Window) -> Measurement:
     verdict = case.verdict()
     arms = (
-        one.canary for one in case.readings.by_check.values() if isinstance(one, Reading) and one.canary is not None
+        reading.canary
+        for reading in case.readings.by_check.values()
+        if isinstance(reading, Reading) and reading.canary is not None
     )
-    return LookThen(
+    return Measurement(
         seconds=seconds,
         moment=None if window.start is None else window.start + seconds,
         outcome=verdict.outcome,
@@ -336,8 +332,8 @@ def _look(case: Case, seconds: float, window: Window) -> LookThen:
     )
 
 
-def _check(finding: Finding) -> CheckThen:
-    return CheckThen(
+def _check(finding: Finding) -> CheckMeasurement:
+    return CheckMeasurement(
         outcome=finding.outcome,
         code=finding.code,
         reason=finding.reason,
@@ -347,77 +343,3 @@ def _check(finding: Finding) -> CheckThen:
         towards_fail=finding.evidence.towards_fail,
         requests=finding.canary.n,
     )
-
-
-# For programs
-
-
-def replay_as_json(found: Replay) -> dict[str, Any]:
-    """Write everything that was found."""
-    asked, window = found.asked, found.window
-    return {
-        "service": asked.service,
-        "namespace": asked.namespace,
-        "canary": asked.canary,
-        "baseline": asked.baseline,
-        "window": {
-            "start": _instant(window.start),
-            "end": _instant(window.end),
-            "seconds": number(found.played[0].looks[-1].seconds, 9),
-        },
-        "every": number(found.every, 9),
-        "resolution": number(found.resolution, 9),
-        "notes": list(found.notes),
-        "policies": [_played(one) for one in found.played],
-        "queries": list(found.queries),
-        "version": __version__,
-    }
-
-
-def _played(one: Played) -> dict[str, Any]:
-    decision = one.decision
-    return {
-        "policy": one.policy.name,
-        "label": one.label,
-        "policy_digest": one.policy.digest,
-        "decision": {
-            "verdict": decision.outcome.value,
-            **_when(decision.look),
-            "requests": number(decision.look.requests, 15),
-            "reason": decision.look.reason,
-            "stood": decision.stood,
-            "first_pass": None if decision.passed is None else _when(decision.passed),
-        },
-        "looks": [
-            {
-                **_when(look),
-                "verdict": look.outcome.value,
-                "reason": look.reason,
-                "requests": number(look.requests, 15),
-                "checks": {name: _check_as_json(check) for name, check in look.checks.items()},
-            }
-            for look in one.looks
-        ],
-    }
-
-
-def _when(look: LookThen) -> dict[str, Any]:
-    return {"at": _instant(look.moment), "seconds": number(look.seconds, 9)}
-
-
-def _check_as_json(check: CheckThen) -> dict[str, Any]:
-    return {
-        "verdict": check.outcome.value,
-        "code": check.code.value,
-        "reason": check.reason,
-        "value": number(check.judged.value),
-        "low": number(check.judged.low),
-        "high": number(check.judged.high),
-        "baseline": number(check.baseline.value),
-        "evidence": {"pass": number(check.towards_pass), "fail": number(check.towards_fail)},
-        "requests": number(check.requests, 15),
-    }
-
-
-def _instant(seconds: float | None) -> str | None:
-    return None if seconds is None else format_instant(seconds)

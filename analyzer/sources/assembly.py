@@ -18,13 +18,11 @@ from analyzer.config.profile import (
     selectors,
     traffic_selectors,
 )
-from analyzer.config.selector import Selector
-from analyzer.errors import BadResponse, PartialData, SourceError
+from analyzer.config.selector import Matcher, Selector
 from analyzer.model.counts import (
     Classes,
     Conversions,
     Counts,
-    Errors,
     Floats,
     Histogram,
     MeanOnly,
@@ -34,10 +32,15 @@ from analyzer.model.counts import (
     Window,
 )
 from analyzer.model.findings import Code, Gap, Kind
+from analyzer.sources.failed_requests import errors_of, total, untold, with_hang_ups
 from analyzer.sources.lives import NO_LIVES, Life, pod_of, pooled
 
 UNEVEN = 9.0  # times the mean of the others' requests
 UNEVEN_FROM = 100.0  # requests
+ARM_WORDS = ("canary", "baseline")
+PATHS = ("handler", "path", "endpoint", "uri", "route", "http_route")  # by which client libraries name what was asked
+SUMMED_OVER = ("model", "model_name", "feature", *PATHS)  # labels whose values are named where there are several
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Selection:
     start, window_seconds : begin of the data, or length of the window; both None: since the canary's first sample
     history_seconds : how much of the baseline before the begin is wanted as well
     at_this_weight : the counts must tell when the traffic's split changed
+    matchers : on labels of every series, of the request and of the model that is judged
     """
 
     service: str
@@ -66,6 +70,7 @@ class Selection:
     window_seconds: float | None = None
     history_seconds: float = 0.0
     at_this_weight: bool = False
+    matchers: tuple[Matcher, ...] = ()
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -126,13 +131,9 @@ def assemble(
     """
     main = main_selector(way)
     if isinstance(way, ErrorCounters):
-        arm, label = _unknown_label(way, table, selection.arms)
-        if label:
-            return Gap(
-                Code.METRIC_MISSING,
-                f"no series of {main.metric} of {arm} has the label {label}, so none of its requests could ever count "
-                "as failed: name the label with the status in the errors of the profile",
-            )
+        words = dict(zip(selection.arms, ARM_WORDS, strict=False))
+        if reason := untold(way, table, words):
+            return Gap(Code.METRIC_MISSING, reason)
     present = {series.arm for one in traffic_selectors(way) for series in table[one]}
     counts: dict[str, Counts | None] = {}
     try:
@@ -143,16 +144,21 @@ def assemble(
     except InconsistentError as error:
         return Gap(error.code, f"{error} ({main.metric})")
     pods: dict[str, tuple[Pod[Counts], ...]] = {}
-    for arm, total in counts.items():
-        if total is not None:
-            counts[arm], pods[arm] = _alike(total, _pods(way, arm, total, table, slices, lives))
+    for arm, whole in counts.items():
+        if whole is not None:
+            counts[arm], pods[arm] = _alike(whole, _pods(way, arm, whole, table, slices, lives))
+    told: tuple[str, ...] = ()
+    if isinstance(way, ErrorCounters) and way.gone:
+        gone = {arm: total(way.gone, arm, table, slices) for arm in selection.arms}
+        counts, told = with_hang_ups(way, counts, selection.canary, selection.baseline, gone)
     baseline = counts[selection.baseline] if selection.baseline else None
+    restarted = _restarts(pods.get(selection.canary, ()))
     return Reading(
         canary=counts[selection.canary],
         baseline=baseline,
         canary_pods=pods.get(selection.canary, ()),
         baseline_pods=pods.get(selection.baseline or "", ()),
-        notes=(*_restarts(pods.get(selection.canary, ())), *_uneven_pods(table[main], selection, slices)),
+        notes=(*told, *restarted, *_summed_over(table[main]), *_uneven_pods(table[main], selection, slices)),
     )
 
 
@@ -203,7 +209,7 @@ def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> 
     """Say where lately one pod of an arm got nearly all of its requests: what is judged then is this pod."""
     notes = []
     recent = slice(slices - max(1, slices // 3), None)
-    for arm, word in zip(selection.arms, ("canary", "baseline"), strict=False):
+    for arm, word in zip(selection.arms, ARM_WORDS, strict=False):
         by_pod: dict[str, float] = {}
         for one in series:
             if one.arm == arm and one.pod:
@@ -218,6 +224,31 @@ def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> 
                 f"{pod}, one of {len(by_pod)} pods of the {word}, got {largest / total:.0%} of its requests lately"
             )
     return tuple(notes)
+
+
+def _summed_over(series: Iterable[Grown]) -> tuple[str, ...]:
+    """Name the models and paths that are added up, where several of them counted."""
+    values: dict[str, set[str]] = {}
+    for grown in series:
+        for label in SUMMED_OVER:
+            if (value := grown.labels.get(label)) and grown.growth.sum() > 0:
+                values.setdefault(label, set()).add(value)
+    return tuple(
+        f"counts are added up over {label}: {listed(sorted(several))}"
+        for label, several in values.items()
+        if len(several) > 1
+    )
+
+
+def listed(values: Sequence[str]) -> str:
+    """Write values, the first few of many."""
+    more = f" and {len(values) - MOST_NAMED} more" if len(values) > MOST_NAMED else ""
+    return ", ".join(values[:MOST_NAMED]) + more
+
+
+def noted(reading: Reading[Counts] | Gap, notes: tuple[str, ...]) -> Reading[Counts] | Gap:
+    """Add notes to what was read."""
+    return reading if isinstance(reading, Gap) or not notes else replace(reading, notes=(*notes, *reading.notes))
 
 
 def absent(way: Way | None, kind: Kind, selection: Selection, present: frozenset[str]) -> Gap | None:
@@ -241,44 +272,20 @@ def absent(way: Way | None, kind: Kind, selection: Selection, present: frozenset
     )
 
 
-def gap_of(error: SourceError) -> Gap:
-    """Say as a finding why the source gave nothing."""
-    if isinstance(error, PartialData):
-        return Gap(Code.PARTIAL_DATA, f"the source's answer is not complete: {error}")
-    text = "cannot be used" if isinstance(error, BadResponse) else "is missing"
-    return Gap(Code.SOURCE_UNAVAILABLE, f"the source's answer {text}: {error}")
-
-
-def _unknown_label(way: ErrorCounters, table: Table, arms: tuple[str, ...]) -> tuple[str, str]:
-    """Find an arm, and a label by which failed requests are told, that none of its series of this counter has.
-
-    Without it every request would look like a success, and missing data like a pass.
-    """
-    for errors in way.errors:
-        for requests in (one for one in way.requests if one.metric == errors.metric):
-            needed = [one for one in errors.matchers if one not in requests.matchers and not one.matches({})]
-            for arm in arms:
-                series = [one.labels for one in table[requests] if one.arm == arm]
-                for label in (one.label for one in needed):
-                    if series and not any(labels.get(label) for labels in series):
-                        return arm, label
-    return "", ""
-
-
 def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True) -> Counts:
     """Add up the series of an arm; of a part of them nothing is checked that holds for the whole only."""
 
-    def total(selectors: Iterable[Selector]) -> Floats:
-        return _sum((s.growth for one in selectors for s in table[one] if s.arm == arm), slices)
+    def added(selectors: Iterable[Selector]) -> Floats:
+        return total(selectors, arm, table, slices)
 
     match way:
         case ErrorCounters():
-            errors, requests = total(way.errors), total(way.requests)
+            counts = errors_of(way, arm, table, slices)
             if whole:
-                _not_more(errors, requests, "errors", "requests")
-            return Errors(errors=errors, requests=requests)
+                _not_more(counts.errors, counts.requests, "errors", "requests")
+            return counts
         case ConversionCounters():
-            return Conversions(successes=total(way.successes), trials=total(way.trials))
+            return Conversions(successes=added(way.successes), trials=added(way.trials))
         case ClassCounter():
             return _classes([s for s in table[way.classes] if s.arm == arm], way.by, slices)
         case ScoreHistogram():
@@ -288,10 +295,10 @@ def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True
                 [s for s in table[main_selector(way)] if s.arm == arm], slices, way.unit.seconds, whole=whole
             )
         case LatencyHistogram():
-            return MeanOnly(total=total(way.sum or ()) * way.unit.seconds, count=total(way.count or ()))
+            return MeanOnly(total=added(way.sum or ()) * way.unit.seconds, count=added(way.count or ()))
         case ValueHistogram():
             histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0, whole=whole)
-            return _values(histogram, total([way.values.suffixed("_sum")]))
+            return _values(histogram, added([way.values.suffixed("_sum")]))
 
 
 def window_of(selection: Selection, found: float | None) -> Window:

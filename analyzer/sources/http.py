@@ -39,14 +39,14 @@ def ignore(seconds: float, reason: str | None) -> None:
     """Observe nothing."""
 
 
-def read_body(response: BaseHTTPResponse, ends: float) -> bytes:
+def read_body(response: BaseHTTPResponse, ends: float, most: int = MOST_BYTES) -> bytes:
     """Read a body within limits of size and time: a server that trickles must not hold a verdict."""
     parts, size = [], 0
     while part := response.read1(2**16):  # what has come so far: read() would wait for the whole 64 KiB
         parts.append(part)
         size += len(part)
-        if size > MOST_BYTES:
-            raise BadResponse(f"the answer is larger than {MOST_BYTES >> 20} MiB")
+        if size > most:
+            raise BadResponse(f"the answer is larger than {most / 2**20:.3g} MiB")
         if time.monotonic() > ends:
             raise timed_out(None)
     return b"".join(parts)

@@ -15,10 +15,11 @@ from typing import Any
 from analyzer.errors import SourceError
 from analyzer.model.counts import Counts, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind
-from analyzer.sources.assembly import Selection, gap_of, window_of
+from analyzer.sources.assembly import Selection, listed, noted, window_of
 from analyzer.sources.coverage import LaterLife
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Queries
+from analyzer.sources.query_plan import gap_of
 from analyzer.sources.reader import Reader
 from analyzer.sources.scouting import Scout, Scouted
 from analyzer.sources.slicing import Limits
@@ -65,15 +66,21 @@ class PrometheusSource:
             start = window.start
             if start is None:
                 return Readings(window, {name: never_seen(selection) for name in selection.checks})
-            verdict = Reader(self.queries, self.limits, selection, scouted, start, deadline)
+            readable = without_gaps(scouted)
+            judged = replace(selection, matchers=selection.matchers + scouted.matchers)
+            verdict = Reader(self.queries, self.limits, judged, readable, start, deadline)
             try:
                 by_kind = verdict.read()
                 break
             except LaterLife as life:
                 scouted = self._scout.later(selection, scouted, life.ended, life.began)
-        history = self.history(selection, scouted, start, deadline)
+        history = self.history(judged, readable, start, deadline)
         notes = earlier_life(selection, scouted)
-        readings = {kind: with_history(reading, history.get(kind), notes) for kind, reading in by_kind.items()}
+        readings: dict[Kind, Reading[Counts] | Gap] = {
+            kind: noted(with_history(reading, history.get(kind), notes), scouted.notes.get(kind, ()))
+            for kind, reading in by_kind.items()
+        }
+        readings |= scouted.gaps
         return Readings(window, {name: readings[kind] for name, kind in selection.checks.items()}, verdict.queries)
 
     def scout(self, selection: Selection, deadline: float) -> Scouted:
@@ -91,7 +98,7 @@ class PrometheusSource:
         begin = end - selection.history_seconds
         before = replace(selection, canary=selection.baseline, baseline=None, start=begin, window_seconds=None, at=end)
         ways = frozenset((kind, way) for kind, (way, _) in scouted.ways.items())  # a later one may be another
-        key = before.profile.name, before.service, before.namespace, before.canary, begin, end, ways
+        key = before.profile.name, before.service, before.namespace, before.canary, before.matchers, begin, end, ways
         with self._lock:
             if key in self._histories:
                 return self._histories[key]
@@ -133,9 +140,15 @@ def earlier_life(selection: Selection, scouted: Scouted) -> tuple[str, ...]:
     return (note,)
 
 
+def without_gaps(scouted: Scouted) -> Scouted:
+    """Leave out the kinds that must not be read."""
+    return replace(scouted, ways={kind: way for kind, way in scouted.ways.items() if kind not in scouted.gaps})
+
+
 def never_seen(selection: Selection) -> Gap:
     """Say that there is no sample of the canary."""
-    metrics = " or ".join(one.metric for one in selection.profile.presence)
+    groups = selection.profile.presence_of(selection.checks.values())
+    metrics = listed(list(dict.fromkeys(metric.metric for group in groups for metric in group)))
     label = selection.profile.arm_label
     return Gap(
         Code.NO_CANARY_TRAFFIC,

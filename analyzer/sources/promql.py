@@ -44,7 +44,8 @@ def in_arms(selector: Selector, selection: Selection, arms: tuple[str, ...]) -> 
     """Write a selector of the profile in PromQL, for these arms of this service."""
     matchers: tuple[Matcher, ...] = (*selector.matchers, *selection.profile.matchers)
     filled = fill(matchers, selection.service, selection.namespace)
-    return str(Selector(selector.metric, (*filled, arms_matcher(selection.profile.arm_label, arms))))
+    arm = arms_matcher(selection.profile.arm_label, arms)
+    return str(Selector(selector.metric, (*filled, *selection.matchers, arm)))
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-from analyzer.errors import SourceError
+from analyzer.errors import BadResponse, PartialData, SourceError
+from analyzer.model.findings import Code, Gap
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.promql import FINEST, Answer, Queries, duration
 from analyzer.sources.timeline import Timeline
@@ -73,3 +74,11 @@ class QueryPlan:
                     raise answer
                 joined += answer
         return joined
+
+
+def gap_of(error: SourceError) -> Gap:
+    """Say as a finding why the source gave nothing."""
+    if isinstance(error, PartialData):
+        return Gap(Code.PARTIAL_DATA, f"the source's answer is not complete: {error}")
+    text = "cannot be used" if isinstance(error, BadResponse) else "is missing"
+    return Gap(Code.SOURCE_UNAVAILABLE, f"the source's answer {text}: {error}")

@@ -17,12 +17,12 @@ from analyzer.config.selector import Selector, fill, label_name
 from analyzer.errors import SourceError
 from analyzer.model.counts import Counts, Reading
 from analyzer.model.findings import Code, Gap, Kind
-from analyzer.sources.assembly import Grown, Selection, absent, assemble, gap_of
+from analyzer.sources.assembly import Grown, Selection, absent, assemble
 from analyzer.sources.coverage import LaterLife, lives_between
 from analyzer.sources.growth import Growth
 from analyzer.sources.native import NativeGrowth, growth, native_histograms
 from analyzer.sources.promql import FINEST, LOOK_BACK, Queries, duration, in_arms, tagged, timeline_of
-from analyzer.sources.query_plan import QueryPlan
+from analyzer.sources.query_plan import QueryPlan, gap_of
 from analyzer.sources.samples import (
     Samples,
     Settled,

@@ -24,6 +24,7 @@ from analyzer.sources.assembly import (
     absent,
     assemble,
     choose_way,
+    noted,
     window_of,
 )
 from analyzer.sources.counters import Places
@@ -76,6 +77,7 @@ class Recording:
     def __init__(self, source: PrometheusSource, selection: Selection, deadline: float) -> None:
         self._source, self._whole, self._deadline = source, selection, deadline
         self._scouted = source.scout(selection, deadline)
+        self._whole = replace(selection, matchers=selection.matchers + self._scouted.matchers)
         self.start: float | None = window_of(selection, self._scouted.start).start
         self.resolution = self.scrape_seconds = FINEST
         self.queries: tuple[str, ...] = ()
@@ -115,7 +117,8 @@ class Recording:
         for name, kind in selection.checks.items():
             found, way = self._last[1][kind]
             past = None if way is None else history.get(way)
-            by_check[name] = with_history(found, past, earlier_life(selection, self._scouted))
+            read = with_history(found, past, earlier_life(selection, self._scouted))
+            by_check[name] = self._scouted.gaps.get(kind, noted(read, self._scouted.notes.get(kind, ())))
         return Readings(window, by_check, self.queries)
 
     # Reading it once

@@ -5,16 +5,17 @@ It is remembered for a few minutes; it would be found again, so the service stay
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from analyzer.config.profile import Way, main_selectors, traffic_selectors
-from analyzer.config.selector import Selector
-from analyzer.model.findings import Kind
+from analyzer.config.selector import Matcher, Selector
+from analyzer.model.findings import Gap, Kind
 from analyzer.sources.assembly import Selection, choose_way, window_of
+from analyzer.sources.origins import Origins, origin_labels, origins, values_of
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.promql import Queries, duration, either, in_arms
 
@@ -34,6 +35,9 @@ class Scouted:
     series : how many series the largest metric of each way has, both arms together
     until : the last moment for which this is good
     earlier : when pods of an earlier life of the canary were last seen, Unix seconds; None: it had none
+    gaps : kinds whose series must not be added up, and why
+    notes : what should be known of how a kind is read
+    matchers : that select what is judged of all that the arms have
     """
 
     start: float | None
@@ -41,6 +45,9 @@ class Scouted:
     series: Mapping[Way, int] = field(default_factory=dict)
     until: float = 0.0
     earlier: float | None = None
+    gaps: Mapping[Kind, Gap] = field(default_factory=dict)
+    notes: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
+    matchers: tuple[Matcher, ...] = ()
 
 
 class Scout:
@@ -64,8 +71,9 @@ class Scout:
         if known and known.start is not None and known.start < selection.at <= known.until:
             return known
         start, earlier = window_of(selection, None).start, None
-        if start is None:
-            start, earlier = self._first_sample(selection, deadline)
+        for metrics in selection.profile.presence_of(selection.checks.values()):
+            if start is None:
+                start, earlier = self._first_sample(selection, metrics, deadline)
         if start is None:
             return Scouted(start=None)
         scouted = replace(self._look_for_metrics(selection, start, deadline), earlier=earlier)
@@ -86,14 +94,16 @@ class Scout:
                 self._known.pop(next(iter(self._known)))
             self._known[_key(selection)] = scouted
 
-    def _first_sample(self, selection: Selection, deadline: float) -> tuple[float | None, float | None]:
+    def _first_sample(
+        self, selection: Selection, metrics: Iterable[Selector], deadline: float
+    ) -> tuple[float | None, float | None]:
         """Find the first sample of the canary in its present run, one second early so that it counts from 0.
 
         Returns
         -------
         Its moment, and about when an earlier run ended; None: there is none.
         """
-        queries = [in_arms(one, selection, (selection.canary,)) for one in selection.profile.presence]
+        queries = [in_arms(metric, selection, (selection.canary,)) for metric in metrics]
         look = duration(PRESENCE_STEP)
         # Multiples of the step, and `at` itself: so that a later look searches at the same moments.
         last = math.floor(selection.at / PRESENCE_STEP) * PRESENCE_STEP
@@ -120,33 +130,45 @@ class Scout:
     def _look_for_metrics(self, selection: Selection, start: float, deadline: float) -> Scouted:
         """Ask for every way of the profile which arms have its main metric, in how many series."""
         profile, length = selection.profile, duration(max(selection.at - start, 1.0))
+        kept = ", ".join([profile.arm_label, *origin_labels(profile)])
         kinds = sorted(set(selection.checks.values()))
         ways = [way for kind in kinds for way in profile.ways(kind)]
 
         def task(selector: Selector) -> Callable[[], list[Series]]:
             series = in_arms(selector, selection, selection.arms)
-            query = f"count by ({profile.arm_label}) (last_over_time({series}[{length}]))"
+            query = f"count by ({kept}) (last_over_time({series}[{length}]))"
             return lambda: self._queries.api.instant(query, selection.at, deadline)
 
         wanted = {one for way in ways for one in (*main_selectors(way), *traffic_selectors(way))}
         answers = self._queries.all({str(one): task(one) for one in wanted}, deadline)
         series: dict[Way, int] = {}
         arms: dict[Way, frozenset[str]] = {}
+        origin: dict[Way, Origins] = {}
         for way in ways:
             main = [one for selector in main_selectors(way) for one in answers[str(selector)]]
             traffic = [one for selector in traffic_selectors(way) for one in answers[str(selector)]]
             arms[way] = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
             series[way] = int(sum(one.values[0] for one in main if len(one.values)))
+            labelled = ((one.labels.get(profile.arm_label, ""), one.labels) for one in (*main, *traffic))
+            origin[way] = origins(selection, values_of(selection, labelled))
         chosen = {
             kind: choose_way(((way, arms[way]) for way in profile.ways(kind)), selection.canary) for kind in kinds
         }
-        until = selection.at + (LONGEST_GAP - PRESENCE_STEP)
-        return Scouted(start=start, ways=chosen, series=series, until=until)
+        known = {kind: origin[way] for kind, (way, _) in chosen.items() if way}
+        return Scouted(
+            start=start,
+            ways=chosen,
+            series=series,
+            until=selection.at + (LONGEST_GAP - PRESENCE_STEP),
+            gaps={kind: found.gap for kind, found in known.items() if found.gap},
+            notes={kind: found.notes for kind, found in known.items() if found.notes},
+            matchers=tuple(dict.fromkeys(matcher for found in known.values() for matcher in found.matchers)),
+        )
 
 
 def _key(selection: Selection) -> tuple[Any, ...]:
     """Return what a rollout is remembered by."""
     return (
         selection.profile.name, selection.service, selection.namespace, selection.canary, selection.baseline,
-        selection.start, selection.window_seconds, frozenset(selection.checks.values()),
+        selection.start, selection.window_seconds, frozenset(selection.checks.values()), selection.matchers,
     )  # fmt: skip

@@ -1,43 +1,49 @@
 """Counts straight from the pods' /metrics pages: no Prometheus needed, for small clusters and first tries.
 
 The addresses stand in the settings; a request only names the arms. The counters are read as they are, so the
-counts are those since the processes started: a restart loses what was counted before it.
+counts are those since the processes started: a restart loses what was counted before it. What earlier readings saw
+of the baseline is remembered for the dispersion of its counts, see `memory`.
 """
 
-import re
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import requests
-from prometheus_client.parser import text_string_to_metric_families
 from urllib3.exceptions import HTTPError
 
-from analyzer.config.profile import LatencyHistogram, Way, main_selector, main_selectors, selectors, traffic_selectors
+from analyzer.config.profile import LatencyHistogram, Way, main_selectors, selectors, traffic_selectors
 from analyzer.config.selector import Selector, fill
 from analyzer.errors import BadResponse, Problem, RequestError, SourceError, SourceUnavailable
 from analyzer.model.counts import Counts, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.quantity import nearest
-from analyzer.sources.assembly import Grown, Selection, absent, assemble, choose_way, window_of
+from analyzer.sources.assembly import Grown, Selection, absent, assemble, choose_way, noted, window_of
+from analyzer.sources.exposition import ExpositionError, parse_page
 from analyzer.sources.http import Observer, brief, gather, ignore, read_body, timed_out
+from analyzer.sources.memory import Memory, Snapshot, with_memory
+from analyzer.sources.origins import origins, values_of
+from analyzer.sources.samples import may_fall
 
 TIMEOUT = 5.0  # seconds for one page
-CANNOT_BE_EMPTY = re.compile(r"\S")
+MOST_BYTES = 4 * 2**20  # of a page
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample of a page: which arm it is of, the metric, its labels, its value, and the page."""
+    """One sample of a page: which arm it is of, the metric, its labels, its value, the page and the line."""
 
     arm: str
     metric: str
     labels: Mapping[str, str]
     value: float
     address: str = ""
+    line: int = 0
 
 
 class ScrapeSource:
@@ -45,14 +51,22 @@ class ScrapeSource:
 
     Parameters
     ----------
-    targets : for every name of an arm the addresses of its pods' pages
+    targets : for every name of an arm the addresses of its pods' pages; one that is there twice is read once
+    most_bytes : of a page
     """
 
     name = "scrape"
 
-    def __init__(self, targets: Mapping[str, Sequence[str]], *, workers: int = 16, observe: Observer = ignore) -> None:
-        self._targets = targets
-        self._observe = observe
+    def __init__(
+        self,
+        targets: Mapping[str, Sequence[str]],
+        *,
+        most_bytes: int = MOST_BYTES,
+        workers: int = 16,
+        observe: Observer = ignore,
+    ) -> None:
+        self._targets = {arm: tuple({_same(page): page for page in pages}.values()) for arm, pages in targets.items()}
+        self._most_bytes, self._observe, self._memory = most_bytes, observe, Memory()
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy, no .netrc
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="scrape")
@@ -61,7 +75,7 @@ class ScrapeSource:
         """Raise SourceError unless addresses are configured and every page can be read."""
         if not self._targets:
             raise SourceUnavailable("no addresses are configured: set ANALYZER_SCRAPE_TARGETS, or ANALYZER_SOURCE")
-        _, failures = self._pages(tuple(self._targets), deadline)
+        _, failures = self._pages(tuple(self._targets), None, deadline)
         if failures:
             raise failures[0]
 
@@ -73,16 +87,39 @@ class ScrapeSource:
         RequestError : an arm has no addresses in the settings, or the request asks for the past
         """
         self._refuse(selection)
-        samples, failures = self._pages(selection.arms, deadline)
+        pages = [set(map(_same, self._targets[arm])) for arm in selection.arms]
+        if len(pages) > 1 and (shared := set.intersection(*pages)):
+            text = f"{min(shared)} is a page of both arms: give each pod to one arm in ANALYZER_SCRAPE_TARGETS"
+            gap = Gap(Code.INCONSISTENT_DATA, text)
+            return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap))
+        samples, failures = self._pages(selection.arms, _wanted(selection), deadline)
         queries = tuple(address for arm in selection.arms for address in self._targets[arm])
         if failures:
             some = f"{len(failures)} of {len(queries)} pages could not be read"
             code = Code.SOURCE_UNAVAILABLE if len(failures) == len(queries) else Code.PARTIAL_DATA
-            gap = Gap(code, f"{some}: {failures[0]}")
+            impossible = [failure for failure in failures if isinstance(failure, ExpositionError)]
+            if impossible:
+                some, code = "a page is no page of metrics", Code.INCONSISTENT_DATA
+            gap = Gap(code, f"{some}: {(impossible or failures)[0]}")
             return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap), queries)
-        by_kind = {kind: _reading(kind, selection, samples) for kind in set(selection.checks.values())}
+        by_kind = {
+            kind: self._remembering(kind, selection, samples, _reading(kind, selection, samples))
+            for kind in set(selection.checks.values())
+        }
         window = window_of(selection, _started(selection, samples))
         return Readings(window, {name: by_kind[kind] for name, kind in selection.checks.items()}, queries)
+
+    def _remembering(
+        self, kind: Kind, selection: Selection, samples: Sequence[Sample], reading: Reading[Counts] | Gap
+    ) -> Reading[Counts] | Gap:
+        """Remember what the baseline counted, and add what it had counted before."""
+        if isinstance(reading, Gap) or reading.baseline is None or not selection.history_seconds:
+            return reading
+        asked = selection.profile.name, selection.service, selection.namespace, selection.matchers
+        subject = (*asked, selection.baseline, kind)
+        started = frozenset(_processes(selection, samples))
+        snapshot = Snapshot(selection.at, started, reading.baseline)
+        return with_memory(reading, self._memory.add(subject, snapshot, selection.history_seconds))
 
     def _refuse(self, selection: Selection) -> None:
         problems = [
@@ -99,9 +136,11 @@ class ScrapeSource:
         if problems:
             raise RequestError(problems)
 
-    def _pages(self, arms: Sequence[str], deadline: float) -> tuple[list[Sample], list[SourceError]]:
+    def _pages(
+        self, arms: Sequence[str], wanted: Container[str] | None, deadline: float
+    ) -> tuple[list[Sample], list[SourceError]]:
         pages = [(arm, address) for arm in arms for address in self._targets[arm]]
-        tasks = {number: partial(self._page, *page, deadline) for number, page in enumerate(pages)}
+        tasks = {number: partial(self._page, *page, wanted, deadline) for number, page in enumerate(pages)}
         samples: list[Sample] = []
         failures: list[SourceError] = []
         for answer in gather(self._pool, tasks, deadline).values():
@@ -111,17 +150,18 @@ class ScrapeSource:
                 samples += answer
         return samples, failures
 
-    def _page(self, arm: str, address: str, deadline: float) -> list[Sample]:
+    def _page(self, arm: str, address: str, wanted: Container[str] | None, deadline: float) -> list[Sample]:
         began = time.monotonic()
+        ends = min(deadline, began + TIMEOUT)
         try:
-            samples = _parse(arm, address, self._fetch(address, min(deadline, began + TIMEOUT)))
+            samples = _parse(arm, address, self._fetch(address, ends), wanted, ends)
         except SourceError as error:
             self._observe(time.monotonic() - began, error.reason)
             raise
         self._observe(time.monotonic() - began, None)
         return samples
 
-    def _fetch(self, address: str, ends: float) -> str:
+    def _fetch(self, address: str, ends: float) -> bytes:
         left = ends - time.monotonic()
         if left <= 0:
             raise timed_out(None)
@@ -130,28 +170,38 @@ class ScrapeSource:
             with self._session.get(
                 address, headers=headers, timeout=left, allow_redirects=False, stream=True
             ) as response:
-                body = read_body(response.raw, ends)
+                body = read_body(response.raw, ends, self._most_bytes)
                 if response.status_code != 200:
                     raise SourceUnavailable(f"{address} answered HTTP {response.status_code}")
         except requests.Timeout as error:
             raise timed_out(left) from error
         except (requests.RequestException, HTTPError) as error:
             raise SourceUnavailable(f"{address} gave no answer: {brief(error)}") from error
-        return body.decode("utf-8", errors="replace")
+        return body
 
 
-def _parse(arm: str, address: str, text: str) -> list[Sample]:
+def _same(address: str) -> str:
+    """Write an address as others may write it: in small letters, without the port that the scheme has anyway."""
+    parts = urlsplit(address)
+    host = (parts.hostname or "").lower()
+    port = "" if parts.port in (None, {"http": 80, "https": 443}.get(parts.scheme)) else f":{parts.port}"
+    return urlunsplit((parts.scheme.lower(), host + port, parts.path or "/", parts.query, ""))
+
+
+def _wanted(selection: Selection) -> frozenset[str]:
+    """Name the metrics that are read."""
+    profile, kinds = selection.profile, set(selection.checks.values())
+    every = (one for kind in kinds for way in profile.ways(kind) for one in (*selectors(way), *main_selectors(way)))
+    gauge = (profile.process_start,) if profile.process_start else ()
+    return frozenset(one.metric for one in (*every, *gauge))
+
+
+def _parse(arm: str, address: str, body: bytes, wanted: Container[str] | None, ends: float) -> list[Sample]:
     try:
-        samples = [
-            Sample(arm, one.name, one.labels, float(one.value), address)
-            for family in text_string_to_metric_families(text)
-            for one in family.samples
-        ]
-    except (ValueError, KeyError, IndexError) as error:
-        raise BadResponse(f"{address} is no page of metrics: {error}"[:200]) from error
-    if not samples and CANNOT_BE_EMPTY.search(text):
-        raise BadResponse(f"{address} is no page of metrics")
-    return samples
+        found = parse_page(body, wanted, ends)
+    except BadResponse as error:
+        raise type(error)(f"{address}, {error}") from error
+    return [Sample(arm, one.metric, one.labels, one.value, address, one.line) for one in found]
 
 
 def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Reading[Counts] | Gap:
@@ -165,16 +215,32 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     gap = absent(chosen, kind, selection, present)
     if gap is not None or chosen is None:
         return gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}")
+    known = ((one.arm, one.labels) for one in samples for way in selectors(chosen) if one.metric == way.metric)
+    origin = origins(selection, values_of(selection, known))
+    if origin.gap:
+        return origin.gap
+    selection = replace(selection, matchers=(*selection.matchers, *origin.matchers))
     if isinstance(chosen, LatencyHistogram) and chosen.native_histogram:
         return Gap(Code.METRIC_MISSING, "source scrape reads the text format, which has no native histograms")
-    table = {
-        selector: [_grown(one) for one in samples if _selects(_filled(selector, selection), one)]
+    selected = {
+        selector: [one for one in samples if _selects(_filled(selector, selection), one)]
         for selector in selectors(chosen)
     }
-    odd = [one for series in table.values() for one in series if not np.isfinite(one.growth).all()]
-    if odd:
-        return Gap(Code.INCONSISTENT_DATA, f"{main_selector(chosen).metric}: a counter is no finite number")
-    return assemble(chosen, table, selection, slices=1)
+    odd = (one for several in selected.values() for one in several if _is_odd(one))
+    if (wrong := next(odd, None)) is not None:
+        text = "is no finite number" if not math.isfinite(wrong.value) else "is below zero"
+        return Gap(
+            Code.INCONSISTENT_DATA,
+            f"{wrong.address}, line {wrong.line}: the counter {wrong.metric} {text} ({wrong.value:g}): check what the "
+            "pod exports",
+        )
+    table = {selector: [_grown(one) for one in several] for selector, several in selected.items()}
+    return noted(assemble(chosen, table, selection, slices=1), origin.notes)
+
+
+def _is_odd(sample: Sample) -> bool:
+    """Whether no counter can have this value; the sum of a histogram may be negative."""
+    return not math.isfinite(sample.value) or (sample.value < 0 and not may_fall(sample.metric))
 
 
 def _arms_with(metrics: Sequence[Selector], selection: Selection, samples: Sequence[Sample]) -> frozenset[str]:
@@ -188,11 +254,26 @@ def _grown(sample: Sample) -> Grown:
 
 
 def _filled(selector: Selector, selection: Selection) -> Selector:
-    return Selector(selector.metric, fill(selector.matchers, selection.service, selection.namespace))
+    # The profile's own matchers are on labels that Prometheus sets, but for those that exclude something.
+    excluding = tuple(one for one in selection.profile.matchers if one.matches({}))
+    filled = fill((*selector.matchers, *excluding), selection.service, selection.namespace)
+    return Selector(selector.metric, (*filled, *selection.matchers))
+
+
+def _processes(selection: Selection, samples: Sequence[Sample]) -> list[tuple[str, float | None]]:
+    """List the baseline's pages, with the start of the process where it is exported."""
+    gauge = selection.profile.process_start
+    starts = {
+        one.address: one.value
+        for one in samples
+        if gauge and one.arm == selection.baseline and one.metric == gauge.metric
+    }
+    pages = {one.address for one in samples if one.arm == selection.baseline}
+    return [(page, starts.get(page)) for page in pages]
 
 
 def _selects(selector: Selector, sample: Sample) -> bool:
-    """Whether a sample is selected; the profile's own matchers are on labels that only Prometheus sets."""
+    """Whether a sample is selected."""
     return sample.metric == selector.metric and all(one.matches(dict(sample.labels)) for one in selector.matchers)
 
 

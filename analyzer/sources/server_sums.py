@@ -66,7 +66,7 @@ def kept_labels(way: Way) -> list[str]:
         case ClassCounter():
             return [way.by]
         case ErrorCounters():
-            return sorted({matcher.label for errors in way.errors for matcher in errors.matchers})
+            return sorted({matcher.label for failed in (*way.errors, *way.gone) for matcher in failed.matchers})
         case _:
             return ["le"]
 

@@ -1,85 +1,148 @@
-"""How far requests of the same minute go together: bursts make evidence look stronger than it is.
+"""Overdispersion: how much more a count varies than it would if requests were independent.
 
-With an intraclass correlation rho, the variance of a count is phi = 1 + (n - 1) rho times that of independent
-requests, n being the requests of a batch. Evidence is computed on counts divided by phi.
+The design effect, the variance of a count over that of independent requests, grows with what requests share:
+
+- *clusters*: one cause fails several requests (retries, a failing batch, rows of one request). It adds the same amount
+  at any volume;
+- a *common rate* that varies in time adds an amount in proportion to the requests that share it, and over segments
+  longer than its memory the same amount again and again.
+
+So the design effect of an arm with `r` requests a second in a segment of `L` seconds is
+``1 + fixed(L) + slope(L) r``. One stream of counts alone cannot tell the two apart; its counts at two volumes (single
+pods and their sum) can. Without pods the cautious choice is made: all that shows within the shortest batch is taken
+for clusters, and only what longer batches add is scaled with the volume.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.special import chdtri
+from numpy.typing import ArrayLike, NDArray
 
 from analyzer.stats.search import Floats
 
-BATCH_SECONDS = 60.0
-FEWEST_BATCHES = 4  # below, nothing can be said
-BOUND_LEVEL = 0.9  # an upper bound stands for the estimate: with many batches they hardly differ
+BATCH_SECONDS = 60.0  # of the shortest batch: clusters and bursts that are over within it count as such
+FEWEST_BATCHES = 4  # below, nothing can be estimated
+FEWEST_LONG = 6  # batches of a longer length, for an estimate at that length
+MARGIN = 1.28  # standard errors above the estimate: an upper bound (90%), for an estimate is too small half of the time
+SIGNIFICANT = 2.0  # standard errors above independence from which on the whole bound counts; below, a part of it
+INCIDENT_BATCHES = 15  # at most, of one incident of the past
+INCIDENT_SHARE = 0.8  # of all that is beyond independence, in one incident at least
+INCIDENT_RATE = 3.0  # times the rate of all other batches, at least
+EXTRAPOLATED = 8.0  # times the longest batch, up to which the excess may go on growing
 
 
 @dataclass(frozen=True)
 class Dispersion:
-    """What is known of the correlation of requests.
+    """What is known of the design effect.
 
     Attributes
     ----------
-    correlation : of two requests of one batch, in [0, 1], as an upper bound (90%); 0 for independent ones
-    batches : from how many it was estimated; 0: it was not
-    batch_seconds : how long a batch lasts
+    seconds : lengths of segments, ascending; empty: nothing is known, requests are taken to be independent
+    fixed : what is beyond 1 at each length, at any volume
+    slope : what each request a second adds to it, at each length
+    rate : requests a second of the arm that showed it; 0: not known
+    batches : of the shortest length, that it was estimated from; 0: it was not
+    incident : whether one incident was left out of the estimate
+    pods : whether it was estimated from single pods and their sum
     """
 
-    correlation: float = 0.0
+    seconds: tuple[float, ...] = ()
+    fixed: tuple[float, ...] = ()
+    slope: tuple[float, ...] = ()
+    rate: float = 0.0
     batches: int = 0
-    batch_seconds: float = BATCH_SECONDS
+    incident: bool = False
+    pods: bool = False
 
-    def factor(self, requests_a_batch: ArrayLike) -> Floats:
-        """Tell by what the counts of an arm are to be divided, given its requests in a batch."""
-        return np.asarray(1 + np.maximum(np.asarray(requests_a_batch, float) - 1, 0) * self.correlation)
+    @property
+    def independent(self) -> bool:
+        """Whether nothing speaks against independent requests."""
+        return not any(self.fixed) and not any(self.slope)
+
+    def factor(self, requests: ArrayLike, seconds: ArrayLike, rate: ArrayLike | None = None) -> Floats:
+        """Return the design effect, at least 1, of segments of an arm.
+
+        Parameters
+        ----------
+        requests : of the arm in each segment
+        seconds : length of each segment; nan: not known, then that with the greatest effect
+        rate : requests a second around a request of the segment; default: all requests over the length
+        """
+        total, length = np.broadcast_arrays(np.asarray(requests, float), np.asarray(seconds, float))
+        if self.independent:
+            return np.ones(total.shape)
+        known = np.isfinite(length) & (length > 0)
+        if rate is None:
+            rate = np.where(known, total / np.where(known, length, 1.0), self.rate)
+        rate = np.asarray(rate, float)
+        at = np.log(np.where(known, length, self.seconds[-1]))
+        steps = np.log(self.seconds)
+        fixed, slope = np.interp(at, steps, self.fixed), np.interp(at, steps, self.slope)
+        # An arm of more traffic than the one observed may be larger clusters or a common rate: the latter is assumed.
+        more = np.maximum(rate / self.rate, 1.0) if self.rate > 0 and not self.pods else 1.0
+        return np.asarray(np.minimum(1 + fixed * more + slope * rate, np.maximum(total, 1.0)))
+
+    def correlation(self, requests: float) -> float:
+        """Return the intraclass correlation of the requests of one batch, given their number, in [0, 0.99]."""
+        if requests <= 1 or self.independent:
+            return 0.0
+        excess = float(self.factor(requests, self.seconds[0])) - 1
+        return min(max(excess / (requests - 1), 0.0), 0.99)
+
+    @property
+    def observed_correlation(self) -> float:
+        """The intraclass correlation of the requests of one batch of the arm that was observed."""
+        return self.correlation(self.rate * self.seconds[0]) if self.seconds else 0.0
 
 
-def of_counts(counts: ArrayLike) -> Dispersion:
-    """Estimate the correlation from counts by class, one row a batch.
+INDEPENDENT = Dispersion()
+
+
+def of_counts(counts: ArrayLike, seconds: float = BATCH_SECONDS, pods: Sequence[ArrayLike] = ()) -> Dispersion:
+    """Estimate the design effect from counts by class, one row a batch.
 
     Parameters
     ----------
     counts : shape (batches, classes), for events ``[events, trials - events]``
+    seconds : length of a batch
+    pods : the same of each pod of the arm, each of the same shape; empty: not known
 
     Notes
     -----
-    phi is Pearson's statistic over its degrees of freedom, classes that never occur left out [1]_; with classes of
-    a multinomial the correlation is that of the Dirichlet-multinomial.
+    The estimate is Pearson's statistic over its degrees of freedom, classes that never occur left out [1]_, for batches
+    of each length: `seconds`, twice that, and so on. Its standard error is that of the mean of the batches'
+    contributions, which allows for clusters of unequal sizes.
 
     References
     ----------
     .. [1] P. McCullagh, J. A. Nelder, Generalized Linear Models, 2nd ed., 1989, section 4.5.
     """
     rows = np.asarray(counts, float)
-    rows = rows[rows.sum(axis=1) > 0]
-    sizes = rows.sum(axis=1)
-    shares = rows.sum(axis=0) / max(sizes.sum(), 1e-300)
-    seen = shares > 0
-    if len(rows) < FEWEST_BATCHES or seen.sum() < 2:
-        return Dispersion()
-    expected = sizes[:, np.newaxis] * shares[seen]
-    pearson = ((rows[:, seen] - expected) ** 2 / expected).sum() / (seen.sum() - 1)
-    return _from_phi(float(pearson), sizes, int(seen.sum()) - 1)
+    kept = _beside_incident(rows, COUNTED)
+    left = rows if kept is None else rows[kept]
+    whole = _by_length([left], seconds, COUNTED)
+    if not whole:
+        return INDEPENDENT
+    each = [np.asarray(pod, float) for pod in pods]
+    each = [pod if kept is None else pod[kept] for pod in each if len(pod) == len(rows)]
+    single = _by_length(each, seconds, COUNTED) if len(each) > 1 else []
+    return _fitted(whole, single, len(left), incident=kept is not None)
 
 
-def of_values(total: ArrayLike, squares: ArrayLike, count: ArrayLike) -> Dispersion:
-    """Estimate the correlation of values from sums, sums of squares and numbers, each of shape (batches,)."""
-    used = np.asarray(count, float) > 0
-    sums, sizes = np.asarray(total, float)[used], np.asarray(count, float)[used]
-    if len(sums) < FEWEST_BATCHES:
-        return Dispersion()
-    mean = sums.sum() / sizes.sum()
-    variance = np.asarray(squares, float)[used].sum() / sizes.sum() - mean**2
-    if not variance > 0:
-        return Dispersion()
-    return _from_phi(float(((sums - mean * sizes) ** 2 / sizes).sum() / variance), sizes, 1)
+def of_values(total: ArrayLike, squares: ArrayLike, count: ArrayLike, seconds: float = BATCH_SECONDS) -> Dispersion:
+    """Estimate the design effect of values from sums, sums of squares and numbers, each of shape (batches,)."""
+    rows = np.column_stack([np.asarray(part, float) for part in (total, squares, count)])
+    kept = _beside_incident(rows, SUMMED)
+    left = rows if kept is None else rows[kept]
+    levels = _by_length([left], seconds, SUMMED)
+    return _fitted(levels, [], len(left), incident=kept is not None) if levels else INDEPENDENT
 
 
 def combined(canary: ArrayLike, baseline: ArrayLike, canary_size: ArrayLike, baseline_size: ArrayLike) -> Floats:
-    """Join the factors of two arms into that of their comparison, by the parts of its variance."""
+    """Return the design effect of a comparison of two arms: their own, by the parts of its variance."""
     ours, theirs = 1 / np.asarray(canary_size, float), 1 / np.asarray(baseline_size, float)
     return np.asarray((np.asarray(canary) * ours + np.asarray(baseline) * theirs) / (ours + theirs))
 
@@ -87,19 +150,195 @@ def combined(canary: ArrayLike, baseline: ArrayLike, canary_size: ArrayLike, bas
 def in_batches(counts: Floats, slice_seconds: float | None) -> Floats:
     """Add up consecutive slices to batches of a minute; longer slices stay as they are. Axis 0 holds the slices."""
     each = max(1, round(BATCH_SECONDS / slice_seconds)) if slice_seconds else 1
+    return _together(counts, each)
+
+
+def _together(counts: Floats, each: int) -> Floats:
     whole = len(counts) // each * each
+    if each == 1:
+        return counts
     return np.asarray(counts[:whole].reshape(whole // each, each, *counts.shape[1:]).sum(axis=1))
 
 
-def _from_phi(pearson: float, sizes: Floats, freedom: int) -> Dispersion:
-    """Turn the sum of squares of the batches into the upper bound of a correlation.
+@dataclass(frozen=True)
+class _Level:
+    """The design effect at one length of batches: estimate and standard error, that under independence, the rate."""
 
-    The estimate itself would be too small half of the time, and levels far below 5% do not forgive that.
+    seconds: float
+    effect: float
+    error: float
+    null_error: float
+    rate: float
+
+
+class _Statistic(Protocol):
+    """How a table of batches is held against independence."""
+
+    def terms(self, streams: Sequence[Floats]) -> tuple[Floats, float]:
+        """Return what each used batch of all streams adds to the design effect, and the degrees of freedom of each."""
+
+    def used(self, rows: Floats) -> NDArray[np.bool_]:
+        """Return which batches say anything."""
+
+    def size(self, rows: Floats) -> float:
+        """Return how many requests or values there are."""
+
+    def level(self, row: Floats) -> float:
+        """Return the rate or mean in sums by column; nan where there is not one."""
+
+
+class _Counted:
+    """Counts by class: Pearson's statistic. All streams share one law: pods that differ for good are overdispersed."""
+
+    def terms(self, streams: Sequence[Floats]) -> tuple[Floats, float]:
+        rows = streams[0] if len(streams) == 1 else np.concatenate(streams)
+        rows = rows[self.used(rows)]
+        totals = rows.sum(axis=0)
+        seen = totals > 0
+        freedom = int(seen.sum()) - 1
+        if freedom < 1 or len(rows) < FEWEST_BATCHES:
+            return np.zeros(0), 0.0
+        expected = rows.sum(axis=1)[:, np.newaxis] * (totals[seen] / totals.sum())
+        squares = ((rows[:, seen] - expected) ** 2 / expected).sum(axis=1)
+        return squares / freedom * (len(rows) / (len(rows) - 1)), float(freedom)
+
+    def used(self, rows: Floats) -> NDArray[np.bool_]:
+        return np.asarray(rows.sum(axis=1) > 0)
+
+    def size(self, rows: Floats) -> float:
+        return float(rows.sum())
+
+    def level(self, row: Floats) -> float:
+        return float(row[0] / row.sum()) if len(row) == 2 and row.sum() > 0 else math.nan
+
+
+class _Summed:
+    """Sums, sums of squares and numbers of values: squared deviations of the sums over their variance."""
+
+    def terms(self, streams: Sequence[Floats]) -> tuple[Floats, float]:
+        rows = np.concatenate(streams)
+        rows = rows[self.used(rows)]
+        if len(rows) < FEWEST_BATCHES:
+            return np.zeros(0), 0.0
+        total, squares, count = rows.sum(axis=0)
+        mean = total / count
+        variance = squares / count - mean**2
+        if not variance > 0:
+            return np.zeros(0), 0.0
+        scaled = (rows[:, 0] - mean * rows[:, 2]) ** 2 / (rows[:, 2] * variance)
+        return scaled * (len(rows) / (len(rows) - 1)), 1.0
+
+    def used(self, rows: Floats) -> NDArray[np.bool_]:
+        return np.asarray(rows[:, 2] > 0)
+
+    def size(self, rows: Floats) -> float:
+        return float(rows[:, 2].sum())
+
+    def level(self, row: Floats) -> float:
+        return float(row[0] / row[2]) if row[2] > 0 else math.nan
+
+
+COUNTED, SUMMED = _Counted(), _Summed()
+
+
+def _by_length(streams: Sequence[Floats], seconds: float, statistic: _Statistic) -> list[_Level]:
+    """Estimate the design effect for batches of each length, the shortest first; empty where there are too few."""
+    levels: list[_Level] = []
+    length = seconds
+    while streams and len(streams[0]) >= (FEWEST_LONG if levels else FEWEST_BATCHES):
+        terms, freedom = statistic.terms(streams)
+        if not freedom:
+            break
+        null_error = math.sqrt(2 / (len(terms) * freedom))
+        error = max(float(terms.std()) / math.sqrt(len(terms)), null_error)
+        rate = sum(map(statistic.size, streams)) / (len(streams) * len(streams[0]) * length)
+        levels.append(_Level(length, float(terms.mean()), error, null_error, rate))
+        streams, length = [_together(stream, 2) for stream in streams], 2 * length
+    return levels
+
+
+def _beside_incident(rows: Floats, statistic: _Statistic) -> NDArray[np.bool_] | None:
+    """Return which batches are left without the one incident that makes up nearly all of the overdispersion.
+
+    None where there is no such incident. An incident is no burst: the estimate is of what happens all the time.
     """
-    batches = len(sizes)
-    degrees = (batches - 1) * freedom
-    phi = pearson * freedom / float(chdtri(degrees, BOUND_LEVEL))
-    # The size that counts with unequal batches; equal ones have just their size.
-    size = (sizes.sum() - (sizes**2).sum() / sizes.sum()) / (batches - 1)
-    correlation = (phi - 1) / (size - 1) if size > 1 else 0.0
-    return Dispersion(min(max(correlation, 0.0), 1.0), batches)
+    if len(rows) < 2 * INCIDENT_BATCHES:
+        return None
+    used = statistic.used(rows)
+    excess, freedom = statistic.terms([rows])
+    if not freedom or len(excess) != used.sum():
+        return None
+    excess = excess - 1
+    whole = float(excess.sum())
+    if whole < SIGNIFICANT**2 * math.sqrt(2 * len(excess)):
+        return None
+    terms = np.zeros(len(rows))
+    terms[used] = excess
+    summed = np.concatenate(([0.0], np.cumsum(terms)))
+    best, first, last = 0.0, 0, 0
+    for length in range(1, INCIDENT_BATCHES + 1):
+        sums = summed[length:] - summed[:-length]
+        start = int(sums.argmax())
+        if sums[start] > best:
+            best, first, last = float(sums[start]), start, start + length
+    if best < INCIDENT_SHARE * whole:
+        return None
+    kept = np.ones(len(rows), bool)
+    kept[max(first - 1, 0) : last + 1] = False  # it begins and ends within a batch
+    inside, outside = statistic.level(rows[~kept].sum(axis=0)), statistic.level(rows[kept].sum(axis=0))
+    return kept if math.isnan(inside) or inside > INCIDENT_RATE * outside else None
+
+
+def _bounded(excess: float, error: float, null_error: float) -> float:
+    """Return the upper bound of an excess, less of it where it may well be chance."""
+    return max(0.0, excess + MARGIN * error) * min(max(excess / (SIGNIFICANT * null_error), 0.0), 1.0)
+
+
+def _fitted(whole: list[_Level], single: list[_Level], batches: int, *, incident: bool) -> Dispersion:
+    """Put the estimates of all lengths together."""
+    if len(single) > 0 and single[0].rate < 0.7 * whole[0].rate:
+        return _of_two_volumes(whole, single, batches, incident=incident)
+    first = whole[0]
+    base = _bounded(first.effect - 1, first.error, first.null_error)
+    growth = [0.0]
+    for level in whole[1:]:
+        more = _bounded(level.effect - first.effect, level.error, level.error)
+        growth.append(max(more, growth[-1]))
+    seconds = [level.seconds for level in whole]
+    slope = _extended([g / max(first.rate, 1e-300) for g in growth], seconds)
+    fixed = [base] * len(slope)
+    return Dispersion(_lengths(seconds, len(slope)), tuple(fixed), tuple(slope), first.rate, batches, incident)
+
+
+def _of_two_volumes(whole: list[_Level], single: list[_Level], batches: int, *, incident: bool) -> Dispersion:
+    """Tell clusters from a common rate by the effect on single pods and on their sum."""
+    fixed, slope = [], []
+    for total, pod in zip(whole, single, strict=False):
+        alone = _bounded(pod.effect - 1, pod.error, pod.null_error)
+        both = _bounded(total.effect - 1, total.error, total.null_error)
+        by_rate = max(both - alone, 0.0) / (total.rate - pod.rate)
+        fixed.append(max(alone - by_rate * pod.rate, 0.0))
+        slope.append(by_rate)
+    effect = [f + s * single[0].rate for f, s in zip(fixed, slope, strict=True)]
+    for index in range(1, len(effect)):  # longer segments never have less
+        if effect[index] < effect[index - 1]:
+            fixed[index], slope[index], effect[index] = fixed[index - 1], slope[index - 1], effect[index - 1]
+    seconds = [level.seconds for level in whole[: len(fixed)]]
+    longer = _extended(slope, seconds)
+    fixed = _extended(fixed, seconds)
+    size = max(len(longer), len(fixed))
+    longer, fixed = (part + [part[-1]] * (size - len(part)) for part in (longer, fixed))
+    known = Dispersion(_lengths(seconds, size), tuple(fixed), tuple(longer), whole[0].rate, batches, incident)
+    return replace(known, pods=True)
+
+
+def _extended(excess: list[float], seconds: list[float]) -> list[float]:
+    """Let what still grows at the longest length grow on: its memory is longer than what was observed."""
+    if len(seconds) < 2 or not 0 < excess[-2] < excess[-1]:
+        return excess
+    ratio = min(excess[-1] / excess[-2], 2.0)
+    return [*excess, excess[-1] * ratio**2]
+
+
+def _lengths(seconds: list[float], size: int) -> tuple[float, ...]:
+    return tuple(seconds) if size == len(seconds) else (*seconds, seconds[-1] * EXTRAPOLATED)

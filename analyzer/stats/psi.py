@@ -1,7 +1,6 @@
 """Population stability index: how far apart two binned distributions are, beyond what chance explains."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,8 +8,6 @@ from scipy.special import gammaln, ive
 
 from analyzer.stats import search
 from analyzer.stats.search import Floats, Side, log_mean_exp
-
-ZeroRule = Literal["jeffreys", "evidently", "drop", "clip", "floor", "epsilon"]
 
 PSEUDO_COUNT = 0.5  # Jeffreys: added to every bin of both arms; the usual 1e-4 patch explodes on empty bins
 
@@ -93,47 +90,6 @@ def distance(
         size = n / (n + m) * m
         raw = np.where(size > 0, per_bin.sum(axis=-1), np.nan)
     return Distance(raw=raw, freedom=np.asarray(seen.sum(axis=-1) - 1), size=np.asarray(size), per_bin=per_bin)
-
-
-def plain(canary: ArrayLike, baseline: ArrayLike, rule: ZeroRule) -> float:
-    """Compute the PSI as other tools do, for comparison with their figures: the raw value, with its bias.
-
-    Parameters
-    ----------
-    canary, baseline : counts a bin, same bins in both; shape (bins,)
-    rule : what becomes of empty bins. ``evidently``: a share of 0 becomes 0.0001, or a millionth of the arm's
-        smallest share where that is not above 0.0001. ``drop``: an infinite term counts as 0. ``clip``: shares are
-        at least 1e-6. ``floor``: at least 0.01. ``epsilon``: 1e-10 is added to all shares. ``jeffreys``: half an
-        observation is added to every bin, as in `distance`
-
-    Raises
-    ------
-    ValueError : shapes differ, or an arm is empty
-    """
-    ours, theirs = np.asarray(canary, float), np.asarray(baseline, float)
-    if ours.shape != theirs.shape or not (ours.sum() > 0 and theirs.sum() > 0):
-        raise ValueError(f"both arms need counts in the same bins, got {ours.tolist()} and {theirs.tolist()}")
-    if rule == "jeffreys":
-        return float(distance(canary, baseline).raw)
-    c, b = (_patched(arm / arm.sum(), rule) for arm in (ours, theirs))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = (c - b) * np.log(c / b)
-    return float(terms[np.isfinite(terms)].sum())
-
-
-def _patched(shares: Floats, rule: ZeroRule) -> Floats:
-    match rule:
-        case "evidently":
-            least = shares[shares > 0].min()
-            return np.where(shares > 0, shares, 1e-4 if least > 1e-4 else least / 1e6)
-        case "clip":
-            return np.maximum(shares, 1e-6)
-        case "floor":
-            return np.maximum(shares, 0.01)
-        case "epsilon":
-            return shares + 1e-10
-        case _:
-            return shares
 
 
 def standardised(baseline: Floats, odds: Floats) -> tuple[Floats, Floats]:

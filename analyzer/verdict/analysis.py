@@ -7,6 +7,7 @@ from typing import Protocol
 
 from analyzer.config.policy import Check, Policy, choose_policy
 from analyzer.config.profile import Profile, choose_profile
+from analyzer.config.selector import Matcher
 from analyzer.errors import Problem, RequestError
 from analyzer.model.counts import Readings, Window
 from analyzer.quantity import nearest
@@ -83,6 +84,7 @@ class Analyzer:
             window_seconds=request.window_seconds,
             history_seconds=policy.history,
             at_this_weight=request.window == "step",
+            matchers=tuple(Matcher(label, "=", value) for label, value in request.labels.items()),
         )
         if request.start is not None and request.start >= at:
             raise RequestError([Problem("start", "must be in the past")])

@@ -3,19 +3,120 @@
 import math
 from dataclasses import fields
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from analyzer.model.counts import Counts, Reading
-from analyzer.model.findings import Estimate, Finding, Gap, Kind
+from analyzer.model.findings import Code, Estimate, Finding, Gap, Kind, Outcome, Role, Rule
 from analyzer.quantity import format_instant
 from analyzer.verdict.judge import Verdict
 from analyzer.verdict.request import Detail
 from analyzer.version import __version__
 
 SHORT = 2048  # bytes of a summary: Argo keeps the answer of every measurement in the AnalysisRun
+
+Number = Annotated[float | int | None, WithJsonSchema({"type": ["number", "null"]})]
+Limit = Annotated[float | int | None, WithJsonSchema({"type": "number"})]  # null never occurs: all limits are finite
+
+
+class _Part(BaseModel):
+    """A part of the answer; a field with a default is left out where it is not set."""
+
+    model_config = ConfigDict(use_enum_values=True)
+
+
+class Interval(_Part):
+    """A value with its interval, which is valid under continuous monitoring."""
+
+    value: Number
+    low: Number = None
+    high: Number = None
+    n: Limit = None
+
+
+class EvidenceAnswer(_Part):
+    """Log e-value over the log e-value needed, towards each verdict."""
+
+    towards_pass: Limit = Field(alias="pass")
+    towards_fail: Limit = Field(alias="fail")
+
+
+class RangeAnswer(_Part):
+    """The range that the remaining requests and their time are likely to lie in: lower and upper end."""
+
+    requests: list[Number]
+    seconds: list[Number]
+
+
+class RemainingAnswer(_Part):
+    """How many more canary requests decide, and in how many seconds at the present rate."""
+
+    requests: Number
+    seconds: Number
+    range: RangeAnswer | None = Field(None, description="detail full: the likely range of both")
+
+
+class CountsAnswer(_Part):
+    """What was read, one number per time slice; of a histogram one list per slice, its last bin unbounded."""
+
+    canary: dict[str, Any] | None
+    baseline: dict[str, Any] | None
+    slice_seconds: Number
+
+
+class CheckAnswer(_Part):
+    """The finding of one check."""
+
+    verdict: Outcome
+    code: Code = Field(description="why, in one word")
+    reason: str = Field(description="why, in a sentence")
+    canary: Interval = Field(
+        description="value, interval valid under continuous monitoring, number of requests counted"
+    )
+    baseline: Interval = Field(description="the same for the baseline")
+    delta: Interval | None = Field(None, description="the change against the baseline, where that is judged")
+    promote: Limit = Field(description="the limit of what is good")
+    rollback: Limit = Field(description="the limit of what is bad")
+    evidence: EvidenceAnswer = Field(description="towards each verdict; 1 decides")
+    remaining: RemainingAnswer | None = Field(description="about how many more requests decide; null: not foreseeable")
+    kind: Kind | None = Field(None, description="detail full: what the check measures")
+    role: Role | None = Field(None, description="detail full: gate, guardrail or advisory")
+    rule: Rule | None = Field(None, description="detail full: what it takes to fail")
+    since: str | None = Field(
+        None, description="detail full: start of the segment that decided; null: the whole window"
+    )
+    assumptions: list[str] | None = Field(None, description="detail full: what the statistics assume")
+    notes: list[str] | None = Field(None, description="detail full: remarks on the counts")
+    counts: CountsAnswer | None = Field(
+        None, description="detail full: the counts that were judged; null: none were read"
+    )
+
+
+class WindowAnswer(_Part):
+    """The window that was judged."""
+
+    start: str | None
+    end: str | None
+    seconds: Number
+
+
+class Answer(_Part):
+    """A verdict as it is answered."""
+
+    verdict: Outcome = Field(description="of all checks together")
+    reason: str = Field(description="the checks that led to it")
+    checks: dict[str, CheckAnswer] = Field(description="every check that was asked for")
+    summary: dict[str, Number] = Field(description="flat numbers for dashboards")
+    window: WindowAnswer = Field(description="what was judged; null: not known")
+    policy: str = Field(description="its name")
+    policy_digest: str = Field(description="differs where any limit does")
+    version: str = Field(description="of the analyzer")
+    notes: list[str] | None = Field(None, description="on counts that are not exact")
+    queries: list[str] | None = Field(None, description="detail full: what the source was asked")
+    effective_policy: dict[str, Any] | None = Field(None, description="detail full: the policy with all its limits")
 
 
 class Brevity(IntEnum):
@@ -27,7 +128,7 @@ class Brevity(IntEnum):
 
 
 def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
-    """Write a verdict as the contract says; ``full`` adds notes, the policy and what the source was asked."""
+    """Return a verdict as the answer's fields; ``full`` adds notes, the policy and what the source was asked."""
     answer = _render(verdict, detail, Brevity.NOTHING)
     for brevity in (Brevity.LONG_REASONS, Brevity.BASELINE_INTERVALS):
         if detail is Detail.FULL or len(orjson.dumps(answer)) < SHORT:
@@ -38,125 +139,131 @@ def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
 
 def _render(verdict: Verdict, detail: Detail, brevity: Brevity) -> dict[str, Any]:
     window = verdict.window
-    answer: dict[str, Any] = {
-        "verdict": verdict.outcome.value,
-        "reason": verdict.reason,
-        "checks": {name: _check(verdict, name, finding, detail, brevity) for name, finding in verdict.findings.items()},
-        "summary": _summary(verdict),
-        "window": {
-            "start": None if window.start is None else format_instant(window.start),
-            "end": None if window.end is None else format_instant(window.end),
-            "seconds": number(window.seconds),
-        },
-        "policy": verdict.policy.name,
-        "policy_digest": verdict.policy.digest,
-        "version": __version__,
-    }
+    more: dict[str, Any] = {}
     read = (reading for reading in verdict.readings.by_check.values() if isinstance(reading, Reading))
     if notes := list(dict.fromkeys(note for reading in read for note in reading.notes)):
-        answer["notes"] = notes  # counts that are not exact are said to be so, however short the answer
+        more["notes"] = notes  # counts that are not exact are marked as such, however short the answer
     if detail is Detail.FULL:
-        answer["queries"] = list(verdict.readings.queries)
-        answer["effective_policy"] = verdict.policy.model_dump(mode="json", exclude_none=True)
-    return answer
+        more["queries"] = list(verdict.readings.queries)
+        more["effective_policy"] = verdict.policy.model_dump(mode="json", exclude_none=True)
+    answer = Answer(
+        verdict=verdict.outcome,
+        reason=verdict.reason,
+        checks={name: _check(verdict, name, finding, detail, brevity) for name, finding in verdict.findings.items()},
+        summary=_summary(verdict),
+        window=WindowAnswer(
+            start=None if window.start is None else format_instant(window.start),
+            end=None if window.end is None else format_instant(window.end),
+            seconds=number(window.seconds),
+        ),
+        policy=verdict.policy.name,
+        policy_digest=verdict.policy.digest,
+        version=__version__,
+        **more,
+    )
+    return answer.model_dump(by_alias=True, exclude_unset=True)
 
 
 def number(value: float | None, digits: int = 3) -> float | int | None:
-    """Round to significant digits; what JSON cannot say is null."""
+    """Return a number rounded to significant digits; None for what JSON cannot express."""
     if value is None or not math.isfinite(value):
         return None
     rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
-def _check(verdict: Verdict, name: str, finding: Finding, detail: Detail, brevity: Brevity) -> dict[str, Any]:
+def remaining_seconds(finding: Finding, requests: float | None) -> float | None:
+    """Return how long so many more canary requests take at the present rate; None where it is not known."""
+    if requests == 0:
+        return 0.0
+    rate = finding.canary.n / finding.seconds if finding.seconds else 0.0
+    return requests / rate if requests is not None and rate else None
+
+
+def _check(verdict: Verdict, name: str, finding: Finding, detail: Detail, brevity: Brevity) -> CheckAnswer:
     check, reading = verdict.policy.checks[name], verdict.readings.by_check[name]
     # In short, the interval that judges is enough: that of the change where the limits are changes.
     arm = _estimate if finding.delta is None or detail is Detail.FULL else _value
     bare = finding.baseline.value is None or brevity >= Brevity.BASELINE_INTERVALS
-    answer: dict[str, Any] = {
-        "verdict": finding.outcome.value,
-        "code": finding.code.value,
-        "reason": finding.headline or finding.reason if brevity >= Brevity.LONG_REASONS else finding.reason,
-        "canary": arm(finding.canary),
-        "baseline": _value(finding.baseline) if bare else arm(finding.baseline),
-    }
-    if finding.delta is not None:
-        answer["delta"] = _interval(finding.delta)
-    answer |= {
-        "promote": number(finding.promote, 6),
-        "rollback": number(finding.rollback, 6),
-        "evidence": {"pass": _bar(finding.evidence.towards_pass), "fail": _bar(finding.evidence.towards_fail)},
-        "remaining": _remaining(finding, detail),
-    }
+    more: dict[str, Any] = {} if finding.delta is None else {"delta": _interval(finding.delta)}
     if detail is Detail.FULL:
-        answer |= {"kind": check.kind.value, "role": check.role.value, "rule": check.rule.value}
-        answer |= {
+        more |= {
+            "kind": check.kind,
+            "role": check.role,
+            "rule": check.rule,
             "since": None if finding.since is None else format_instant(finding.since),
             "assumptions": list(finding.assumptions),
             "notes": list(finding.notes),
             "counts": _counts(reading),
         }
-    return answer
+    return CheckAnswer(
+        verdict=finding.outcome,
+        code=finding.code,
+        reason=finding.headline or finding.reason if brevity >= Brevity.LONG_REASONS else finding.reason,
+        canary=arm(finding.canary),
+        baseline=_value(finding.baseline) if bare else arm(finding.baseline),
+        promote=number(finding.promote, 6),
+        rollback=number(finding.rollback, 6),
+        evidence=EvidenceAnswer(
+            **{"pass": _bar(finding.evidence.towards_pass), "fail": _bar(finding.evidence.towards_fail)}
+        ),
+        remaining=_remaining(finding, detail),
+        **more,
+    )
 
 
-def _counts(reading: Reading[Counts] | Gap) -> dict[str, Any] | None:
-    """Write what was read, one number a time slice; of a histogram one list a slice, its last bin unbounded."""
+def _counts(reading: Reading[Counts] | Gap) -> CountsAnswer | None:
     if isinstance(reading, Gap):
         return None
-    arms = {"canary": reading.canary, "baseline": reading.baseline}
-    return {name: None if arm is None else _arrays(arm) for name, arm in arms.items()} | {
-        "slice_seconds": number(reading.slice_seconds)
-    }
+    canary, baseline = (None if arm is None else _arrays(arm) for arm in (reading.canary, reading.baseline))
+    return CountsAnswer(canary=canary, baseline=baseline, slice_seconds=number(reading.slice_seconds))
 
 
 def _arrays(counts: Counts) -> dict[str, Any]:
-    named = {one.name: getattr(counts, one.name) for one in fields(counts)}
+    named = {field.name: getattr(counts, field.name) for field in fields(counts)}
     if "edges" in named:
-        named["edges"] = named["edges"][:-1]  # the last one is infinite, which JSON cannot say
+        named["edges"] = named["edges"][:-1]  # the last one is infinite, which JSON cannot express
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in named.items()}
 
 
 def _bar(evidence: float) -> float | int | None:
-    """Round down: 0.9996 of the evidence needed must not look like all of it."""
+    """Return evidence rounded down: 0.9996 of the evidence needed must not look like all of it."""
     return number(math.floor(min(evidence, 1e6) * 1e3) / 1e3)
 
 
-def _estimate(estimate: Estimate) -> dict[str, float | int | None]:
-    return {**_interval(estimate), "n": _count(estimate.n)}
+def _estimate(estimate: Estimate) -> Interval:
+    return Interval(
+        value=number(estimate.value), low=number(estimate.low), high=number(estimate.high), n=_count(estimate.n)
+    )
 
 
-def _value(estimate: Estimate) -> dict[str, float | int | None]:
-    return {"value": number(estimate.value), "n": _count(estimate.n)}
+def _value(estimate: Estimate) -> Interval:
+    return Interval(value=number(estimate.value), n=_count(estimate.n))
 
 
-def _count(number_: float) -> float | int | None:
-    return number(round(number_, 1), 15)
+def _interval(estimate: Estimate) -> Interval:
+    return Interval(value=number(estimate.value), low=number(estimate.low), high=number(estimate.high))
 
 
-def _interval(estimate: Estimate) -> dict[str, float | int | None]:
-    return {"value": number(estimate.value), "low": number(estimate.low), "high": number(estimate.high)}
+def _count(requests: float) -> float | int | None:
+    return number(round(requests, 1), 15)
 
 
-def _remaining(finding: Finding, detail: Detail) -> dict[str, Any] | None:
-    """Write how many more requests decide, and in how many seconds at the rate so far; in full, with the range."""
+def _remaining(finding: Finding, detail: Detail) -> RemainingAnswer | None:
     requests = finding.remaining_requests
     if requests is None:
         return None
-    rate = finding.canary.n / finding.seconds if finding.seconds else 0.0
-
-    def duration(more: float | None) -> float | int | None:
-        return 0 if more == 0 else number(more / rate) if more is not None and rate else None
-
-    answer: dict[str, Any] = {"requests": number(requests), "seconds": duration(requests)}
+    more: dict[str, Any] = {}
     if detail is Detail.FULL:
         span = finding.remaining_range
-        answer["range"] = {"requests": [number(more) for more in span], "seconds": [duration(more) for more in span]}
-    return answer
+        more["range"] = RangeAnswer(
+            requests=[number(end) for end in span], seconds=[number(remaining_seconds(finding, end)) for end in span]
+        )
+    return RemainingAnswer(requests=number(requests), seconds=number(remaining_seconds(finding, requests)), **more)
 
 
 def _summary(verdict: Verdict) -> dict[str, float | int | None]:
-    """Flat numbers for dashboards: the first check of each kind."""
+    """Return flat numbers for dashboards: the first check of each kind."""
     summary: dict[str, float | int | None] = {}
     for name, finding in verdict.findings.items():
         check = verdict.policy.checks[name]

@@ -7,6 +7,7 @@ from analyzer.model.counts import Readings, Window
 from analyzer.model.findings import Code, Finding, Outcome, Role
 
 DECIDING = (Code.PROVED_GOOD, Code.PROVED_BAD, Code.DECIDED_BY_POINT, Code.UNDECIDED)
+WITHHELD = (Code.COMMON_MODE, Code.NEGATIVE_CONTROL)
 WITHOUT_DATA = tuple(code for code in Code if code not in DECIDING)
 
 
@@ -53,7 +54,9 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
     failed = [name for name, found in (gates | guardrails).items() if found.outcome is Outcome.FAIL]
     if failed:
         return Outcome.FAIL, _explain(failed, findings)
-    excused = [name for name, found in (gates | guardrails).items() if found.code is Code.COMMON_MODE]
+    excused = [
+        name for name, found in (gates | guardrails).items() if found.code in (Code.COMMON_MODE, Code.NEGATIVE_CONTROL)
+    ]
     if excused:  # proved bad, if not by its own fault: no moment to give the canary more traffic
         return Outcome.INCONCLUSIVE, _explain(excused, findings)
     if not gates and not guardrails:

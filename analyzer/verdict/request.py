@@ -4,7 +4,16 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from analyzer.config.validation import problems_of
 from analyzer.errors import Problem, RequestError
@@ -16,8 +25,8 @@ LABEL_SAFE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:/@-]{0,251}[A-Za-z0-9])?")
 def _label_safe(value: object) -> str:
     if not isinstance(value, str) or not LABEL_SAFE.fullmatch(value):
         raise ValueError(
-            f"{str(value)[:40]!r} is no name: use letters, digits and ._:/@- (253 at most), beginning and ending "
-            "with a letter or digit"
+            f"{str(value)[:40]!r} is not a valid name: use letters, digits and ._:/@- (253 at most); the first and "
+            "last character must be a letter or digit"
         )
     return value
 
@@ -37,8 +46,60 @@ def _start(value: object) -> object:
     return None if value == "unknown" else value
 
 
-LabelSafe = Annotated[str, BeforeValidator(_label_safe)]
-Weight = Annotated[float | None, BeforeValidator(_percent)]
+def _or_text(*types: str, **more: Any) -> WithJsonSchema:
+    """Return the schema of a field that may be text as well: Argo passes every argument as text."""
+    return WithJsonSchema({"type": ["string", *types], "minLength": 1, **more})
+
+
+Name = Annotated[
+    Annotated[str, BeforeValidator(_label_safe)] | None, _or_text("null", pattern=f"^{LABEL_SAFE.pattern}$")
+]
+Moment = _or_text("number", "null")
+SIDE = {"type": ["object", "array"], "items": {"type": "object"}, "minItems": 1}
+ARMS = {
+    "type": "object",
+    "required": ["canary"],
+    "properties": {
+        "canary": SIDE,
+        "baseline": SIDE,
+        "slice_seconds": {"type": ["number", "string"]},
+        "baseline_history": SIDE,
+    },
+    "additionalProperties": False,
+}  # of one check in `data`
+LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
+MOST_LABELS = 8
+RESERVED = ("__name__", "le", "quantile")  # which tell metrics and buckets apart
+
+
+def _labels(value: object) -> dict[str, str]:
+    """Read an object, or text such as ``cluster=eu,region=west``."""
+    if value is None or value == "unknown":
+        return {}
+    value = parse_object(value)
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",")]
+        if not all(separator for _, separator, _ in pairs):
+            raise ValueError(f'{value[:60]!r} has no label: write cluster=eu,region=west, or {{"cluster": "eu"}}')
+        if len({name.strip() for name, *_ in pairs}) < len(pairs):
+            raise ValueError(f"{value[:60]!r} names a label twice: give it one value")
+        value = {name.strip(): text.strip() for name, _, text in pairs}
+    if not isinstance(value, dict):
+        raise ValueError('must be an object of labels and values: {"cluster": "eu"}')  # noqa: TRY004
+    if len(value) > MOST_LABELS:
+        raise ValueError(f"has {len(value)} labels: {MOST_LABELS} at most")
+    for name, text in value.items():
+        if not isinstance(name, str) or not LABEL_NAME.fullmatch(name) or name in RESERVED:
+            raise ValueError(f"{str(name)[:40]!r} cannot be a label here: use letters, digits and _, such as cluster")
+        if not isinstance(text, str) or not 0 < len(text) <= 253 or not text.isprintable():
+            raise ValueError(f"{name} must be printable text of 1 to 253 characters, got {str(text)[:40]!r}")
+    return value
+
+
+Labels = Annotated[
+    Annotated[dict[str, str], BeforeValidator(_labels)],
+    _or_text("object", "null", maxProperties=MOST_LABELS, additionalProperties={"type": "string", "minLength": 1}),
+]
 
 
 class Detail(StrEnum):
@@ -56,37 +117,46 @@ class VerdictRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    service: LabelSafe | None = Field(None, description="what is being rolled out; required unless data is given")
-    namespace: LabelSafe | None = Field(None, description="its namespace; left out: any")
-    canary: LabelSafe | None = Field(
+    service: Name = Field(None, description="what is being rolled out; required unless data is given")
+    namespace: Name = Field(None, description="its namespace; left out: any")
+    canary: Name = Field(
         None, description="what tells the canary apart, a pod template hash with Argo; required unless data is given"
     )
-    baseline: LabelSafe | None = Field(None, description="the same for the baseline; without it nothing is compared")
-    profile: LabelSafe | None = Field(None, description="which metrics to read; default from the settings")
-    policy: str | dict[str, Any] | None = Field(
+    baseline: Name = Field(None, description="the same for the baseline; without it nothing is compared")
+    labels: Labels = Field(
+        default={},
+        description='further labels that every series must have, 8 at most: {"cluster": "eu"}, or as text cluster=eu; '
+        "needed where several clusters or models have the same arms",
+    )
+    profile: Name = Field(None, description="which metrics to read; default from the settings")
+    policy: Annotated[str | dict[str, Any] | None, _or_text("object", "null")] = Field(
         None,
         description='a name, or overrides: {"base": "ml-model", "checks": {"latency_p99": {"rollback": "400ms"}}}; '
         "role there is what the gates of the base are in this request, guardrails while ramping",
     )
-    checks: tuple[str, ...] | None = Field(
+    checks: Annotated[tuple[str, ...] | None, _or_text("array", "null", items={"type": "string"}, minItems=1)] = Field(
         None, description="which checks of the policy to run, a list or comma-separated text; default all"
     )
-    window: str = Field(
+    window: Annotated[str, _or_text()] = Field(
         "start",
         description="start: since the canary's first sample; step: the same, but a pass must be proved by what was "
         "seen since the traffic's split last changed; or a duration such as 5m",
     )
-    start: Annotated[Instant | None, BeforeValidator(_start)] = Field(
+    start: Annotated[Instant | None, BeforeValidator(_start), Moment] = Field(
         None, description="begin of the data, RFC 3339 or Unix seconds; default unknown: it is found"
     )
-    at: Instant | None = Field(None, description="the moment to judge at, RFC 3339 or Unix seconds; default now")
-    weight: Weight = Field(
+    at: Annotated[Instant | None, Moment] = Field(
+        None, description="the moment to judge at, RFC 3339 or Unix seconds; default now"
+    )
+    weight: Annotated[float | None, BeforeValidator(_percent), _or_text("null")] = Field(
         None,
         description="the canary's traffic weight in percent, to be compared with the split that is observed; "
         "default unknown",
     )
-    detail: Detail = Field(Detail.SUMMARY, description="summary (under 2 KB), or full")
-    data: dict[str, Any] | None = Field(
+    detail: Annotated[Detail, _or_text(enum=[detail.value for detail in Detail])] = Field(
+        Detail.SUMMARY, description="summary (under 2 KB), or full"
+    )
+    data: Annotated[dict[str, Any] | None, _or_text("object", "null", additionalProperties=ARMS)] = Field(
         None,
         description='statistics in the request itself: {"error_rate": {"canary": {"errors": 14, "requests": 865}}}',
     )
@@ -140,7 +210,7 @@ class VerdictRequest(BaseModel):
         except ValueError:
             raise ValueError(f"must be start, step or a duration such as 5m, got {value[:40]!r}") from None
         if not seconds > 0:
-            raise ValueError(f"must be longer than nothing, got {value!r}")
+            raise ValueError(f"must be positive, got {value!r}")
         return value
 
     @model_validator(mode="after")
@@ -154,8 +224,8 @@ class VerdictRequest(BaseModel):
                 f"baseline: is the same as canary ({self.canary!r}): the template passed one hash twice; "
                 "the canary's is podTemplateHashValue Latest, the baseline's Stable"
             )
-        if self.data is not None and (self.profile is not None or self.window_seconds is not None):
-            field = "profile" if self.profile is not None else "window"
+        if self.data is not None and (self.profile is not None or self.window_seconds is not None or self.labels):
+            field = "profile" if self.profile is not None else "labels" if self.labels else "window"
             raise ValueError(f"{field}: has no meaning for statistics given in data; leave it out")
         if self.start is not None and self.window_seconds is not None:
             raise ValueError("start: cannot be given together with a window of a fixed length")

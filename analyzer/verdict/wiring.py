@@ -42,7 +42,7 @@ def _source(settings: Settings, observe: Observer, patience: float) -> Source:
     if settings.source is SourceName.SCRAPE:
         from analyzer.sources.scrape import ScrapeSource  # noqa: PLC0415 - only what is used is loaded
 
-        return ScrapeSource(settings.scrape_targets, observe=observe)
+        return ScrapeSource(settings.scrape_targets, most_bytes=settings.scrape_max_page, observe=observe)
     from analyzer.sources.prometheus import PrometheusSource  # noqa: PLC0415
     from analyzer.sources.prometheus_api import Connection, PrometheusApi  # noqa: PLC0415
 

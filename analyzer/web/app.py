@@ -29,27 +29,17 @@ from analyzer.verdict.judge import Verdict
 from analyzer.verdict.request import Detail, VerdictRequest, parse_request
 from analyzer.version import __version__
 from analyzer.web import pages
+from analyzer.web.event_log import log_event
 from analyzer.web.openapi import document
 from analyzer.web.readiness import Readiness
+from analyzer.web.refusal import Refusal, error_body, error_code
 from analyzer.web.telemetry import Telemetry
 
-log = logging.getLogger("analyzer")
-
-ERROR_CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed",
-               413: "too_large", 415: "unsupported_media_type", 503: "overloaded"}  # fmt: skip
 SOURCE_UNAVAILABLE = Code.SOURCE_UNAVAILABLE.value
 WITH_FORM = ("/", "/report")
 FOR_PROGRAMS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/report.png")
+MOST_PATH = 200  # characters of a path in the log
 RESERVED_THREADS = 2  # for probes and /metrics while all others wait for the source
-
-
-class _Refused(Exception):
-    """An answer other than a verdict."""
-
-    def __init__(self, status: int, message: str, *, code: str | None = None, **headers: str) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code or ERROR_CODES[status]
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> Flask:
@@ -100,7 +90,7 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threa
         with _admitted(gate):
             case = analyzer.read(asked)
             if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(case.verdict())):
-                raise _Refused(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
+                raise Refusal(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
             yield asked, case
 
     @app.get("/report")
@@ -139,7 +129,7 @@ def _page(text: str, status: int = 200) -> Response:
 def _admitted(gate: threading.BoundedSemaphore, what: str = "verdicts") -> Iterator[None]:
     """Hold a place among those that are made at once; refuse where there is none."""
     if not gate.acquire(blocking=False):
-        raise _Refused(503, f"too many {what} at once: ask again", Retry_After="5")
+        raise Refusal(503, f"too many {what} at once: ask again", Retry_After="5")
     try:
         yield
     finally:
@@ -156,7 +146,7 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, settings: Settings, tele
     @app.get("/readyz")
     def readyz() -> Response:
         if problem := readiness.problem():
-            raise _Refused(503, f"the source does not answer: {problem}", code=SOURCE_UNAVAILABLE, Retry_After="5")
+            raise Refusal(503, f"the source does not answer: {problem}", code=SOURCE_UNAVAILABLE, Retry_After="5")
         return _json({"status": "ready", "version": __version__})
 
     @app.get("/metrics")
@@ -193,15 +183,16 @@ def _verdict(asked: VerdictRequest, analyzer: Analyzer, settings: Settings, tele
     telemetry.rollouts.record(asked.namespace, asked.service, verdict, asked.window)
     _log(asked, verdict, time.perf_counter() - began)
     if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(verdict)):
-        raise _Refused(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
+        raise Refusal(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
     return _json(render(verdict, asked.detail))
 
 
 def _source_unavailable(verdict: Verdict) -> str:
-    """Tell why the source kept a verdict open, where it did."""
+    """Return why the source kept a verdict inconclusive; empty where it did not."""
     if verdict.outcome is not Outcome.INCONCLUSIVE:
         return ""
-    return next((one.reason for one in verdict.findings.values() if one.code is Code.SOURCE_UNAVAILABLE), "")
+    unavailable = (finding.reason for finding in verdict.findings.values() if finding.code is Code.SOURCE_UNAVAILABLE)
+    return next(unavailable, "")
 
 
 def _body() -> object:
@@ -209,16 +200,16 @@ def _body() -> object:
     if request.method != "POST":
         return _query()
     if request.args:
-        raise RequestError([Problem(name, "belongs into the JSON body of a POST") for name in request.args])
+        raise RequestError([Problem(name, "must be sent in the JSON body of a POST") for name in request.args])
     if request.mimetype != "application/json":
-        raise _Refused(415, "the body must be JSON: send the header Content-Type: application/json")
+        raise Refusal(415, "the body must be JSON: send the header Content-Type: application/json")
     body = request.get_data()
     if request.content_length is None and len(body) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge  # a chunked body is cut at the limit, not refused
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _Refused(400, f"the body is not valid JSON: {error}") from error
+        raise Refusal(400, f"the body is not valid JSON: {error}") from error
 
 
 def _query() -> dict[str, str]:
@@ -240,11 +231,11 @@ def _authorize(token_file: Path | None) -> None:
     try:
         wanted = token_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise _Refused(503, "the file with the token cannot be read", Retry_After="5") from error
+        raise Refusal(503, "the file with the token cannot be read", Retry_After="5") from error
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
     matches = hmac.compare_digest(shown.strip().encode(), wanted.encode())
     if not wanted or scheme.lower() != "bearer" or not matches:
-        raise _Refused(401, "a valid bearer token is needed in the header Authorization", WWW_Authenticate="Bearer")
+        raise Refusal(401, "a valid bearer token is needed in the header Authorization", WWW_Authenticate="Bearer")
 
 
 def _for_people() -> bool:
@@ -253,7 +244,7 @@ def _for_people() -> bool:
 
 
 def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
-    def said(
+    def answer(
         status: int,
         message: str,
         *,
@@ -261,28 +252,27 @@ def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
         problems: Sequence[Problem] = (),
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Say what is wrong, to people as a page, to programs as JSON."""
-        if _for_people():
-            from_form = problems and request.path in WITH_FORM and request.method != "POST"
-            page = pages.error(
-                analyzer, status, code or _code(status), message, problems, request.args if from_form else None
-            )
-            response = _page(page, status)
-            response.headers.update(headers or {})
-            return response
-        more = {"problems": [{"field": one.field or None, "message": one.message} for one in problems]}
-        return _error(
-            status, message, problems[0].field or None if problems else None, code=code, headers=headers,
-            **more if problems else {},
+        """Answer an error, to people with a page, to programs with JSON; Argo discards it, so it is logged."""
+        code = code or error_code(status)
+        log_event(
+            "refused", logging.WARNING, status=status, code=code, message=message, method=request.method,
+            path=request.path[:MOST_PATH],
         )  # fmt: skip
+        if not _for_people():
+            return _json(error_body(code, message, problems), status, headers)
+        from_form = problems and request.path in WITH_FORM and request.method != "POST"
+        page = pages.error(analyzer, status, code, message, problems, request.args if from_form else None)
+        response = _page(page, status)
+        response.headers.update(headers or {})
+        return response
 
-    @app.errorhandler(_Refused)
-    def refused(error: _Refused) -> Response:
-        return said(error.status, str(error), code=error.code, headers=error.headers)
+    @app.errorhandler(Refusal)
+    def refused(error: Refusal) -> Response:
+        return answer(error.status, str(error), code=error.code, headers=error.headers)
 
     @app.errorhandler(RequestError)
     def bad_request(error: RequestError) -> Response:
-        return said(400, str(error), problems=error.problems)
+        return answer(400, str(error), problems=error.problems)
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
@@ -291,29 +281,12 @@ def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
         message = error.description or error.name
         if status == 413:
             message = f"the request is larger than {app.config['MAX_CONTENT_LENGTH']:,} bytes"
-        return said(status, message, headers=headers)
+        return answer(status, message, headers=headers)
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        log.error("unexpected error", exc_info=error)
-        return said(500, "unexpected error: see the log of the service")
-
-
-def _code(status: int) -> str:
-    return ERROR_CODES.get(status, "internal")
-
-
-def _error(
-    status: int,
-    message: str,
-    field: str | None,
-    *,
-    code: str | None,
-    headers: Mapping[str, str] | None,
-    **more: Any,
-) -> Response:
-    body = {"code": code or _code(status), "message": message, "field": field, **more}
-    return _json({"error": body}, status, headers)
+        log_event("error", logging.ERROR, error)
+        return answer(500, "unexpected error: see the log of the service")
 
 
 def _json(body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -322,15 +295,14 @@ def _json(body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | 
 
 
 def _log(asked: VerdictRequest, verdict: Verdict, seconds: float) -> None:
-    line = {
-        "event": "verdict",
-        "namespace": asked.namespace,
-        "service": asked.service,
-        "canary": asked.canary,
-        "baseline": asked.baseline,
-        "verdict": verdict.outcome.value,
-        "reason": verdict.reason,
-        "policy": verdict.policy.name,
-        "seconds": round(seconds, 4),
-    }
-    log.info(orjson.dumps(line).decode())
+    log_event(
+        "verdict",
+        namespace=asked.namespace,
+        service=asked.service,
+        canary=asked.canary,
+        baseline=asked.baseline,
+        verdict=verdict.outcome.value,
+        reason=verdict.reason,
+        policy=verdict.policy.name,
+        seconds=round(seconds, 4),
+    )

@@ -1,22 +1,22 @@
-"""The OpenAPI document of the service, from the request's own model."""
+"""The OpenAPI document of the service, from the models of request and answer."""
 
 from functools import cache
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
 from analyzer.config.policy import load_policies
+from analyzer.errors import Problem
 from analyzer.model.counts import Window
-from analyzer.model.findings import Code, Outcome
 from analyzer.sources import inline
 from analyzer.verdict.analysis import Analyzer
-from analyzer.verdict.answer import render
+from analyzer.verdict.answer import Answer, render
 from analyzer.verdict.case import Case
-from analyzer.verdict.request import LABEL_SAFE, Detail, VerdictRequest
+from analyzer.verdict.request import VerdictRequest
 from analyzer.version import __version__
+from analyzer.web.refusal import ErrorAnswer, error_body, error_code
 
-NUMBER = {"type": ["number", "null"]}
-VERDICT = {"type": "string", "enum": [one.value for one in Outcome]}
 COUNTED = """\
 {
   "checks": "error_rate",
@@ -27,8 +27,11 @@ EXAMPLES = {
     "arms": {"service": "fraud-detector", "canary": "6d8f9c7b5d", "baseline": "75d4f8b9c8"},
     "counts": orjson.loads(COUNTED),
 }
-REFUSAL = {"error": {"code": "bad_request", "message": "canary: is required, unless data is given", "field": "canary",
-                     "problems": [{"field": "canary", "message": "is required, unless data is given"}]}}  # fmt: skip
+REFUSED = error_body(
+    error_code(400),
+    "canary: is required, unless data is given",
+    [Problem("canary", "is required, unless data is given")],
+)
 
 
 def document(analyzer: Analyzer) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
         {"name": name, "in": "query", "required": False, "schema": field, "description": field.get("description", "")}
         for name, field in flat.items()
     ]
-    content = {"schema": _ref("Request"), "examples": {name: {"value": one} for name, one in EXAMPLES.items()}}
+    content = {"schema": _ref("Request"), "examples": {name: {"value": body} for name, body in EXAMPLES.items()}}
     by_body = {"requestBody": {"required": True, "content": {"application/json": content}}}
     by_query = {"parameters": parameters}
     verdict, page, picture = {"application/json": {"schema": _ref("Verdict")}}, _text("text/html"), _text("image/png")
@@ -102,8 +105,8 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
         "components": {
             "schemas": {
                 "Request": {"type": "object", "properties": fields, "additionalProperties": False},
-                "Verdict": _verdict_schema() | {"examples": [_answer()]},
-                "Error": _error_schema() | {"examples": [REFUSAL]},
+                "Verdict": schema_of(Answer) | {"examples": [_answer()]},
+                "Error": schema_of(ErrorAnswer) | {"examples": [REFUSED]},
             },
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
@@ -120,34 +123,34 @@ def _answer() -> dict[str, Any]:
 
 
 def _request_fields(analyzer: Analyzer) -> dict[str, Any]:
-    beside_text = {"policy": "object", "checks": "array", "data": "object", "start": "number", "at": "number"}
-    described: dict[str, Any] = {}
-    for name, field in VerdictRequest.model_fields.items():
-        types = ["string", beside_text.get(name), "null" if field.default is None else None]
-        described[name] = {"type": list(filter(None, types)), "minLength": 1, "description": field.description}
-    for name in ("service", "namespace", "canary", "baseline", "profile"):
-        described[name] |= {"pattern": f"^{LABEL_SAFE.pattern}$"}
-    described["policy"] |= {"examples": sorted(analyzer.policies)}
-    described["profile"] |= {"examples": sorted(analyzer.profiles)}
-    described["checks"] |= {"items": {"type": "string"}, "minItems": 1}
-    described["detail"] |= {"enum": [one.value for one in Detail]}
-    described["data"] |= {"additionalProperties": _arms_schema()}
-    return described
+    fields: dict[str, Any] = schema_of(VerdictRequest)["properties"]
+    fields["policy"]["examples"] = sorted(analyzer.policies)
+    fields["profile"]["examples"] = sorted(analyzer.profiles)
+    return fields
 
 
-def _arms_schema() -> dict[str, Any]:
-    side = {"type": ["object", "array"], "items": {"type": "object"}, "minItems": 1}
-    return {
-        "type": "object",
-        "required": ["canary"],
-        "properties": {
-            "canary": side,
-            "baseline": side,
-            "slice_seconds": {"type": ["number", "string"]},
-            "baseline_history": side,
-        },
-        "additionalProperties": False,
-    }
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of a model as one object: no references, titles, defaults or docstrings of classes."""
+    whole = model.model_json_schema()
+    for part in (whole, *whole.get("$defs", {}).values()):
+        part.pop("description", None)
+
+    def plain(schema: Any) -> Any:
+        if isinstance(schema, list):
+            return [plain(part) for part in schema]
+        if not isinstance(schema, dict):
+            return schema
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            schema = whole["$defs"][name] | {key: part for key, part in schema.items() if key != "$ref"}
+        kept = {key: plain(part) for key, part in schema.items() if key not in ("title", "default", "$defs")}
+        if kept.get("anyOf", [])[1:] == [{"type": "null"}]:
+            either = kept.pop("anyOf")[0]
+            return either | kept | {"type": [either["type"], "null"]}
+        return kept
+
+    schema: dict[str, Any] = plain(whole)
+    return schema
 
 
 def _ref(schema: str) -> dict[str, str]:
@@ -190,75 +193,3 @@ def _plain(summary: str, content: dict[str, Any] | None = None, *, unavailable: 
     if unavailable:
         answers["503"] = {"description": unavailable, "content": {"application/json": {"schema": _ref("Error")}}}
     return {"summary": summary, "responses": answers, "security": []}
-
-
-def _said(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return schema | {"description": description}
-
-
-def _verdict_schema() -> dict[str, Any]:
-    text, number = {"type": "string"}, {"type": "number"}
-    moment = {"type": ["string", "null"]}
-    estimate = {
-        "type": "object",
-        "properties": {"value": NUMBER, "low": NUMBER, "high": NUMBER, "n": number},
-        "required": ["value"],
-    }
-    evidence = {"type": "object", "properties": {"pass": number, "fail": number}}
-    remaining = {"type": ["object", "null"], "properties": {"requests": NUMBER, "seconds": NUMBER}}
-    check = {
-        "type": "object",
-        "required": ["verdict", "code", "reason", "canary", "baseline", "promote", "rollback", "evidence", "remaining"],
-        "properties": {
-            "verdict": VERDICT,
-            "code": _said("why, in one word", {"type": "string", "enum": [one.value for one in Code]}),
-            "reason": _said("why, in a sentence", text),
-            "canary": _said("its value, an interval that holds at every look, the requests counted", estimate),
-            "baseline": _said("the same", estimate),
-            "delta": _said("the change against the baseline, where that is judged", estimate),
-            "promote": _said("the limit of what is good", number),
-            "rollback": _said("the limit of what is bad", number),
-            "evidence": _said("towards each verdict; 1 decides", evidence),
-            "remaining": _said("about how many more requests decide; null: cannot be foreseen", remaining),
-        },
-    }
-    window = {
-        "type": "object",
-        "required": ["start", "end", "seconds"],
-        "properties": {"start": moment, "end": moment, "seconds": NUMBER},
-    }
-    return {
-        "type": "object",
-        "required": ["verdict", "reason", "checks", "summary", "window", "policy", "policy_digest", "version"],
-        "properties": {
-            "verdict": _said("of all checks together", VERDICT),
-            "reason": _said("the checks that led to it", text),
-            "checks": _said("every check that was asked for", {"type": "object", "additionalProperties": check}),
-            "summary": _said("flat numbers for dashboards", {"type": "object", "additionalProperties": NUMBER}),
-            "window": _said("what was judged; null: not known", window),
-            "policy": _said("its name", text),
-            "policy_digest": _said("is another where any limit is", text),
-            "notes": _said("on counts that are not exact", {"type": "array", "items": text}),
-            "version": _said("of the analyzer", text),
-            "queries": _said("detail full: what the source was asked", {"type": "array", "items": text}),
-            "effective_policy": _said("detail full: the policy with all its limits", {"type": "object"}),
-        },
-    }
-
-
-def _error_schema() -> dict[str, Any]:
-    text = {"type": "string"}
-    field = {"type": ["string", "null"]}
-    problem = {"type": "object", "required": ["field", "message"], "properties": {"field": field, "message": text}}
-    problems = {"type": "array", "items": problem}
-    error = {
-        "type": "object",
-        "required": ["code", "message", "field"],
-        "properties": {
-            "code": _said("what is wrong, in one word", text),
-            "message": _said("what is wrong, and what to do", text),
-            "field": _said("the first that is wrong; null: none by itself", field),
-            "problems": _said("every wrong field of a request", problems),
-        },
-    }
-    return {"type": "object", "required": ["error"], "properties": {"error": error}}

@@ -1,6 +1,5 @@
 """The service under gunicorn: one worker with threads, which scales by pods and keeps one registry of metrics."""
 
-import json
 import logging
 import os
 import re
@@ -50,13 +49,14 @@ def _begin(worker: Any) -> None:
 
 def _announce(worker: Any) -> None:
     """Say once where the service listens and where its counts come from."""
-    line = {
-        "event": "listening",
-        "address": ", ".join(str(sock) for sock in worker.sockets),
-        "source": worker.wsgi.config["ANALYZER_SOURCE"],
-        "version": __version__,
-    }
-    logging.getLogger("analyzer").info(json.dumps(line))
+    from analyzer.web.event_log import log_event  # noqa: PLC0415
+
+    log_event(
+        "listening",
+        address=", ".join(str(sock) for sock in worker.sockets),
+        source=worker.wsgi.config["ANALYZER_SOURCE"],
+        version=__version__,
+    )
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

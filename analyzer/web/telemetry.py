@@ -15,9 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from analyzer.checks.segments import weight_change
 from analyzer.config.policy import Check
-from analyzer.model.counts import Counts, Reading, requests_by_slice
+from analyzer.model.counts import Counts, Reading
 from analyzer.model.findings import Estimate, Finding, Gap, Kind, Outcome, Role
 from analyzer.verdict.judge import Verdict
 from analyzer.version import __version__
@@ -247,12 +246,9 @@ def _unit(check: Check) -> str:
 
 
 def _share(readings: Sequence[Reading[Counts] | Gap]) -> float | None:
-    """Tell the canary's share of the requests since the split last changed, by the first reading of both arms."""
+    """Return the canary's share of the requests since the split last changed, by the first reading of both arms."""
     for reading in readings:
-        if isinstance(reading, Gap) or reading.canary is None or reading.baseline is None:
-            continue
-        since = weight_change(reading)
-        canary, baseline = (float(requests_by_slice(arm)[since:].sum()) for arm in (reading.canary, reading.baseline))
-        if canary + baseline > 0:
-            return canary / (canary + baseline)
+        present = None if isinstance(reading, Gap) else reading.present_requests
+        if present is not None and sum(present) > 0:
+            return present[0] / sum(present)
     return None

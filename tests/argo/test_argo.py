@@ -5,7 +5,6 @@ The first build takes some minutes, for Argo depends on all of Kubernetes; later
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -20,8 +19,9 @@ from typing import Any
 
 import pytest
 import yaml
+from argo.model_metrics import MODELS
 from kustomize import render
-from model_metrics import MODELS
+from needs import go_program
 from ports import free_port
 
 HERE = Path(__file__).parent
@@ -86,17 +86,7 @@ def arguments_of(url: str, given: dict[str, str]) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def argo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Argo:
     """Build the program, or skip where there is no Go."""
-    go = shutil.which("go")
-    if go is None:
-        assert os.environ.get("ANALYZER_REQUIRE_GO") != "1", "ANALYZER_REQUIRE_GO is set, and there is no Go"
-        pytest.skip("needs Go 1.24 or later on the PATH, to build Argo Rollouts' own code")
-    # In pytest's cache, where the next session finds it: linking alone takes seconds.
-    cache = getattr(request.config, "cache", None)
-    program = (cache.mkdir("argo") if cache else tmp_path_factory.mktemp("argo")) / "argo"
-    subprocess.run(
-        [go, "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", program, "."], cwd=HERE, check=True
-    )
-    return Argo(program)
+    return Argo(go_program(request, tmp_path_factory, HERE))
 
 
 class ScriptedServer(ThreadingHTTPServer):
@@ -335,7 +325,9 @@ SENT = {
     "namespace": "default",
     "canary": "healthy",
     "baseline": "stable",
+    "labels": "{}",
     "profile": "prometheus-client",
+    "start": "unknown",
     "policy": {"base": "ml-model", "role": "gate", "checks": "{}"},
 }
 
@@ -343,7 +335,7 @@ SENT = {
 @pytest.mark.parametrize(
     ("template", "bodies"),
     [
-        (VERDICT, [SENT | {"window": "step", "start": "unknown", "weight": "unknown"}]),
+        (VERDICT, [SENT | {"window": "step", "weight": "unknown"}]),
         (METRICS, [SENT | {"window": "step", "weight": "unknown", "checks": check} for check in CHECKS]),
         (GUARD, [SENT | {"window": "start"}]),
     ],

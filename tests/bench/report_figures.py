@@ -9,11 +9,11 @@ from analyzer.config.settings import Settings
 from analyzer.verdict.request import parse_request
 from analyzer.verdict.wiring import build_analyzer
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "browser")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pace import pace  # noqa: E402
-from prometheus_server import PrometheusServer  # noqa: E402
-from stories import BEGIN, CANARY, SECONDS, STABLE, STORIES, history  # noqa: E402
+from browser.stories import BEGIN, CANARY, SECONDS, STABLE, STORIES, history
+from pace import pace
+from prometheus_server import PrometheusServer
 
 ROUNDS = 7
 MOST_SECONDS, MOST_BYTES = 1.0, 500_000

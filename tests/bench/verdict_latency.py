@@ -93,9 +93,9 @@ def _measure(url: str, verdicts: int) -> Latency:
         asked.append((endpoint, parameters))
         return ask(endpoint, parameters, deadline)
 
-    api._ask = record  # type: ignore[method-assign]
+    api._ask = record  # type: ignore[method-assign, assignment]
     analyzer.verdict(request)
-    api._ask = ask  # type: ignore[method-assign]
+    api._ask = ask  # type: ignore[method-assign, assignment]
 
     times: list[float] = []
     slow: list[float] = []

@@ -1,6 +1,5 @@
 """A real Prometheus with rollouts of the past, analyzers that serve their reports, and a browser to look at them."""
 
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -8,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from browser.stories import STORIES, history
+from needs import lacking
 from playwright.sync_api import Browser, expect, sync_playwright
 from prometheus_server import PrometheusServer, require_prometheus
-from stories import STORIES, history
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from analyzer.config.settings import Settings
@@ -73,10 +73,7 @@ def chromium() -> str:
     """Find the browser; skip where there is none, or fail where it must be there."""
     found = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
     if found is None:
-        text = "no chromium: install the package chromium"
-        if os.environ.get("ANALYZER_REQUIRE_CHROMIUM") == "1":
-            pytest.fail(text)
-        pytest.skip(text)
+        lacking("CHROMIUM", "no chromium: install the package chromium")
     return found
 
 

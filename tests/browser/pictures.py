@@ -6,12 +6,12 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[0] = str(HERE.parent)
 
-from conftest import chromium, serving  # noqa: E402
+from browser.conftest import chromium, serving  # noqa: E402
+from browser.stories import BEGIN, CANARY, STABLE, Story, history  # noqa: E402
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 from prometheus_server import PrometheusServer  # noqa: E402
-from stories import BEGIN, CANARY, STABLE, Story, history  # noqa: E402
 
 from analyzer.config.settings import Settings  # noqa: E402
 

@@ -7,8 +7,8 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from browser.stories import BEGIN, CANARY, END, STABLE
 from playwright.sync_api import Browser, Page, expect
-from stories import BEGIN, CANARY, END, STABLE
 
 pytestmark = pytest.mark.prometheus
 

@@ -154,7 +154,7 @@ def test_sums_next_to_nothing_are_judged_without_error(judge: Any) -> None:
 @pytest.mark.parametrize("empty", [sold(0, 0), {"sum": 0, "sum_of_squares": 0, "count": 0}, {"samples": []}])
 def test_arms_without_traffic_are_inconclusive(judge: Any, empty: dict[str, Any]) -> None:
     """No canary traffic, no baseline traffic and no baseline at all."""
-    some = sold(400, 1000) if "trials" in empty else {"samples": [1.0] * 50}
+    some: dict[str, Any] = sold(400, 1000) if "trials" in empty else {"samples": [1.0] * 50}
     if "count" in empty:
         some = {"sum": 50, "sum_of_squares": 50, "count": 50}
 

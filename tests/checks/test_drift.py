@@ -144,34 +144,17 @@ def test_the_history_says_where_samples_are_cut(look: Any) -> None:
     assert by_history["canary"]["value"] != look("prediction_drift", *arms)["canary"]["value"]
 
 
-@pytest.mark.parametrize(
-    ("rule", "shown"),
-    [
-        # 90, 0, 410, 500 beside 100, 200, 300, 400, by the rules of other tools: see tests/stats/test_psi.py
-        ("evidently", "1.577"), ("drop", "0.05773"), ("clip", "2.499"), ("floor", "0.6269"), ("epsilon", "4.341"),
-        ("jeffreys", "1.254"),
-    ],
-)  # fmt: skip
-def test_the_figure_of_another_tool_is_shown_and_judges_nothing(judge: Any, rule: str, shown: str) -> None:
-    """The note has its PSI; verdict, value and evidence are those without it."""
-    arms = {"classes": {"a": 90, "c": 410, "d": 500}}, {"classes": {"a": 100, "b": 200, "c": 300, "d": 400}}
-    without, found = judge("prediction_drift", *arms), judge("prediction_drift", *arms, zero_rule=rule)
-
-    assert f"by the rule {rule} the PSI is {shown}:" in found["notes"][-1]
-    assert found | {"notes": []} == without | {"notes": []}
-
-
-def test_rules_for_empty_bins_are_those_of_drift(judge: Any) -> None:
-    """An unknown rule, bins that do not ascend, and bins of another kind are refused by name."""
+def test_bins_are_those_of_drift(judge: Any) -> None:
+    """Bins that do not ascend, bins of another kind and fields that do not exist are refused by name."""
     for fields, message in (
-        ({"zero_rule": "evidentl"}, "zero_rule"),
+        ({"zero_rule": "evidently"}, "zero_rule: unknown field"),
         ({"bins": [0.5, 0.5]}, "must ascend"),
         ({"bins": []}, "bins"),
     ):
         with pytest.raises(RequestError, match=message):
             judge("prediction_drift", scores(500, EVEN), scores(500, EVEN), **fields)
     with pytest.raises(RequestError, match="only drift has it"):
-        judge("error_rate", {"errors": 0, "requests": 5}, zero_rule="drop")
+        judge("error_rate", {"errors": 0, "requests": 5}, bins=[0.5])
 
 
 def test_samples_that_are_all_alike_are_judged(judge: Any) -> None:

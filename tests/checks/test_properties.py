@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -27,7 +28,7 @@ RULES: dict[str, list[dict[str, Any]]] = {
         {"rule": "relative", "promote": "10%", "rollback": "50%"},
     ],
     "means": [{}, {"rule": "strict"}, {"rule": "point"}, {"rule": "relative", "promote": "10%", "rollback": "30%"}],
-    "scores": [{}, {"rule": "strict"}, {"rule": "point"}, {"zero_rule": "evidently"}],
+    "scores": [{}, {"rule": "strict"}, {"rule": "point"}],
     "classes": [{}, {"rule": "strict"}],
     "conversions": [{}, {"rule": "strict"}, {"rule": "point"}],
     "values": [{}, {"rule": "strict"}],
@@ -122,7 +123,7 @@ def judged(check: Check, reading: Reading[Counts], policy: Policy, moment: Momen
 
 @pytest.mark.parametrize("form", FORMS)
 @given(data=st.data())
-@settings(max_examples=60)
+@examples(60)
 def test_no_counts_break_a_check(form: str, data: st.DataObject) -> None:
     """Every finding has numbers that are numbers, an interval around its value and a range around its forecast."""
     reading, (check, policy, moment) = data.draw(readings(form)), data.draw(questions(form))
@@ -154,7 +155,7 @@ def test_no_counts_break_a_check(form: str, data: st.DataObject) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["zone", "strict"]))
-@settings(max_examples=80)
+@examples(80)
 def test_an_error_more_never_helps(seed: int, rule: str) -> None:
     """In whichever slice it happens: the evidence towards a fail does not shrink, that towards a pass does not grow."""
     rng = np.random.default_rng(seed)
@@ -174,7 +175,7 @@ def test_an_error_more_never_helps(seed: int, rule: str) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([{}, {"rule": "strict"}]))
-@settings(max_examples=80)
+@examples(80)
 def test_a_slow_request_more_never_helps(seed: int, changes: dict[str, Any]) -> None:
     """Moved to any slower bucket, in any slice."""
     rng = np.random.default_rng(seed)
@@ -194,7 +195,7 @@ def test_a_slow_request_more_never_helps(seed: int, changes: dict[str, Any]) -> 
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=80)
+@examples(80)
 def test_a_sale_less_never_helps(seed: int) -> None:
     """With one slice: the canary's conversions, beside a baseline that stays."""
     rng = np.random.default_rng(seed)
@@ -269,7 +270,7 @@ def test_slices_cut_in_two_tell_the_same(form: str, data: st.DataObject) -> None
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60)
+@examples(60)
 def test_a_drift_is_the_same_from_both_sides(seed: int) -> None:
     """Which arm is the canary does not matter to the PSI, while the split stays."""
     rng = np.random.default_rng(seed)
@@ -292,7 +293,7 @@ def test_a_drift_is_the_same_from_both_sides(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60)
+@examples(60)
 def test_the_order_of_the_classes_does_not_matter(seed: int) -> None:
     """Classes are known by name."""
     rng = np.random.default_rng(seed)

@@ -115,7 +115,7 @@ def test_a_source_that_does_not_answer_is_4(monkeypatch: pytest.MonkeyPatch) -> 
 
 WRONG = {
     ("--service", "fraud"): "Error: canary: is required, unless data is given",
-    ("--service", "a b", "--canary", "v2"): "Error: service: 'a b' is no name: use letters",
+    ("--service", "a b", "--canary", "v2"): "Error: service: 'a b' is not a valid name: use letters",
     ("--service", "fraud", "--canary", "v2", "--at", "noon"): "Error: at: 'noon' is no moment: write RFC 3339",
     ("--service", "fraud", "--canary", "v2", "--policy", "ml-modl"): "policy: unknown policy 'ml-modl'; did you mean",
     ("--service", "fraud", "--canary", "v2", "--checks", "eror_rate"): "did you mean 'error_rate'?",

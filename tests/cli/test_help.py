@@ -145,10 +145,10 @@ def test_options_stand_under_headings() -> None:
     found = sections(run("verdict", "--help").stdout)
 
     assert list(found) == [
-        "", "Which canary", "How it is judged", "Output", "Options", "Exit codes", "Environment", "Examples",
+        "", "Which canary", "How it is judged", "Output", "Other options", "Exit codes", "Environment", "Examples",
     ]  # fmt: skip
     under = {name: [line.split()[-2] for line in lines if line.startswith("  -")] for name, lines in found.items()}
-    assert len(under["Options"]) == 1
+    assert len(under["Other options"]) == 1
     text = "\n".join(found["Which canary"])
     assert all(option in text for option in ("--file", "--service", "--namespace", "--canary", "--baseline"))
     assert "--watch" in "\n".join(found["Output"])

@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
+from analyzer.config import policy
 from analyzer.config.policy import Check, Policy, choose_policy, load_policies
+from analyzer.config.profile import Profile
+from analyzer.config.validation import load_named
 from analyzer.errors import ConfigError, RequestError
 from analyzer.model.findings import Role
 
 PACKAGED = load_policies(None)
 DEFAULT = PACKAGED["ml-model"]
+CONFIG = Path(policy.__file__).parent
 
 
 def changed(**checks: Any) -> Policy:
@@ -259,3 +263,29 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
         load_policies(tmp_path)
 
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [Policy, Profile])
+def test_the_version_of_the_format_is_1(tmp_path: Path, model: type[Policy] | type[Profile]) -> None:
+    """It may be written or left out; a file of another version is refused with the remedy."""
+    content = {
+        Policy: "checks: {errors: {kind: error_rate, promote: 1%, rollback: 2%}}",
+        Profile: "arm_label: version\nerror_rate: [{requests: calls_total, errors: calls_total}]",
+    }[model]
+    packaged, file = tmp_path / "none", tmp_path / "one.yaml"
+
+    file.write_text(f"name: one\n{content}\n")
+    without = load_named(model, packaged, tmp_path)
+    file.write_text(f"schema: 1\nname: one\n{content}\n")
+    assert load_named(model, packaged, tmp_path) == without
+    for version in ("2", "0", "'1'", "true", ""):
+        file.write_text(f"schema: {version}\nname: one\n{content}\n")
+        with pytest.raises(ConfigError, match=r"schema: .* is not known to version .*: write schema: 1, or use"):
+            load_named(model, packaged, tmp_path)
+
+
+def test_packaged_files_name_the_version_of_their_format() -> None:
+    """They are what others are written after."""
+    files = [path for folder in ("policies", "profiles") for path in (CONFIG / folder).glob("*.yaml")]
+
+    assert all("\nschema: 1\nname: " in f"\n{path.read_text()}" for path in files)

@@ -37,6 +37,7 @@ def problems(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, str
 
 READ = {
     "source": ("prometheus", "prometheus"),
+    "scrape_max_page": ("65536", 65536),
     "scrape_targets": (
         "v1=http://a:1/metrics, v2=http://b/metrics,v1=http://c/metrics/,",
         {"v1": ["http://a:1/metrics", "http://c/metrics"], "v2": ["http://b/metrics"]},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from grafana import Api
+from dashboards.grafana import Api
 from ports import free_port
 from prometheus_server import PrometheusServer, wait_until_ready
 

@@ -1,7 +1,6 @@
 """The dashboards are what the builder makes of them, and what Grafana takes."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from grafana import FILES, FOLDER, dashboards, queries
+from dashboards.grafana import FILES, FOLDER, dashboards, queries
 from kustomize import render
+from needs import go_program, package
 
 HERE = Path(__file__).parent
 COMMAND = ".venv/bin/python rollouts/dashboards/build.py"
@@ -28,6 +28,7 @@ Check = Callable[[Path], list[str]]
 
 def test_the_files_are_what_the_builder_makes(tmp_path: Path) -> None:
     """Nobody has changed them by hand, or the builder without them."""
+    package("grafana_foundation_sdk")
     builder = shutil.copy(FOLDER / "build.py", tmp_path)
     subprocess.run([sys.executable, builder], check=True)
 
@@ -40,13 +41,7 @@ def test_the_files_are_what_the_builder_makes(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Check:
     """Build the program with Grafana's types, or skip where there is no Go; it lists what is wrong with a file."""
-    go = shutil.which("go")
-    if go is None:
-        assert os.environ.get("ANALYZER_REQUIRE_GO") != "1", "ANALYZER_REQUIRE_GO is set, and there is no Go"
-        pytest.skip("needs Go 1.24 or later on the PATH, to build Grafana's own types")
-    cache = getattr(request.config, "cache", None)
-    program = (cache.mkdir("grafana") if cache else tmp_path_factory.mktemp("grafana")) / "check"
-    subprocess.run([go, "build", "-buildvcs=false", "-trimpath", "-o", program, "."], cwd=HERE, check=True)
+    program = go_program(request, tmp_path_factory, HERE)
 
     def errors(file: Path) -> list[str]:
         done = subprocess.run([program, file], check=True, capture_output=True, text=True)
@@ -56,6 +51,7 @@ def check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return errors
 
 
+@pytest.mark.argo
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_grafanas_types_take_the_dashboard(check: Check, file: Path) -> None:
@@ -63,6 +59,7 @@ def test_grafanas_types_take_the_dashboard(check: Check, file: Path) -> None:
     assert check(file) == []
 
 
+@pytest.mark.argo
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("was", "becomes", "complaint"),

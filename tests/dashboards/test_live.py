@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from grafana import FOLDER, Api, Query, filled_in, queries, variables
-from live import CUT_OFF, SERVICES, Played, played
+from dashboards.grafana import FOLDER, Api, Query, filled_in, queries, variables
+from dashboards.live import CUT_OFF, SERVICES, Played, played
 from prometheus_server import require_prometheus
 
 pytestmark = pytest.mark.prometheus

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from grafana import FOLDER
+from dashboards.grafana import FOLDER
 
 pytestmark = pytest.mark.prometheus
 

@@ -1,8 +1,6 @@
 """What the tests of the READMEs share: a Prometheus with a past, a folder of the files shown, Argo's own code."""
 
 import json
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ import pytest
 import yaml
 from documentation.history import fraud_detector, healthy, per_request
 from documentation.readmes import PROJECT, Command, blocks, commands
+from needs import go_program
 from prometheus_server import PrometheusServer
 
 Validate = Callable[..., list[dict[str, Any]]]
@@ -30,7 +29,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shown")
     for kind in ("policies", "profiles"):
         (folder / "config" / kind).mkdir(parents=True)
-        for block in blocks("yaml", f"analyzer/{kind}"):
+        for block in blocks("yaml", f"analyzer/config/{kind}"):
             name = yaml.safe_load(block.text)["name"]
             (folder / "config" / kind / f"{name}.yaml").write_text(block.text)
     return folder
@@ -54,14 +53,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def validate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Validate:
     """Decode and validate manifests with the code of Argo, by the program of tests/argo."""
-    go = shutil.which("go")
-    if go is None:
-        assert os.environ.get("ANALYZER_REQUIRE_GO") != "1", "ANALYZER_REQUIRE_GO is set, and there is no Go"
-        pytest.skip("needs Go 1.24 or later on the PATH, to build Argo Rollouts' own code")
-    cache = getattr(request.config, "cache", None)  # where the tests of Argo have it too
-    program = (cache.mkdir("argo") if cache else tmp_path_factory.mktemp("argo")) / "argo"
-    build = [go, "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", program, "."]
-    subprocess.run(build, cwd=PROJECT / "tests" / "argo", check=True)
+    program = go_program(request, tmp_path_factory, PROJECT / "tests" / "argo")
 
     def run(*files: Path) -> list[dict[str, Any]]:
         done = subprocess.run([program, "validate", *files], check=True, input="null", capture_output=True, text=True)

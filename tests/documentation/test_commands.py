@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from documentation.readmes import PROJECT, READMES, Command, named, prose
+from needs import lacking
 from werkzeug.serving import make_server
 
 from analyzer.cli import cli
@@ -150,8 +151,7 @@ def address(past: str) -> Iterator[str]:
 def test_what_is_asked_by_curl_is_answered(said: list[Command], address: str) -> None:
     """Each call is made; the answers are verdicts."""
     if shutil.which("curl") is None:
-        assert os.environ.get("ANALYZER_REQUIRE_CURL") != "1", "ANALYZER_REQUIRE_CURL is set, and there is no curl"
-        pytest.skip("needs curl")
+        lacking("CURL", "needs curl")
     asked = [each for each in said if each.words[0] == "curl"]
 
     assert asked

@@ -6,9 +6,9 @@ import pytest
 
 from analyzer.driver.resource import MANAGER, Object, condition, last_changed, last_changed_by, note_begin
 
-PERCENT = {"f:spec": {"f:predictor": {"f:canaryTrafficPercent": {}}}}
-MODEL = {"f:spec": {"f:predictor": {"f:model": {"f:storageUri": {}}}}}
-LABELS = {"f:metadata": {"f:labels": {}}}
+PERCENT: Object = {"f:spec": {"f:predictor": {"f:canaryTrafficPercent": {}}}}
+MODEL: Object = {"f:spec": {"f:predictor": {"f:model": {"f:storageUri": {}}}}}
+LABELS: Object = {"f:metadata": {"f:labels": {}}}
 
 
 def entry(manager: str, second: int, fields: Object, **more: Any) -> Object:

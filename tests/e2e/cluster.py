@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 import yaml
-from components import BUILT, Components
+from e2e.components import BUILT, Components
 from ports import free_port
 
 Object = dict[str, Any]

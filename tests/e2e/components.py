@@ -81,9 +81,14 @@ def missing() -> list[str]:
     return absent
 
 
+def cache_folder() -> Path:
+    """Return the folder for what outlives a run."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rollout-analyzer"
+
+
 def build(tell: Callable[[str], object] = print) -> Components:
     """Build what is not in the cache yet: minutes the first time, which a person is told of, a second later."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rollout-analyzer"
+    cache = cache_folder()
     programs = cache / hashlib.sha256((MODULE / "go.sum").read_bytes() + KWOK_VERSION.encode()).hexdigest()[:16]
     programs.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:

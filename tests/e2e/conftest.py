@@ -8,26 +8,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
-from components import Components, build, missing
+from e2e.cluster import Cluster
+from e2e.components import Components, build, missing
+from e2e.stage import PROJECT, MakeStage, Service, Stage
+from e2e.traffic import Split, Traffic, to_service
 from prometheus_server import PrometheusServer
-from stage import Service, Stage
-from traffic import Split, Traffic, to_service
 
-PROJECT = Path(__file__).parents[2]
 SCRAPE_INTERVAL = "1s"
 # Everything happens some fifteen times as fast as with the defaults of the templates.
 QUICK = {"interval": "2s", "initial-delay": "2s"}
 
 started = pytest.StashKey[tuple[Cluster, Path]]()
-
-MakeStage = Callable[..., Stage]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

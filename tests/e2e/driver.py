@@ -13,12 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from cluster import DIES_WITH_PARENT, Api, ApiError, Cluster, Object
+from e2e.cluster import DIES_WITH_PARENT, Api, ApiError, Cluster, Object
+from e2e.serving import STAND_INS, Requests, Route, StandIn, path_of
+from e2e.stage import Service
+from e2e.traffic import Behaviour, scrape_configs
 from pace import pace
 from prometheus_server import PrometheusServer
-from serving import STAND_INS, Requests, Route, StandIn, path_of
-from stage import Service
-from traffic import Behaviour, scrape_configs
 
 NAME = "fraud"
 OLD, NEW = "gs://models/fraud/1", "gs://models/fraud/2"

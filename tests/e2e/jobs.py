@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster import DIES_WITH_PARENT, Api, Object
+from e2e.cluster import DIES_WITH_PARENT, Api, Object
 
 LOOK_SECONDS = 0.2
 RUN_SECONDS = 60.0

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import requests
-from cluster import Api, ApiError, Object
+from e2e.cluster import Api, ApiError, Object
+from e2e.traffic import HEALTHY, LATENCY_EDGES, SCORE_EDGES, TICK_SECONDS, Behaviour, Pod, pages
 from sources import expositions
 from sources.expositions import Page, Write
-from traffic import HEALTHY, LATENCY_EDGES, SCORE_EDGES, TICK_SECONDS, Behaviour, Pod, pages
 
 LOOK_SECONDS = 0.1
 READY_SECONDS = 0.5

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster import DIES_WITH_PARENT, Cluster, Object
+from e2e.cluster import DIES_WITH_PARENT, Cluster, Object
+from e2e.traffic import Traffic
+from e2e.turns import turn
 from pace import pace
 from ports import free_port
 from prometheus_server import PrometheusServer, wait_until_ready
-from traffic import Traffic
 
 from analyzer.quantity import parse_seconds
 
 ROLLOUTS, RUNS = "rollouts", "analysisruns"
+PROJECT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180.0
 # Ten minutes become five seconds, half a minute two: as much faster as the arguments of the stage are.
 PAUSES_FASTER, DELAYS_FASTER = 120.0, 15.0
@@ -48,9 +50,9 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start when it is its turn, and wait until it answers."""
         settings = {"ANALYZER_SOURCE": "prometheus", "ANALYZER_PROMETHEUS_URL": self.prometheus_url}
-        with (self.folder / "analyzer.log").open("ab") as log:
+        with turn(), (self.folder / "analyzer.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*DIES_WITH_PARENT, str(self.command), "serve", "--port", str(self.port)],
                 env={"PATH": os.environ["PATH"], **settings, **self.settings},
@@ -58,7 +60,7 @@ class Service:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        wait_until_ready(self._process, f"{self.url}/healthz", self.folder / "analyzer.log")
+            wait_until_ready(self._process, f"{self.url}/healthz", self.folder / "analyzer.log")
 
     def stop(self) -> None:
         """Stop as Kubernetes does."""
@@ -254,6 +256,10 @@ class Stage:
 
     def _path(self, kind: str, name: str = "") -> str:
         return f"/apis/argoproj.io/v1alpha1/namespaces/{self.namespace}/{kind}/{name}".rstrip("/")
+
+
+MakeStage = Callable[..., Stage]
+"""Makes a stage in a namespace of its own, from a rate, a split, settings and arguments; closed with the test."""
 
 
 def _results(runs: Iterable[Object]) -> list[Object]:

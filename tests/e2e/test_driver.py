@@ -10,13 +10,12 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-import components
 import numpy as np
 import pytest
 import yaml
-from cluster import Cluster, Object
-from conftest import PROJECT
-from driver import (
+from e2e import components
+from e2e.cluster import Cluster, Object
+from e2e.driver import (
     NAME,
     NEW,
     OLD,
@@ -30,9 +29,9 @@ from driver import (
     measuring,
     refused,
 )
-from serving import EXPERIMENT_CRD, NEVER
-from stage import Service
-from traffic import Behaviour
+from e2e.serving import EXPERIMENT_CRD, NEVER
+from e2e.stage import PROJECT, Service
+from e2e.traffic import Behaviour
 
 FAULTS = {
     "errors": ("error_rate", Behaviour(errors=0.05)),

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from cluster import Cluster, Object
-from driver import NAME, NEW, STACKS, STEPS, Measured, Scene, measuring
-from serving import EXPERIMENT_CRD, STAND_INS, Route, path_of
+from e2e.cluster import Cluster, Object
+from e2e.driver import NAME, NEW, STACKS, STEPS, Measured, Scene, measuring
+from e2e.serving import EXPERIMENT_CRD, STAND_INS, Route, path_of
 
 from analyzer.driver import cluster as api
 from analyzer.driver.alerts import Notices

@@ -11,10 +11,9 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import pytest
 import requests
 import yaml
-from cluster import Api, Cluster, Object
-from conftest import PROJECT, MakeStage
-from stage import Stage
-from traffic import Behaviour
+from e2e.cluster import Api, Cluster, Object
+from e2e.stage import PROJECT, MakeStage, Stage
+from e2e.traffic import Behaviour
 
 ALERTS = PROJECT / "rollouts" / "notifications"
 VERDICT = PROJECT / "analysis-templates" / "ml-model-verdict.yaml"

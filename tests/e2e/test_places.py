@@ -10,11 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from cluster import Object
-from conftest import PROJECT, MakeStage
-from jobs import Jobs
-from stage import Stage
-from traffic import Behaviour, selectors_of, to_service
+from e2e.cluster import Object
+from e2e.jobs import Jobs
+from e2e.stage import PROJECT, MakeStage, Stage
+from e2e.traffic import Behaviour, selectors_of, to_service
 
 EXAMPLES = PROJECT / "rollouts" / "examples"
 TEMPLATES = PROJECT / "analysis-templates"
@@ -434,7 +433,7 @@ def test_a_job_asks_until_it_has_proof(make_stage: MakeStage, folder: Path) -> N
     stage = job_stage(make_stage, 40, "4s")
     with jobs_of(stage, folder) as jobs:
         stage.release(NEW)
-        stage.wait(lambda: jobs.codes, "the first pod")
+        stage.wait(lambda: bool(jobs.codes), "the first pod")
         stage.traffic.requests_per_second = 4000
 
         assert stage.until("Healthy", "Degraded") == "Healthy"

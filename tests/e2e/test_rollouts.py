@@ -3,10 +3,9 @@
 import time
 
 import pytest
-from cluster import Object
-from conftest import PROJECT, MakeStage
-from stage import Stage
-from traffic import Behaviour, to_service
+from e2e.cluster import Object
+from e2e.stage import PROJECT, MakeStage, Stage
+from e2e.traffic import Behaviour, to_service
 
 OVERLAY = PROJECT / "rollouts" / "fraud-detector" / "overlays" / "replica-ratio"
 OLD, NEW = "1.0.0", "1.1.0"

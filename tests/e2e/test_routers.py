@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import pytest
-from cluster import Api, Cluster, Object
-from conftest import PROJECT, MakeStage
-from stage import Stage
-from traffic import Behaviour, Pod, SidecarPod, by_virtual_service
+from e2e.cluster import Api, Cluster, Object
+from e2e.stage import PROJECT, MakeStage, Stage
+from e2e.traffic import Behaviour, Pod, SidecarPod, by_virtual_service
 
 ROLLOUTS = PROJECT / "rollouts"
 OVERLAYS = ROLLOUTS / "fraud-detector" / "overlays"

@@ -14,11 +14,9 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from cluster import Api, Cluster, Object
-from conftest import PROJECT, MakeStage
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
-from stage import Stage
-from traffic import (
+from e2e.cluster import Api, Cluster, Object
+from e2e.stage import PROJECT, MakeStage, Stage
+from e2e.traffic import (
     LATENCY_EDGES,
     SCORE_EDGES,
     Behaviour,
@@ -30,6 +28,7 @@ from traffic import (
     pages,
     to_service,
 )
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
 ROLLOUTS = PROJECT / "rollouts"
 META = "__meta_kubernetes"

@@ -2,7 +2,7 @@
 
 import re
 
-from container import PROJECT
+from image.container import PROJECT
 
 from analyzer.version import __version__
 

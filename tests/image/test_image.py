@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from container import BASE, IMAGE, SECRETS, Builder, Container, Image, missing
+from image.container import BASE, IMAGE, SECRETS, Builder, Container, Image, missing
 
 from analyzer.version import __version__
 

@@ -365,4 +365,4 @@ def test_a_long_replay_stays_small() -> None:
     text = replayed(data=data, at=1_767_607_200 + 3000 * 30)
 
     assert len(text) < 500_000
-    assert "looked at every 60 s" in text or "looked at every 1 min" in text
+    assert "judged every 60 s" in text or "judged every 1 min" in text

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from pods import LATENCY_EDGES, SCORE_EDGES, STATUSES, Key, Pod, Scrape
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from sources.pods import LATENCY_EDGES, SCORE_EDGES, STATUSES, Key, Pod, Scrape
 
 
 class Life:

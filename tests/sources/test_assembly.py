@@ -1,55 +1,88 @@
-"""Tests of the bound of the squares of values, of which only a histogram and the sum are known."""
+"""From growing series to counts: what no Prometheus is needed for, and histograms that contradict themselves."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from sources.pods import PROFILE
 
-from analyzer.config.profile import ValueHistogram
+from analyzer.config.profile import ErrorCounters, ValueHistogram
 from analyzer.config.selector import Selector
 from analyzer.model.counts import Reading, Values
-from analyzer.model.findings import Kind
+from analyzer.model.findings import Code, Gap
 from analyzer.sources.assembly import Grown, Selection, assemble
-from analyzer.sources.lives import MOST_PODS
 
-WAY = ValueHistogram(values=Selector("v"))
+VALUES = ValueHistogram(values=Selector("model_business_value"))
+SLICES = 2
 
 
-def read(values: list[float], edges: list[float], pods: int = 1) -> Values:
-    """Read values of one slice as a source does, a pod after the other."""
-    profile = type("Any", (), {"name": "own", "arm_label": "hash"})
-    selection = Selection("s", "ml", "c", None, profile, {"b": Kind.BUSINESS}, 100.0)  # type: ignore[arg-type]
-    buckets, sums = [], []
-    for number in range(pods):
-        own = values[number::pods]
-        for edge in [*edges, np.inf]:
-            growth = np.array([float(sum(value <= edge for value in own))])
-            buckets.append(Grown("c", {"le": "+Inf" if edge == np.inf else str(edge)}, growth, pod=f"p{number:03d}"))
-        sums.append(Grown("c", {}, np.array([float(sum(own))]), pod=f"p{number:03d}"))
-    reading = assemble(WAY, {Selector("v_bucket"): buckets, Selector("v_sum"): sums}, selection, 1)
+def selected() -> Selection:
+    """Ask for two arms."""
+    return Selection("fraud", None, "v2", "v1", PROFILE, {}, at=1_767_614_400.0)
+
+
+def series(arm: str, growth: list[float], **labels: str) -> Grown:
+    """Build one series."""
+    return Grown(arm, labels, np.array(growth, float))
+
+
+def histogram(arm: str, buckets: dict[str, list[float]], total: list[float]) -> dict[Selector, list[Grown]]:
+    """Build the series of one histogram of one pod."""
+    name = "model_business_value"
+    return {
+        Selector(f"{name}_bucket"): [series(arm, growth, le=le) for le, growth in buckets.items()],
+        Selector(f"{name}_sum"): [series(arm, total)],
+        Selector(f"{name}_count"): [series(arm, buckets["+Inf"])],
+    }
+
+
+def values_of(buckets: dict[str, list[float]], total: list[float]) -> Values:
+    """Assemble the canary's values."""
+    reading = assemble(VALUES, histogram("v2", buckets, total), selected(), SLICES)
     assert isinstance(reading, Reading)
     assert isinstance(reading.canary, Values)
-    assert len(reading.canary_pods) == min(pods, MOST_PODS)
-    assert sum(float(pod.counts.total[0]) for pod in reading.canary_pods) == pytest.approx(sum(values))
     return reading.canary
 
 
-@given(st.lists(st.integers(-90, 100), min_size=1, max_size=30))
-def test_the_squares_are_never_above_their_bound(values: list[int]) -> None:
-    """Also where values are negative: the edge that is further from 0 counts."""
-    counts = read([float(value) for value in values], [-100.0, -10.0, 0.0, 10.0, 100.0])
+def test_the_sum_of_squares_is_bounded_by_the_upper_edges() -> None:
+    """Each value counts as the upper edge of its bucket: 3 x 10² + 2 x 100², and 1 x 10² in the second slice."""
+    found = values_of({"10": [3, 1], "100": [5, 1], "+Inf": [5, 1]}, [150.0, 4.0])
 
-    assert counts.squares is not None
-    assert counts.squares[0] >= sum(value**2 for value in values)
-
-
-def test_refunds_below_the_first_edge_leave_the_spread_unknown() -> None:
-    """The sum is less than the buckets allow for positive values: nobody knows how far below 0 the first goes."""
-    assert read([10.0] * 80 + [-1000.0], [1.0, 10.0, 100.0]).squares is None
-    assert read([10.0] * 80 + [0.5], [1.0, 10.0, 100.0]).squares is not None
-    assert read([5.0, -20.0], [-10.0, 10.0]).squares is None
+    assert found.squares is not None
+    assert (found.squares.tolist(), found.total.tolist()) == ([20_300, 100], [150, 4])
+    assert found.count.tolist() == [5, 1]
 
 
-def test_many_pods_are_pooled() -> None:
-    """At most 64 parts, which add up."""
-    read([float(number % 50) for number in range(300)], [10.0, 100.0], pods=150)
+@pytest.mark.parametrize("draw", range(5))
+def test_the_bound_is_never_below_the_true_sum_of_squares(draw: int) -> None:
+    """Of drawn values, some on an edge."""
+    rng = np.random.default_rng(draw)
+    drawn = np.append(rng.uniform(0, 100, 200), [10.0, 100.0])
+    buckets = {le: [float((drawn <= float(le)).sum()), 0.0] for le in ("10", "100", "+Inf")}
+
+    found = values_of(buckets, [float(drawn.sum()), 0.0])
+
+    assert found.squares is not None
+    assert found.squares[0] >= (drawn**2).sum()
+
+
+def test_a_value_in_the_last_bucket_has_no_bound() -> None:
+    """It may be of any size."""
+    assert values_of({"10": [3, 1], "+Inf": [3, 2]}, [30.0, 500.0]).squares is None
+
+
+def test_a_restart_hidden_in_some_buckets_makes_no_negative_count() -> None:
+    """A bucket that grew less than the one below it counts nothing."""
+    found = values_of({"10": [5, 0], "100": [4, 0], "+Inf": [6, 0]}, [60.0, 0.0])
+
+    assert found.count.tolist() == [6, 0]
+    assert found.squares is None
+
+
+def test_more_errors_than_requests_are_a_contradiction() -> None:
+    """No verdict is formed on selectors that do not fit: one more is enough."""
+    way = ErrorCounters(requests=(Selector("all"),), errors=(Selector("some"),))
+    table = {Selector("all"): [series("v2", [10, 10])], Selector("some"): [series("v2", [10, 11])]}
+
+    reading = assemble(way, table, selected(), SLICES)
+
+    assert isinstance(reading, Gap)
+    assert reading.code is Code.INCONSISTENT_DATA

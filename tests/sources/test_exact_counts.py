@@ -5,10 +5,12 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
-from pods import (
+from prometheus_server import PrometheusServer, StartPrometheus
+from sources.pods import (
     OTHER_WAYS,
     PROFILE,
     Pod,
@@ -20,7 +22,6 @@ from pods import (
     selection,
     truth,
 )
-from prometheus_server import PrometheusServer, StartPrometheus
 
 from analyzer.config.profile import Profile
 from analyzer.model.counts import Reading, Readings, by_slice, requests_by_slice
@@ -76,6 +77,7 @@ def played(name: str, arm: str, plan: Plan, draw: random.Random) -> Pod:
     return pod
 
 
+@cache
 def rollout() -> list[Pod]:
     """Play two hours of six pods with everything that makes counting difficult."""
     draw = random.Random(1)
@@ -91,6 +93,7 @@ def rollout() -> list[Pod]:
     return [played(name, arm, plan, draw) for (arm, name), plan in plans.items()]
 
 
+@cache
 def scenario(number: int) -> list[Pod]:
     """Draw pods to which anything happens: crash loops, outages, births and deaths."""
     draw = random.Random(1000 + number)
@@ -116,6 +119,7 @@ def scenario(number: int) -> list[Pod]:
     return [pod for pod in pods if pod.scrapes]
 
 
+@cache
 def experiment() -> list[Pod]:
     """Play an experiment: a fresh pod of each version, born together, that had answered before its first scrape."""
     draw = random.Random(2)
@@ -123,6 +127,7 @@ def experiment() -> list[Pod]:
     return [played(f"{arm}-0", arm, plan, draw) for arm, plan in plans.items()]
 
 
+@cache
 def in_turn() -> list[Pod]:
     """Play a pod of each version, scraped every half minute, one a quarter of a minute after the other."""
     draw = random.Random(3)
@@ -130,17 +135,14 @@ def in_turn() -> list[Pod]:
     return [played(f"{arm}-0", arm, Plan(begin, NOON, every=30), draw) for arm, begin in begins.items()]
 
 
-ROLLOUT = rollout()
-IN_TURN = in_turn()
-EXPERIMENT = experiment()
-RANDOM = [scenario(number) for number in range(SCENARIOS)]
-
-
 @pytest.fixture(scope="module")
 def prometheus(start_prometheus: StartPrometheus) -> PrometheusServer:
     """A Prometheus with the history of all rollouts."""
     return start_prometheus(
-        point for pods in (ROLLOUT, EXPERIMENT, IN_TURN, *RANDOM) for pod in pods for point in pod.points()
+        point
+        for pods in (rollout(), experiment(), in_turn(), *map(scenario, range(SCENARIOS)))
+        for pod in pods
+        for point in pod.points()
     )
 
 
@@ -205,7 +207,7 @@ def test_pods_have_their_names_starts_and_restarts(source: PrometheusSource) -> 
     baseline = {pod.name: pod for pod in reading.baseline_pods}
 
     assert {name: pod.start for name, pod in canary.items()} == {
-        one.name: one.scrapes[0].process_start for one in ROLLOUT if one.arm == "canary"
+        one.name: one.scrapes[0].process_start for one in rollout() if one.arm == "canary"
     }
     assert {name: pod.restarts for name, pod in canary.items()} == {"canary-a": 0, "canary-b": 0, "canary-c": 2}
     assert {name: (pod.start, pod.restarts) for name, pod in baseline.items()} == {
@@ -237,13 +239,13 @@ def test_many_pods_are_put_into_groups(start_prometheus: StartPrometheus) -> Non
 @pytest.mark.parametrize("at", [NOON, NOON - 7, NOON - 61.5, NOON - 1001, NOON - 4000, NOON - 5380, NOON - 5397])
 def test_counts_since_the_canarys_first_sample_are_exact(source: PrometheusSource, at: float, profile: Profile) -> None:
     """Everything since the canary's first sample is counted, whatever happened to the pods."""
-    check(source, ROLLOUT, max(at, first_sample(ROLLOUT, "canary") + 0.5), profile)
+    check(source, rollout(), max(at, first_sample(rollout(), "canary") + 0.5), profile)
 
 
 def test_the_fresh_baseline_of_an_experiment_counts_from_its_birth(source: PrometheusSource) -> None:
     """Both arms count what they had answered before they were first scraped, so that their split is the true one."""
-    check(source, EXPERIMENT, NOON, suffix="-fresh")
-    fresh = truth(EXPERIMENT, "stable-fresh", first_sample(EXPERIMENT, "canary-fresh") - 1, NOON, new=True)
+    check(source, experiment(), NOON, suffix="-fresh")
+    fresh = truth(experiment(), "stable-fresh", first_sample(experiment(), "canary-fresh") - 1, NOON, new=True)
 
     assert fresh["http_requests_total", "status", "200"] > 400
 
@@ -259,7 +261,7 @@ def test_it_is_told_how_far_apart_scrapes_are(source: PrometheusSource, arms: tu
 
 def test_slices_are_no_shorter_than_the_time_between_scrapes(source: PrometheusSource) -> None:
     """Pods that are scraped in turn have requests in the same slices, and all of them are counted."""
-    check(source, IN_TURN, NOON, suffix="-slow")
+    check(source, in_turn(), NOON, suffix="-slow")
     readings = source.read(selection("canary-slow", "stable-slow", NOON), time.monotonic() + 30)
     for found in readings.by_check.values():
         assert isinstance(found, Reading)
@@ -276,14 +278,14 @@ def test_slices_are_no_shorter_than_the_time_between_scrapes(source: PrometheusS
 @pytest.mark.parametrize("at", [NOON, NOON - 4.321])
 def test_counts_since_a_given_start_are_exact(source: PrometheusSource, start: float, at: float) -> None:
     """A start that the request gives is the border of what is counted, also in the middle of an outage."""
-    check(source, ROLLOUT, at, start=start)
+    check(source, rollout(), at, start=start)
 
 
 @pytest.mark.parametrize("seconds", [10, 14.5, 60, 300, 1995, 3600])
 @pytest.mark.parametrize("at", [NOON, NOON - 1400])
 def test_counts_of_the_last_minutes_are_exact(source: PrometheusSource, seconds: float, at: float) -> None:
     """A window of a given length counts what happened inside it, also when it is shorter than a slice."""
-    check(source, ROLLOUT, at, window_seconds=seconds)
+    check(source, rollout(), at, window_seconds=seconds)
 
 
 @pytest.mark.parametrize("number", range(SCENARIOS))
@@ -295,7 +297,7 @@ def test_counts_of_drawn_rollouts_are_exact(source: PrometheusSource, number: in
 def check_drawn(source: PrometheusSource, number: int) -> None:
     """Compare what the source reads of one drawn rollout with the truth, over windows of every kind."""
     draw = random.Random(number)
-    pods, suffix = RANDOM[number], f"-{number}"
+    pods, suffix = scenario(number), f"-{number}"
     begin = first_sample(pods, f"canary{suffix}")
     check(source, pods, NOON, suffix=suffix)
     check(source, pods, NOON, OTHER_WAYS, suffix=suffix)
@@ -317,7 +319,7 @@ def test_counts_added_up_by_the_server_are_near(
     start = readings.window.start
     assert start is not None
     for role, arm in (("canary", "canary"), ("baseline", "stable")):
-        want = expected(truth(ROLLOUT, arm, start, at, new=not window), profile)
+        want = expected(truth(rollout(), arm, start, at, new=not window), profile)
         got = counted(readings, role)
 
         assert got == pytest.approx(want, rel=0.02)

@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from exporters import Exporter
-from pods import ARM, OTHER_WAYS, PROFILE, Pod, counted, expected, first_sample, selection, truth
 from prometheus_server import PrometheusServer, StartPrometheus
+from sources.exporters import Exporter
+from sources.pods import ARM, OTHER_WAYS, PROFILE, Pod, counted, expected, first_sample, selection, truth
 
 from analyzer.config.profile import Profile
 from analyzer.sources.prometheus import PrometheusSource

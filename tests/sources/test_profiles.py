@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from expositions import (
+from prometheus_server import PrometheusServer, StartPrometheus
+from sources.expositions import (
     BASELINE,
     CANARY,
     FAULTY,
@@ -25,7 +26,6 @@ from expositions import (
     total,
     up_to,
 )
-from prometheus_server import PrometheusServer, StartPrometheus
 
 from analyzer.config.policy import load_policies
 from analyzer.config.profile import SECTIONS, LatencyHistogram, Profile, load_profiles

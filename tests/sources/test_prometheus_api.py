@@ -9,8 +9,21 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from hostile import Answer, Asked, close, cut, cut_chunk, flood, hang, say, serving, trickle, trickle_headers, vector
-from pods import selection
+from sources.hostile import (
+    Answer,
+    Asked,
+    close,
+    cut,
+    cut_chunk,
+    flood,
+    hang,
+    say,
+    serving,
+    trickle,
+    trickle_headers,
+    vector,
+)
+from sources.pods import selection
 
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
 from analyzer.model.findings import Code, Gap

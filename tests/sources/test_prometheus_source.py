@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from pods import ARM, CHECKS, PROFILE, Pod, Process, Scrape, counted, selection
 from prometheus_server import Point, PrometheusServer, StartPrometheus
-from remote_write import write_histograms
+from sources.pods import ARM, CHECKS, PROFILE, Pod, Process, Scrape, counted, selection
+from sources.remote_write import write_histograms
 
 from analyzer.config.profile import ErrorCounters, LatencyHistogram, Profile
 from analyzer.config.selector import Selector, parse_selector

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from pods import CHECKS, OTHER_WAYS, PROFILE, Pod, Process, Scrape, first_sample
 from prometheus_server import Point, PrometheusServer, StartPrometheus
-from remote_write import write_histograms
-from test_exact_counts import EXPERIMENT, IN_TURN, NOON, RANDOM, ROLLOUT
+from sources.pods import CHECKS, OTHER_WAYS, PROFILE, Pod, Process, Scrape, first_sample
+from sources.remote_write import write_histograms
+from test_exact_counts import NOON, experiment, in_turn, rollout, scenario
 from test_victoria_metrics import AS_ASKED, url  # noqa: F401 - a fixture
 
 from analyzer.cli import cli
@@ -35,7 +35,6 @@ from analyzer.verdict.request import VerdictRequest, parse_request
 HOUR = 3600.0
 DAY_AGO = NOON - 24 * HOUR
 DRAWN = (1, 4, 7, 12, 25)
-PODS = [pod for pods in (ROLLOUT, EXPERIMENT, IN_TURN, *(RANDOM[number] for number in DRAWN)) for pod in pods]
 
 
 def steady(arm: str, begin: float, end: float, requests: int, *, later: tuple[float, int] = (NOON, 0)) -> Pod:
@@ -57,7 +56,10 @@ def history() -> Iterator[Point]:
     weights = {"steps": 150, "steps-base": 2850}
     later = {"steps": (NOON - 1200, 750), "steps-base": (NOON - 1200, 2250)}
     pods = [
-        *PODS,
+        *rollout(),
+        *experiment(),
+        *in_turn(),
+        *(pod for number in DRAWN for pod in scenario(number)),
         *(
             steady(arm, NOON - HOUR * (1 + 2 * (arm != "steps")), NOON, weights[arm], later=later[arm])
             for arm in weights
@@ -168,7 +170,7 @@ def test_looks_are_the_verdicts_of_their_moments(
 @pytest.mark.parametrize("number", DRAWN)
 def test_so_they_are_for_drawn_rollouts(prometheus: PrometheusServer, number: int) -> None:
     """Where also the metrics that a check is read from may be others at first."""
-    pods = RANDOM[number]
+    pods = scenario(number)
     begin = first_sample(pods, f"canary-{number}")
     for start in (None, begin - 300):
         check(prometheus.url, question(f"canary-{number}", f"stable-{number}", start=start), looks=4)
@@ -186,8 +188,8 @@ def test_so_they_are_through_a_change_of_the_weight(prometheus: PrometheusServer
     """With a pass that must be proved at the present weight."""
     asked = question("steps", "steps-base", window="step", checks="error_rate")
     check(prometheus.url, asked, looks=10)
-    (played,) = replay(analyzer_of(prometheus.url), asked, every=60).played
-    codes = {look.seconds: look.checks["error_rate"] for look in played.looks}
+    (played,) = replay(analyzer_of(prometheus.url), asked, every=60).policies
+    codes = {look.seconds: look.checks["error_rate"] for look in played.measurements}
 
     assert codes[2400.0].requests > 20_000
     assert codes[2700.0].requests < 20_000  # of those since the change only
@@ -268,7 +270,7 @@ def test_a_longer_window_takes_no_more_queries(prometheus: PrometheusServer) -> 
             every=seconds / 20,
         )
         taken[seconds] = len(asked)
-        assert len(found.played[0].looks) == 20
+        assert len(found.policies[0].measurements) == 20
     assert taken[600.0] == taken[6 * HOUR] <= 12
     assert taken[24 * HOUR] == taken[600.0] + 3
 
@@ -280,8 +282,8 @@ def test_a_day_is_replayed_within_a_minute(prometheus: PrometheusServer) -> None
     found = replay(analyzer_of(prometheus.url), question("day", "day-base", checks="error_rate"), every=60)
     taken = time.monotonic() - began
 
-    assert (found.resolution, len(found.played[0].looks)) == (15, 1441)
-    assert found.played[0].decision.outcome is Outcome.PASS
+    assert (found.resolution, len(found.policies[0].measurements)) == (15, 1441)
+    assert found.policies[0].decision.outcome is Outcome.PASS
     assert taken < 60
 
 
@@ -297,9 +299,9 @@ def test_too_long_a_window_is_told(prometheus: PrometheusServer) -> None:
     )
 
     assert found.resolution == 30
-    codes = [look.checks["error_rate"].code for look in found.played[0].looks[:12]]
+    codes = [look.checks["error_rate"].code for look in found.policies[0].measurements[:12]]
     assert codes == [Code.METRIC_MISSING] * 10 + [Code.NO_CANARY_TRAFFIC, Code.UNDECIDED]
-    assert found.played[0].looks[-1].requests > 100_000
+    assert found.policies[0].measurements[-1].requests > 100_000
 
 
 @pytest.mark.prometheus

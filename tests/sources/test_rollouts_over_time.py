@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pods import PROFILE, Pod, Process, Scrape
 from prometheus_server import Point, PrometheusServer, StartPrometheus
+from sources.pods import PROFILE, Pod, Process, Scrape
 
 from analyzer.config.policy import load_policies
 from analyzer.config.profile import selectors

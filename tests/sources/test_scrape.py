@@ -5,15 +5,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hostile import HostileServer, close, hang, say, serving, trickle
-from pods import ARM, CHECKS, PROFILE
+from sources.hostile import HostileServer, close, hang, say, serving, trickle
+from sources.pods import ARM, CHECKS, PROFILE
 
-from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Profile
+from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Profile, load_profiles
 from analyzer.config.selector import Selector, parse_selector
 from analyzer.errors import RequestError, SourceUnavailable
 from analyzer.model.counts import Classes, Conversions, Errors, Histogram, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection
+from analyzer.sources.exposition import parse_page
+from analyzer.sources.memory import MOST_SUBJECTS, Memory, Snapshot
 from analyzer.sources.scrape import ScrapeSource
 
 
@@ -110,11 +112,11 @@ def test_a_counter_without_the_status_label_is_not_free_of_errors(pods: list[Hos
     by_code = page(2000, 500).replace(b"status=", b"code=")
     for pages in ({"canary": [by_code], "stable": [page(2000)]}, {"canary": [page(2000)], "stable": [by_code]}):
         found = read(source_of(pods, **pages)).by_check["error_rate"]
-        arm = "canary" if pages["canary"] == [by_code] else "stable"
+        word = "canary" if pages["canary"] == [by_code] else "baseline"
 
         assert isinstance(found, Gap)
         assert found.code is Code.METRIC_MISSING
-        assert f"no series of http_requests_total of {arm} has the label status" in found.reason
+        assert f"no series of http_requests_total of the {word} has the label status" in found.reason
 
 
 @pytest.mark.parametrize("dead", [close, say(b"<html>Welcome</html>"), say(b"", 503), say(b"", 302, Location="/x")])
@@ -295,3 +297,165 @@ def test_every_page_is_observed() -> None:
         read(ScrapeSource(targets, observe=lambda _, reason: seen.append(reason)))
 
     assert sorted(map(str, seen)) == ["None", "unavailable"]
+
+
+def counted(reading: object) -> tuple[float, float]:
+    """Give the canary's failed requests and all its requests."""
+    assert isinstance(reading, Reading), reading
+    assert isinstance(reading.canary, Errors)
+    return float(reading.canary.errors.sum()), float(reading.canary.requests.sum())
+
+
+def test_names_stay_as_they_are_written(pods: list[HostileServer]) -> None:
+    """A counter without _total has the name that Prometheus keeps: TorchServe's failed requests are not hidden."""
+    failing = """\
+# TYPE Requests5XX counter
+Requests5XX{Level="Host",Hostname="a",} 50.0
+# TYPE Requests2XX counter
+Requests2XX{Level="Host",Hostname="a",} 0.0
+# TYPE ts_inference_requests_total counter
+ts_inference_requests_total{model_name="m",} 50.0
+"""
+    reading = read(
+        source_of(pods, canary=[failing.encode()], stable=[failing.encode()]), load_profiles(None)["torchserve"]
+    )
+
+    assert counted(reading.by_check["error_rate"]) == (50, 50)
+
+
+def test_pings_that_fail_are_not_those_of_users(pods: list[HostileServer]) -> None:
+    """As many failed responses as there are responses beyond the requests may be pings: neither pass nor fail."""
+    text = 'Requests5XX 30\nRequests2XX 1000\nts_inference_requests_total{model_name="m"} 1000\n'
+    reading = read(
+        source_of(pods, canary=[text.encode()], stable=[text.encode()]), load_profiles(None)["torchserve"]
+    ).by_check["error_rate"]
+
+    assert counted(reading) == (0, 1000)
+    assert isinstance(reading, Reading)
+    assert isinstance(reading.canary, Errors)
+    assert reading.canary.doubtful is not None
+    assert reading.canary.doubtful.sum() == 30
+
+
+def test_the_same_page_and_the_same_series_count_once(pods: list[HostileServer]) -> None:
+    """An address that is there twice is read once; of a series that is there twice the first sample counts."""
+    twice = page(100, 3, more='http_requests_total{status="200"} 9000.0')
+    source = source_of(pods, canary=[twice], stable=[page(10)])
+    url = f"{pods[0].url}/metrics"
+    again = ScrapeSource({"canary": [url, url.replace("http://", "HTTP://")], "stable": [f"{pods[1].url}/metrics"]})
+
+    assert counted(read(source).by_check["error_rate"]) == (3, 100)
+    assert counted(read(again).by_check["error_rate"]) == (3, 100)
+
+
+def test_a_page_of_both_arms_is_refused(pods: list[HostileServer]) -> None:
+    """Arms that share a page would be alike, whatever the canary does."""
+    source_of(pods, canary=[page(100)])
+    url = f"{pods[0].url}/metrics"
+    found = read(ScrapeSource({"canary": [url], "stable": [url]})).by_check["error_rate"]
+
+    assert isinstance(found, Gap)
+    assert (found.code, "page of both arms" in found.reason) == (Code.INCONSISTENT_DATA, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        (b"\xef\xbb\xbf" + page(100), "line 1 "),
+        (b"\0" + page(100), "line 1 "),
+        (page(100, more="http_requests_total{ 7"), "line 12 "),
+        (page(100, more="http_requests_total 7 8 9"), "line 12 "),
+        (page(100, more='http_requests_total{status="1",status="2"} 7'), "line 12 "),
+        (page(100, more='http_requests_total{status="200"} 1_000'), "line 12 "),
+        (page(100) + b"# fine\n\xff 1\n", "line 14 "),
+        (page(100, more='http_requests_total{status="500"} -20'), "line 12: "),
+        (page(100, more='http_requests_total{status="500"} NaN'), "line 12: "),
+    ],
+)
+def test_impossible_pages_are_refused_with_the_line(pods: list[HostileServer], body: bytes, line: str) -> None:
+    """What Prometheus would not take, or no counter can be, is never counted: the line is named."""
+    found = read(source_of(pods, canary=[body], stable=[page(10)])).by_check["error_rate"]
+
+    assert isinstance(found, Gap)
+    assert found.code is Code.INCONSISTENT_DATA
+    assert line in found.reason
+
+
+@pytest.mark.parametrize(
+    "empty", [b"", b"\n\n", b"# HELP http_requests_total Requests.\n# TYPE http_requests_total counter\n"]
+)
+def test_a_page_without_samples_is_a_pod_without_traffic(pods: list[HostileServer], empty: bytes) -> None:
+    """A pod that has not counted anything yet is no missing data."""
+    readings = read(source_of(pods, canary=[page(100, 3), empty], stable=[page(10)]))
+
+    assert counted(readings.by_check["error_rate"]) == (3, 100)
+
+
+def test_a_page_has_a_limit(pods: list[HostileServer]) -> None:
+    """A page above the limit is refused; the limit can be set."""
+    source_of(pods, canary=[page(100, more="# " + "x" * 5000)], stable=[page(10)])
+    targets = {"canary": [f"{pods[0].url}/metrics"], "stable": [f"{pods[1].url}/metrics"]}
+    refused = read(ScrapeSource(targets, most_bytes=4096)).by_check["error_rate"]
+
+    assert isinstance(refused, Gap)
+    assert "larger than 0.00391 MiB" in refused.reason
+    assert counted(read(ScrapeSource(targets, most_bytes=2**20)).by_check["error_rate"]) == (0, 100)
+
+
+def test_parsing_stops_at_the_deadline() -> None:
+    """A long page holds a verdict no longer than its deadline."""
+    with pytest.raises(SourceUnavailable, match="in time"):
+        parse_page(b"a 1\n" * 10_000, None, time.monotonic() - 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "labels", "value"),
+    [
+        ("m 1", {}, 1.0),
+        ('m{a="b",} 1.5e3', {"a": "b"}, 1500.0),
+        ('m { a = "b" , c = "}{\\"\\\\\\n" } 2 1700000000000', {"a": "b", "c": '}{"\\\n'}, 2.0),
+        ('m{a=""} +Inf', {}, np.inf),
+        ('m{a="b"} 3 # {trace_id="x"} 0.5 1700000000.1', {"a": "b"}, 3.0),
+        ('m{a="x} 7"} 3', {"a": "x} 7"}, 3.0),
+    ],
+)
+def test_lines_are_read_as_prometheus_does(line: str, labels: dict[str, str], value: float) -> None:
+    """Spaces, escapes, braces in values, times and exemplars."""
+    (sample,) = parse_page(f"# TYPE m counter\n{line}\n".encode(), None, time.monotonic() + 5)
+
+    assert (sample.metric, sample.labels, sample.value, sample.line) == ("m", labels, value, 2)
+
+
+def test_the_baseline_of_earlier_readings_is_the_history(pods: list[HostileServer]) -> None:
+    """What the baseline counted between readings is kept in memory; a restart of its process is no slice."""
+    source, now, readings = source_of(pods, canary=[page(10)], stable=[page(10)]), time.time(), []
+    for look, requests in enumerate((100, 300, 600, 50, 450)):
+        started = b"1.7676144e+09" if look < 3 else b"1.7676199e+09"
+        pods[1].answers[:] = [say(page(requests, requests // 50).replace(b"1.7676144e+09", started))]
+        asked = Selection(
+            "fraud", "ml", "canary", "stable", PROFILE, {"error_rate": Kind.ERROR_RATE}, now - 45 + 16 * look,
+            history_seconds=7200.0,
+        )  # fmt: skip
+        readings.append(source.read(asked, time.monotonic() + 5).by_check["error_rate"])
+    first, last = readings[0], readings[-1]
+
+    assert isinstance(first, Reading)
+    assert (first.history, "no history yet" in first.notes[-1]) == (None, True)
+    assert isinstance(last, Reading)
+    assert isinstance(last.history, Errors)
+    assert last.history_seconds == pytest.approx(16, abs=0.01)
+    assert last.history.requests.tolist() == [200, 300, 400]
+    assert last.history.errors.tolist() == [4, 6, 8]
+    assert last.notes[-1] == "history of 48 s in memory"
+
+
+def test_memory_is_bounded() -> None:
+    """The oldest subjects and snapshots go first; readings that are close together are one."""
+    memory = Memory()
+    for subject in range(MOST_SUBJECTS + 5):
+        kept = memory.add(subject, Snapshot(0.0, None, Errors(np.ones(1), np.ones(1))), 7200.0)
+    for moment in range(3):
+        kept = memory.add("busy", Snapshot(float(moment), None, Errors(np.ones(1), np.ones(1))), 7200.0)
+
+    assert len(memory) == MOST_SUBJECTS
+    assert [snapshot.at for snapshot in kept] == [0.0]

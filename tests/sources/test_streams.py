@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hostile import say, serving, vector
 from prometheus_server import Point, PrometheusServer, StartPrometheus
-from worlds import ARM, NOON, PROFILE
+from sources.hostile import say, serving, vector
+from sources.worlds import ARM, NOON, PROFILE
 
 from analyzer.config.profile import ClassCounter, Profile
 from analyzer.config.selector import Selector, parse_selector

@@ -1,6 +1,5 @@
 """Tests that counts read from a real VictoriaMetrics are exact too, with the one parameter that it needs."""
 
-import os
 import shutil
 import subprocess
 import time
@@ -9,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from pods import selection
+from needs import lacking
 from ports import free_port
-from test_exact_counts import NOON, RANDOM, ROLLOUT, check, check_drawn
+from sources.pods import selection
+from test_exact_counts import NOON, check, check_drawn, rollout, scenario
 
 from analyzer.model.findings import Code, Gap
 from analyzer.sources.prometheus import PrometheusSource
@@ -27,10 +27,7 @@ DRAWN = range(6)
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A VictoriaMetrics with the history of the rollouts."""
     if shutil.which("victoria-metrics") is None:
-        text = "victoria-metrics is not installed: install the package of this name"
-        if os.environ.get("ANALYZER_REQUIRE_PROMETHEUS") == "1":
-            pytest.fail(text)
-        pytest.skip(text)
+        lacking("PROMETHEUS", "victoria-metrics is not installed: install the package of this name")
     address = f"127.0.0.1:{free_port()}"
     folder: Path = tmp_path_factory.mktemp("victoria-metrics")
     options = ["-retentionPeriod=100y", "-search.latencyOffset=0s", "-loggerLevel=ERROR"]
@@ -49,7 +46,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _fill(url: str) -> None:
     lines = []
-    rollouts = [ROLLOUT, *(RANDOM[number] for number in DRAWN)]
+    rollouts = [rollout(), *(scenario(number) for number in DRAWN)]
     for point in (point for pods in rollouts for pod in pods for point in pod.points()):
         labels = ",".join(f'{name}="{value}"' for name, value in point.labels.items())
         lines.append(f"{point.metric}{{{labels}}} {point.value!r} {round(point.moment * 1000)}")
@@ -73,8 +70,8 @@ def source_of(url: str, **parameters: str) -> PrometheusSource:
 @pytest.mark.parametrize("at", [NOON, NOON - 61.5, NOON - 4000])
 def test_counts_of_the_rollout_are_exact(url: str, at: float) -> None:
     """Restarts, births, deaths and outages are counted as in Prometheus."""
-    check(source_of(url, **AS_ASKED), ROLLOUT, at)
-    check(source_of(url, **AS_ASKED), ROLLOUT, at, start=NOON - 5000)
+    check(source_of(url, **AS_ASKED), rollout(), at)
+    check(source_of(url, **AS_ASKED), rollout(), at, start=NOON - 5000)
 
 
 @pytest.mark.parametrize("number", DRAWN)

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from prometheus_server import StartPrometheus
-from worlds import PROFILE, State, World, draw_world
+from sources.worlds import PROFILE, State, World, draw_world
 
 from analyzer.model.counts import Errors, Histogram, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from play import Play
 from prometheus_server import require_prometheus
-from servers import STACKS, Stack
+from stacks.play import Play
+from stacks.servers import STACKS, Stack
 
 
 def chosen() -> list[Stack]:

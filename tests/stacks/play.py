@@ -9,10 +9,10 @@ from typing import Any
 
 import requests
 import yaml
-from installation import installed
 from prometheus_server import PrometheusServer
-from servers import FILES, Server, Stack, lay_out
-from traffic import FAULTY, HEALTHY, PAST, Act, Router, send, send_slow, shop
+from stacks.installation import installed
+from stacks.servers import FILES, Server, Stack, lay_out
+from stacks.traffic import FAULTY, HEALTHY, PAST, Act, Router, send, send_slow, shop
 
 ENDS_WITHIN = 10.0  # seconds, all together
 SCRAPED = 2.5  # seconds until everything sent has been scraped

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from installation import installed
+from stacks.installation import installed
 
 PROJECT = Path(__file__).parents[2]
 FILES = PROJECT / "rollouts" / "instrumentation"

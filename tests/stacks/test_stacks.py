@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from installation import REQUIREMENTS
-from play import Play, pod_monitor
-from scoring import LONG
-from servers import FILES, Stack
-from traffic import EUROS, FAULTY, HEALTHY, Act
+from stacks.installation import REQUIREMENTS
+from stacks.play import Play, pod_monitor
+from stacks.scoring import LONG
+from stacks.servers import FILES, Stack
+from stacks.traffic import EUROS, FAULTY, HEALTHY, Act
 
 from analyzer.config.profile import Profile
 from analyzer.config.settings import Settings, SourceName

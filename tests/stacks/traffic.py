@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import requests
-from scoring import ANSWER, FAIL, TAKE_LONG
-from servers import Answer, Features, Server, Stack
+from stacks.scoring import ANSWER, FAIL, TAKE_LONG
+from stacks.servers import Answer, Features, Server, Stack
 
 CONNECTIONS = 2
 PROBES = 7

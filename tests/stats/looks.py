@@ -33,7 +33,7 @@ def events(
 ) -> tuple[Floats, Floats]:
     """Count events and requests of one arm at every look."""
     seen = rng.binomial(batch, ratio, (runs, looks)).cumsum(axis=1).astype(float)
-    return seen, np.arange(1, looks + 1) * float(batch)
+    return seen, np.arange(1.0, looks + 1) * float(batch)
 
 
 def zone(seen: Floats, total: Floats, promote: float, rollback: float, alpha: float) -> Bools:

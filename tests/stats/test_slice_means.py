@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from looks import ALPHA, TO_FAIL, at_most
 from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import logsumexp
+from stats.looks import ALPHA, TO_FAIL, at_most
 
 from analyzer.checks.mean_latency import PASS_FACTOR
 from analyzer.stats.onset import starts_of

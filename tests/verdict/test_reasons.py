@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -22,7 +23,7 @@ READMES = [path for path in PROJECT.rglob("README.md") if not any(part.startswit
 TEMPLATE = (PROJECT / "analysis-templates" / "ml-model-verdict.yaml").read_text(encoding="utf-8")
 BEGIN, END = "<!-- reasons -->", "<!-- /reasons -->"
 
-EVERY = {**OUTCOMES, **REASONS}
+EVERY: dict[Any, Any] = {**OUTCOMES, **REASONS}
 
 
 def texts(reason: Reason) -> list[str]:

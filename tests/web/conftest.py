@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from flask.testing import FlaskClient
-from serving import Counted, Pages, client_of
+from web.serving import Counted, Pages, client_of
 
 
 @pytest.fixture(autouse=True)

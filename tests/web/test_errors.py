@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from serving import FAILING, PASSING, Pages, ask, client_of, json_of
+from web.serving import FAILING, PASSING, Pages, ask, client_of, json_of
 
 from analyzer.config.policy import load_policies
 from analyzer.config.profile import load_profiles
@@ -123,7 +123,7 @@ def test_json_that_is_no_object_is_400(client: FlaskClient, body: Any) -> None:
     assert error["message"] == "must be a JSON object"
 
 
-IMPOSSIBLE = {
+IMPOSSIBLE: dict[str, list[Any]] = {
     "at": [1e308, -1e308, "1e400", 10**300, "NaN", True, [], {}, "9999-12-31T23:59:60Z", "2026-01-05T10:00:00"],
     "start": [1e308, "Infinity", "yesterday"],
     "service": ["", " ", 5, ["a"], 'a"} or vector(1) #', "a" * 300, "http://x y", "a\n", "..", "ä"],
@@ -320,3 +320,25 @@ def test_a_failed_request_gives_its_place_back(pages: Pages) -> None:
         assert client.post("/v1/verdict", json={"data": {"no": {}}}).status_code == 400
 
     assert ask(client, PASSING)["verdict"] == "pass"
+
+
+def test_refusals_are_logged(pages: Pages, caplog: pytest.LogCaptureFixture) -> None:
+    """Argo discards the body of an answer that is not 2xx: the reason is in the log, a line of JSON for each."""
+    client = client_of(scrape_targets=pages.targets(v1="/nowhere"))
+    with caplog.at_level(logging.INFO, logger="analyzer"):
+        client.post("/v1/verdict", json={"service": "fraud", "canary": "v2", "polcy": "x"})
+        client.post("/v1/verdict", data="{", content_type=JSON)
+        client.post("/v1/verdict", json=PASSING, headers={"Content-Type": "text/plain"})
+        client.get("/readyz")
+        client.get("/none")
+    lines = [json.loads(message) for message in caplog.messages]
+
+    assert [(line["event"], line["level"], line["status"], line["code"], line["path"]) for line in lines] == [
+        ("refused", "warning", 400, "bad_request", "/v1/verdict"),
+        ("refused", "warning", 400, "bad_request", "/v1/verdict"),
+        ("refused", "warning", 415, "unsupported_media_type", "/v1/verdict"),
+        ("refused", "warning", 503, "source_unavailable", "/readyz"),
+        ("refused", "warning", 404, "not_found", "/none"),
+    ]
+    assert "polcy: unknown field; did you mean 'policy'" in lines[0]["message"]
+    assert all(line["time"].endswith("Z") for line in lines)

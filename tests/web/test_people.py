@@ -15,9 +15,10 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markup import ACCEPT, BROWSER, Markup, page_of
-from serving import COUNTS, FAILING, Pages, client_of, json_of
+from needs import lacking
 from test_errors import broken_client
+from web.markup import ACCEPT, BROWSER, Markup, page_of
+from web.serving import COUNTS, FAILING, Pages, client_of, json_of
 from werkzeug.serving import make_server
 
 from analyzer.model.findings import Code
@@ -46,8 +47,7 @@ def served(client: FlaskClient) -> Iterator[str]:
 def run(command: str, shell: str = "sh", **variables: str) -> str:
     """Run what a page offers in a real shell; gives what it prints."""
     if command.startswith("curl") and shutil.which("curl") is None:
-        assert os.environ.get("ANALYZER_REQUIRE_CURL") != "1", "ANALYZER_REQUIRE_CURL is set, and there is no curl"
-        pytest.skip("needs curl, with which the commands on the pages ask")
+        lacking("CURL", "needs curl, with which the commands on the pages ask")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     found = subprocess.run(
         [shell, "-c", command],
@@ -163,7 +163,7 @@ def test_the_form_keeps_what_was_filled_in(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("query", "field", "message"),
     [
-        ("service=a b&canary=v2", "service", "is no name: use letters"),
+        ("service=a b&canary=v2", "service", "is not a valid name: use letters"),
         ("service=a&canary=v2&baseline=v2", "baseline", "podTemplateHashValue"),
         ("service=a&canary=v2&window=steps", "window", "must be start, step or a duration"),
         ("service=a&canary=v2&policy=ml-modle", "policy", "did you mean 'ml-model'?"),

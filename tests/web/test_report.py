@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from markup import BROWSER, page_of
 from prometheus_server import Point, PrometheusServer
-from serving import ARMS, FAILING, Counted, Pages, client_of, json_of
+from web.markup import BROWSER, page_of
+from web.serving import ARMS, FAILING, Counted, Pages, client_of, json_of
 
 from analyzer.config.settings import SourceName
 
@@ -77,7 +77,7 @@ def test_a_wrong_request_is_told_with_the_form_to_correct_it() -> None:
     assert (page.status_code, page.content_type) == (400, "text/html; charset=utf-8")
     assert "<script" not in page.text
     assert 'value="&lt;script&gt;"' in page.text
-    assert "is no name: use letters" in page.text
+    assert "is not a valid name: use letters" in page.text
     assert page.text.count('aria-invalid="true"') == 1
 
 

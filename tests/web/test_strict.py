@@ -12,9 +12,9 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markup import BROWSER, Markup
 from markupsafe import escape
-from serving import COUNTS, Pages, client_of
+from web.markup import BROWSER, Markup
+from web.serving import COUNTS, Pages, client_of
 from werkzeug.test import TestResponse
 
 from analyzer.config.policy import load_policies

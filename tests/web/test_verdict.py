@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
-from serving import ARMS, COUNTS, FAILING, PASSING, Pages, ask, client_of, json_of
+from web.serving import ARMS, COUNTS, FAILING, PASSING, Pages, ask, client_of, json_of
 
 from analyzer.version import __version__
 

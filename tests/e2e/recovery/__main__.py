@@ -21,18 +21,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[1:1] = [str(HERE.parent), str(HERE.parents[1])]
+sys.path[0] = str(HERE.parents[1])
 
 import yaml  # noqa: E402
-from cluster import Cluster, Object  # noqa: E402
-from components import build, missing  # noqa: E402
-from conftest import PROJECT, QUICK, install_wheel  # noqa: E402
-from crowd import NONE_BAD, Crowd, Place  # noqa: E402
-from guards import METHODS, guarded_by, rules, threshold_template  # noqa: E402
+from e2e.cluster import Cluster, Object  # noqa: E402
+from e2e.components import build, missing  # noqa: E402
+from e2e.conftest import PROJECT, QUICK, install_wheel  # noqa: E402
+from e2e.recovery.crowd import NONE_BAD, Crowd, Place  # noqa: E402
+from e2e.recovery.guards import METHODS, guarded_by, rules, threshold_template  # noqa: E402
+from e2e.recovery.report import Acceleration, Promotion, Recovery, Results, problems, write  # noqa: E402
+from e2e.stage import Service, Stage, with_arguments  # noqa: E402
+from e2e.traffic import HEALTHY, LATENCY_EDGES, Behaviour, Pod  # noqa: E402
 from prometheus_server import Point, PrometheusServer  # noqa: E402
-from report import Acceleration, Promotion, Recovery, Results, problems, write  # noqa: E402
-from stage import Service, Stage, with_arguments  # noqa: E402
-from traffic import HEALTHY, LATENCY_EDGES, Behaviour, Pod  # noqa: E402
 
 OVERLAYS = PROJECT / "rollouts" / "fraud-detector" / "overlays"
 README = PROJECT / "rollouts" / "README.md"

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from cluster import Api, Object
-from mirror import Mirror
-from prometheus_server import Point
-from traffic import (
+from e2e.cluster import Api, Object
+from e2e.recovery.mirror import Mirror
+from e2e.traffic import (
     HEALTHY,
     Behaviour,
     Pod,
@@ -28,6 +27,7 @@ from traffic import (
     tag_of,
     targets,
 )
+from prometheus_server import Point
 
 MODEL = "app.kubernetes.io/name=fraud-detector"
 FOLLOWED = (

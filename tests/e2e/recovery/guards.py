@@ -6,8 +6,8 @@ The thresholds stand on Argo's own Prometheus provider, with the rollback limits
 import copy
 from collections.abc import Sequence
 
-from cluster import Object
-from traffic import SCORE_EDGES
+from e2e.cluster import Object
+from e2e.traffic import SCORE_EDGES
 
 GUARD = "guard"
 WINDOW = "5m"

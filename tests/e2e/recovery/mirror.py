@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cluster import Api, Object
+from e2e.cluster import Api, Object
 
 WATCH_SECONDS = 20  # then it is renewed; a thread that should end does so then at the latest
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guards import GUARD
+from e2e.recovery.guards import GUARD
 
 MARKERS = ("<!-- recovery -->", "<!-- /recovery -->")
 FIXED_PAUSES_SECONDS = (300, 600, 600)
@@ -171,11 +171,11 @@ def _recovery(results: Results) -> str:
         f"Made by `{COMMAND}` with Argo Rollouts 1.9.1, a real Prometheus and {len(results.recoveries)} rollouts at "
         f"once on {os.cpu_count()} cores. Each canary has 5% of the traffic at a step that only its background "
         f"analysis can end (`pause: {{}}`), and its fault from the first request on. Prometheus scrapes every 15 s and "
-        f"knows two hours of the baseline; the analyses look every 10 s, for the first time after 10 s. *guard* is "
-        f"`ml-model-guard`. *threshold* is Argo's own Prometheus provider on the last five minutes, as most people "
-        f"write it: errors above 1%, p99 above 500 ms, PSI above 0.2 (by recorded bins), `failureLimit: 0`; *3 "
-        f"failures* with `failureLimit: 3`; *after 5 min* with a first look after five minutes, when its window is "
-        f"full. All have the same requests."
+        f"knows two hours of the baseline; the analyses measure every 10 s, the first time after 10 s. *guard* is "
+        f"`ml-model-guard`. *threshold* is Argo's own Prometheus provider on the last five minutes, as commonly "
+        f"written: errors above 1%, p99 above 500 ms, PSI above 0.2 (by recorded bins), `failureLimit: 0`; *3 "
+        f"failures* with `failureLimit: 3`; *after 5 min* with a first measurement after five minutes, when its window "
+        f"is full. All have the same requests."
     )
     legend = (
         f"**Time to weight 0** from the first scrape that saw a bad request, in parentheses from the first bad request "
@@ -259,7 +259,7 @@ def _accelerated(results: Results) -> str:
     took = f", in {statistics.median(promoted):.0f} s in the median" if promoted else ""
     intro = (
         f"**{len(results.accelerated)} healthy rollouts** of the same example, 1000 requests a second, everything some "
-        f"fifteen times as fast (looks every 2 s, scrapes every second){took}:"
+        f"fifteen times as fast (measurements every 2 s, scrapes every second){took}:"
     )
     return f"{_wrapped(intro)}\n\n" + _table(["ended", "rollouts"], rows)
 
