@@ -1,17 +1,22 @@
 """Selectors as in PromQL: parsing ``http_requests_total{status=~"5.."}``, matching, and filling in a request's fields.
 
-The matchers are ``=``, ``!=``, ``=~`` and ``!~``. ``{service}`` and ``{namespace}`` inside a value stand for the
-request's fields; a matcher whose field the request does not give is left out. ``{probes}`` stands for the paths of
-probes and scrapes, ``{failed}`` for the status of requests that the server failed: HTTP 5xx and its phrases, and the
-names that gRPC has for them.
+Names that are not plain ones are quoted, as in Prometheus 3: ``{"http.requests", "http.status"=~"5.."}``. The
+matchers are ``=``, ``!=``, ``=~`` and ``!~``. ``{service}`` and ``{namespace}`` inside a value stand for the request's
+fields; a matcher whose field the request does not give is left out. ``{probes}`` stands for the paths of probes and
+scrapes, ``{failed}`` for the status of requests that the server failed: HTTP 5xx and its phrases, and the names that
+gRPC has for them.
 """
 
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
+QUOTED = r'"((?:[^"\\]|\\.)*)"'
 SELECTOR = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
-MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+SELECTOR_QUOTED = re.compile(rf"\s*\{{\s*{QUOTED}\s*(?:,(.*))?\}}\s*", re.DOTALL)
+MATCHER = re.compile(rf"\s*(?:([a-zA-Z_][a-zA-Z0-9_]*)|{QUOTED})\s*(=~|!~|!=|=)\s*{QUOTED}\s*(?:,|$)")
+PLAIN_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+PLAIN_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 ESCAPE = re.compile(r"\\(.)")
 ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}  # others are kept as they are: "\d" for "\\d"
 FIELD = re.compile(r"\{(service|namespace)\}")
@@ -43,8 +48,7 @@ class Matcher:
         return equal if self.operator in ("=", "=~") else not equal
 
     def __str__(self) -> str:
-        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'{self.label}{self.operator}"{escaped}"'
+        return f"{label_name(self.label)}{self.operator}{_quoted(self.value)}"
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,28 @@ class Selector:
     matchers: tuple[Matcher, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.metric}{{{','.join(map(str, self.matchers))}}}" if self.matchers else self.metric
+        matchers = ",".join(map(str, self.matchers))
+        if self.metric and not PLAIN_METRIC.fullmatch(self.metric):
+            return f"{{{','.join(filter(None, [_quoted(self.metric), matchers]))}}}"
+        return f"{self.metric}{{{matchers}}}" if self.matchers else self.metric
 
     def suffixed(self, suffix: str) -> "Selector":
         """Name one of the metrics that a histogram consists of, such as ``_bucket``."""
         return Selector(self.metric + suffix, self.matchers)
+
+
+def label_name(name: str) -> str:
+    """Return the name of a label in PromQL, in quotes where it is not a plain one."""
+    return name if PLAIN_LABEL.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _unquoted(text: str) -> str:
+    return ESCAPE.sub(lambda match: ESCAPES.get(match[1], match[0]), text)
 
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
@@ -69,13 +90,13 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
         match = MATCHER.match(rest)
         if not match:
             raise ValueError(f'{rest[:40]!r} is no matcher: write label="value", with =, !=, =~ or !~')
-        value = ESCAPE.sub(lambda m: ESCAPES.get(m[1], m[0]), match[3])
-        if match[2] in ("=~", "!~"):
+        value = _unquoted(match[4])
+        if match[3] in ("=~", "!~"):
             try:
                 re.compile(_expanded(value))
             except re.error as error:
                 raise ValueError(f"{value!r} is no regular expression: {error}") from error
-        found.append(Matcher(match[1], match[2], value))
+        found.append(Matcher(match[1] or _unquoted(match[2]), match[3], value))
         rest = rest[match.end() :]
     return tuple(found)
 
@@ -84,10 +105,11 @@ def parse_selector(text: object) -> Selector:
     """Read a selector as in PromQL: ``http_requests_total{status=~"5.."}``; raises ValueError."""
     if isinstance(text, Selector):
         return text
-    match = SELECTOR.fullmatch(text) if isinstance(text, str) else None
-    if not match:
-        raise ValueError(f"{text!r} is no selector: write a metric's name, and matchers in braces if it needs any")
-    return Selector(match[1], parse_matchers(match[2] or ""))
+    if isinstance(text, str) and (match := SELECTOR.fullmatch(text)):
+        return Selector(match[1], parse_matchers(match[2] or ""))
+    if isinstance(text, str) and (match := SELECTOR_QUOTED.fullmatch(text)) and match[1]:
+        return Selector(_unquoted(match[1]), parse_matchers(match[2] or ""))
+    raise ValueError(f"{text!r} is no selector: write a metric's name, and matchers in braces if it needs any")
 
 
 def fill(matchers: tuple[Matcher, ...], service: str | None, namespace: str | None) -> tuple[Matcher, ...]:

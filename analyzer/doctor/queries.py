@@ -21,7 +21,8 @@ from analyzer.doctor.question import DoctorRequest
 from analyzer.model.findings import Kind
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.promql import duration, tagged
-from analyzer.sources.samples import STAT, TARGET_LABELS, family_of, in_groups, matchers_of, target_of
+from analyzer.sources.samples import STAT, family_of, in_groups, matchers_of, target_of
+from analyzer.sources.streams import TARGET_LABELS
 
 MOST_PLACES = 100  # combinations of arm, namespace and service of a metric that are looked at
 LATELY = 600.0  # seconds, whose traffic tells which arm is served now

@@ -15,6 +15,7 @@ from analyzer.config.profile import (
     ValueHistogram,
     Way,
     main_selector,
+    selectors,
     traffic_selectors,
 )
 from analyzer.config.selector import Matcher, Selector
@@ -25,12 +26,14 @@ from analyzer.model.counts import (
     Floats,
     Histogram,
     MeanOnly,
+    Pod,
     Reading,
     Values,
     Window,
 )
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.failed_requests import errors_of, total, untold, with_hang_ups
+from analyzer.sources.lives import NO_LIVES, Life, pod_of, pooled
 
 UNEVEN = 9.0  # times the mean of the others' requests
 UNEVEN_FROM = 100.0  # requests
@@ -77,19 +80,12 @@ class Selection:
 
 @dataclass(frozen=True)
 class Grown:
-    """One series and how much it grew in each slice."""
+    """One series and how much it grew in each slice; `pod` is the name of what it was scraped from, where known."""
 
     arm: str
     labels: Mapping[str, str]
     growth: Floats
-
-
-@dataclass(frozen=True)
-class NativeGrowth:
-    """A native histogram of one series: observations in each slice by (lower, upper] boundary of the bucket."""
-
-    arm: str
-    buckets: Mapping[tuple[float, float], Floats]
+    pod: str = ""
 
 
 Table = Mapping[Selector, Sequence[Grown]]
@@ -121,7 +117,9 @@ def choose_way(ways: Iterable[tuple[Way, frozenset[str]]], canary: str) -> tuple
     return chosen
 
 
-def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Reading[Counts] | Gap:
+def assemble(
+    way: Way, table: Table, selection: Selection, slices: int, lives: Mapping[str, Life] = NO_LIVES
+) -> Reading[Counts] | Gap:
     """Add up series to the counts of both arms; an arm without any series of a metric that traffic brings is None.
 
     Parameters
@@ -129,6 +127,7 @@ def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Readi
     way : how the profile says to read this kind
     table : growth of the series of every selector of `profile.selectors(way)`
     slices : number of time slices
+    lives : of the pods, by name
     """
     main = main_selector(way)
     if isinstance(way, ErrorCounters):
@@ -144,13 +143,66 @@ def assemble(way: Way, table: Table, selection: Selection, slices: int) -> Readi
             counts = _same_classes(counts)
     except InconsistentError as error:
         return Gap(error.code, f"{error} ({main.metric})")
+    pods: dict[str, tuple[Pod[Counts], ...]] = {}
+    for arm, whole in counts.items():
+        if whole is not None:
+            counts[arm], pods[arm] = _alike(whole, _pods(way, arm, whole, table, slices, lives))
     told: tuple[str, ...] = ()
     if isinstance(way, ErrorCounters) and way.gone:
         gone = {arm: total(way.gone, arm, table, slices) for arm in selection.arms}
         counts, told = with_hang_ups(way, counts, selection.canary, selection.baseline, gone)
     baseline = counts[selection.baseline] if selection.baseline else None
-    notes = (*told, *_summed_over(table[main]), *_uneven_pods(table[main], selection, slices))
-    return Reading(canary=counts[selection.canary], baseline=baseline, notes=notes)
+    restarted = _restarts(pods.get(selection.canary, ()))
+    return Reading(
+        canary=counts[selection.canary],
+        baseline=baseline,
+        canary_pods=pods.get(selection.canary, ()),
+        baseline_pods=pods.get(selection.baseline or "", ()),
+        notes=(*told, *restarted, *_summed_over(table[main]), *_uneven_pods(table[main], selection, slices)),
+    )
+
+
+def _pods(
+    way: Way, arm: str, total: Counts, table: Table, slices: int, lives: Mapping[str, Life]
+) -> tuple[Pod[Counts], ...]:
+    """Return what each pod of an arm counted, or groups of them where they are many; empty: no series has a pod."""
+    by_pod: dict[str, dict[Selector, list[Grown]]] = {}
+    for selector in selectors(way):
+        for grown in table[selector]:
+            if grown.arm == arm:
+                by_pod.setdefault(grown.pod, {}).setdefault(selector, []).append(grown)
+    if "" in by_pod:
+        return ()
+    pods = []
+    for name, members in pooled(sorted(by_pod)):
+        merged = {
+            selector: [grown for pod in members for grown in by_pod[pod].get(selector, ())]
+            for selector in selectors(way)
+        }
+        counts = _counts(way, arm, merged, slices, whole=False)
+        if isinstance(counts, Classes) and isinstance(total, Classes):
+            counts = _with_classes(counts, total.names)
+        pods.append(pod_of(name, members, counts, lives))
+    return tuple(pods)
+
+
+def _alike(total: Counts, pods: tuple[Pod[Counts], ...]) -> tuple[Counts, tuple[Pod[Counts], ...]]:
+    """Return both without squares where those of the arm or of one pod are not known."""
+    values = [counts for counts in (total, *(pod.counts for pod in pods)) if isinstance(counts, Values)]
+    if not any(counts.squares is None for counts in values):
+        return total, pods
+    total, *parts = (replace(counts, squares=None) for counts in values)
+    return total, tuple(replace(pod, counts=part) for pod, part in zip(pods, parts, strict=True))
+
+
+def _restarts(canary: Iterable[Pod[Counts]]) -> tuple[str, ...]:
+    """Name the pods of the canary whose processes restarted."""
+    restarted = sorted((pod for pod in canary if pod.restarts), key=lambda pod: -pod.restarts)
+    if not restarted:
+        return ()
+    named = ", ".join(f"{pod.name} {pod.restarts} times" for pod in restarted[:3])
+    more = f" and {len(restarted) - 3} more pods" if len(restarted) > 3 else ""
+    return (f"restarts of the canary's processes: {named}{more}",)
 
 
 def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> tuple[str, ...]:
@@ -160,12 +212,11 @@ def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> 
     for arm, word in zip(selection.arms, ARM_WORDS, strict=False):
         by_pod: dict[str, float] = {}
         for one in series:
-            pod = one.labels.get("pod") or one.labels.get("instance")
-            if one.arm == arm and pod:
+            if one.arm == arm and one.pod:
                 # Of a histogram the bucket of all requests counts each once.
                 counted = one.growth[recent].sum() if one.labels.get("le", "+Inf") == "+Inf" else 0.0
                 if counted > 0:  # a pod without any may be gone
-                    by_pod[pod] = by_pod.get(pod, 0.0) + float(counted)
+                    by_pod[one.pod] = by_pod.get(one.pod, 0.0) + float(counted)
         total, largest = sum(by_pod.values()), max(by_pod.values(), default=0.0)
         if len(by_pod) > 1 and total >= UNEVEN_FROM and largest * (len(by_pod) - 1) > UNEVEN * (total - largest):
             pod = max(by_pod, key=lambda name: by_pod[name])
@@ -221,51 +272,33 @@ def absent(way: Way | None, kind: Kind, selection: Selection, present: frozenset
     )
 
 
-def _counts(way: Way, arm: str, table: Table, slices: int) -> Counts:
+def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True) -> Counts:
+    """Add up the series of an arm; of a part of them nothing is checked that holds for the whole only."""
+
     def added(selectors: Iterable[Selector]) -> Floats:
         return total(selectors, arm, table, slices)
 
     match way:
         case ErrorCounters():
-            found = errors_of(way, arm, table, slices)
-            _not_more(found.errors, found.requests, "errors", "requests")
-            return found
+            counts = errors_of(way, arm, table, slices)
+            if whole:
+                _not_more(counts.errors, counts.requests, "errors", "requests")
+            return counts
         case ConversionCounters():
             return Conversions(successes=added(way.successes), trials=added(way.trials))
         case ClassCounter():
             return _classes([s for s in table[way.classes] if s.arm == arm], way.by, slices)
         case ScoreHistogram():
-            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0)
+            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0, whole=whole)
         case LatencyHistogram(histogram=Selector()):
-            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, way.unit.seconds)
+            return _histogram(
+                [s for s in table[main_selector(way)] if s.arm == arm], slices, way.unit.seconds, whole=whole
+            )
         case LatencyHistogram():
             return MeanOnly(total=added(way.sum or ()) * way.unit.seconds, count=added(way.count or ()))
         case ValueHistogram():
-            histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0)
+            histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0, whole=whole)
             return _values(histogram, added([way.values.suffixed("_sum")]))
-
-
-def native_histograms(
-    series: Sequence[NativeGrowth], selection: Selection, unit_seconds: float, slices: int
-) -> Reading[Histogram] | Gap:
-    """Add up native histograms to one histogram an arm, over the boundaries that occur in either."""
-    schemas = {round(np.log2(high / low), 9) for one in series for low, high in one.buckets if low > 0}
-    if len(schemas) > 1:
-        return Gap(Code.BUCKETS_DIFFER, "the native histograms of the pods have different resolutions")
-    bounds = sorted({bound for one in series for pair in one.buckets for bound in pair if bound > 0})
-    edges = np.array([*bounds, np.inf])
-
-    def arm(name: str) -> Histogram | None:
-        mine = [one for one in series if one.arm == name]
-        if not mine:
-            return None
-        counts = np.zeros((slices, len(edges)))
-        for one in mine:
-            for (_, high), count in one.buckets.items():
-                counts[:, np.searchsorted(edges, high)] += count
-        return Histogram(edges=np.append(edges[:-1] * unit_seconds, np.inf), counts=counts)
-
-    return Reading(canary=arm(selection.canary), baseline=arm(selection.baseline) if selection.baseline else None)
 
 
 def window_of(selection: Selection, found: float | None) -> Window:
@@ -276,8 +309,13 @@ def window_of(selection: Selection, found: float | None) -> Window:
     return Window(start=found if start is None else start, end=selection.at)
 
 
-def _histogram(series: list[Grown], slices: int, unit_seconds: float) -> Histogram:
+def _histogram(series: list[Grown], slices: int, unit_seconds: float, *, whole: bool) -> Histogram:
     """Add up buckets by their edge; every pod of an arm must have the same edges."""
+    if not whole:
+        parts: dict[float, list[Floats]] = {}
+        for one in series:
+            parts.setdefault(_edge(one.labels.get("le", "")), []).append(one.growth)
+        return _cumulated({edge: _sum(growth, slices) for edge, growth in parts.items()}, slices, unit_seconds)
     by_pod: dict[tuple[tuple[str, str], ...], dict[float, Floats]] = {}
     for one in series:
         pod = tuple(sorted((name, value) for name, value in one.labels.items() if name != "le"))
@@ -291,7 +329,14 @@ def _histogram(series: list[Grown], slices: int, unit_seconds: float) -> Histogr
     edges = edge_sets.pop() if edge_sets else (np.inf,)
     if edges[-1] != np.inf:
         raise InconsistentError(Code.INCONSISTENT_DATA, 'the histogram has no bucket le="+Inf"')
-    cumulative = np.column_stack([_sum((pod[edge] for pod in by_pod.values()), slices) for edge in edges])
+    by_edge = {edge: _sum((pod[edge] for pod in by_pod.values()), slices) for edge in edges}
+    return _cumulated(by_edge, slices, unit_seconds)
+
+
+def _cumulated(by_edge: Mapping[float, Floats], slices: int, unit_seconds: float) -> Histogram:
+    """Return the histogram of buckets that each count the lower ones too."""
+    edges = sorted(by_edge) or [np.inf]
+    cumulative = np.column_stack([by_edge.get(edge, np.zeros(slices)) for edge in edges])
     # A restart hidden in some buckets only (see counters) must not make a difference negative.
     counts = np.diff(np.maximum.accumulate(cumulative, axis=1), axis=1, prepend=0.0)
     return Histogram(edges=np.array(edges) * unit_seconds, counts=counts)
@@ -309,26 +354,38 @@ def _classes(series: list[Grown], label: str, slices: int) -> Classes:
     for one in series:
         by_class.setdefault(one.labels.get(label, ""), []).append(one.growth)
     names = tuple(sorted(by_class))
-    return Classes(names=names, counts=np.column_stack([_sum(by_class[name], slices) for name in names]))
+    columns = [_sum(by_class[name], slices) for name in names]
+    return Classes(names=names, counts=np.column_stack(columns) if columns else np.zeros((slices, 0)))
 
 
 def _same_classes(counts: dict[str, Counts | None]) -> dict[str, Counts | None]:
     """Give both arms the same classes: one that never occurred in an arm was counted 0 times."""
     arms = {arm: one for arm, one in counts.items() if isinstance(one, Classes)}
     names = tuple(sorted({name for one in arms.values() for name in one.names}))
-    filled: dict[str, Counts | None] = dict(counts)
-    for arm, one in arms.items():
-        columns = dict(zip(one.names, one.counts.T, strict=True))
-        zeros = np.zeros(one.counts.shape[0])
-        filled[arm] = Classes(names=names, counts=np.column_stack([columns.get(name, zeros) for name in names]))
-    return filled
+    return {**counts, **{arm: _with_classes(one, names) for arm, one in arms.items()}}
+
+
+def _with_classes(counts: Classes, names: tuple[str, ...]) -> Classes:
+    """Return the same counts over these classes."""
+    columns = dict(zip(counts.names, counts.counts.T, strict=True))
+    zeros = np.zeros(counts.counts.shape[0])
+    return Classes(names=names, counts=np.column_stack([columns.get(name, zeros) for name in names]))
 
 
 def _values(histogram: Histogram, total: Floats) -> Values:
-    """Bound the sum of squares from above by the buckets' edges; not possible with values in the last one."""
-    bounded = np.where(np.isinf(histogram.edges), 0.0, histogram.edges) ** 2
-    squares = histogram.counts @ bounded if histogram.counts[:, -1].sum() == 0 else None
-    return Values(total=total, squares=squares, count=histogram.counts.sum(axis=1))
+    """Bound the sum of squares from above by the buckets' edges.
+
+    Not possible with values in the last bucket, nor with values in the first one where some are negative: those of
+    which an edge says so, or which the sum shows, being less than positive ones of these buckets can add up to.
+    """
+    edges, counts = histogram.edges, histogram.counts
+    lower = np.concatenate([[min(0.0, edges[0])], edges[:-1]])
+    negative = counts[:, 0].sum() > 0 and (edges[0] < 0 or (total < counts @ lower - 1e-9 * np.abs(total)).any())
+    squares = None
+    if counts[:, -1].sum() == 0 and not negative:
+        bounded = np.maximum(np.abs(lower), np.where(np.isinf(edges), 0.0, np.abs(edges)))
+        squares = counts @ np.where(np.isinf(edges), 0.0, bounded) ** 2
+    return Values(total=total, squares=squares, count=counts.sum(axis=1))
 
 
 def _not_more(part: Floats, whole: Floats, part_name: str, whole_name: str) -> None:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from analyzer.model.counts import Floats
 
+CLOCK_JITTER = 1.0  # seconds by which the start of one process may seem to vary
+MANY_FALLS = 3  # of counters, for which there is no other explanation than several processes
+
 Flags = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
@@ -97,8 +100,22 @@ def last_known(base: Floats, last: Floats) -> Floats:
     return np.asarray(np.take_along_axis(values, latest, axis=1))
 
 
-def restarts(tracks: Sequence[Track], process_starts: Track | None) -> Mapping[str, Floats]:
-    """Find the scrapes of one target before which its process restarted, by family.
+@dataclass(frozen=True)
+class Restarts:
+    """What happened to one process group.
+
+    Attributes
+    ----------
+    by_family : scrapes before which its process restarted, by family of metrics
+    several : processes answer in turn, each with counters of its own: nothing can be counted
+    """
+
+    by_family: Mapping[str, Floats]
+    several: bool = False
+
+
+def restarts(tracks: Sequence[Track], process_starts: Track | None) -> Restarts:
+    """Find the scrapes of one target before which its process restarted.
 
     Parameters
     ----------
@@ -111,19 +128,24 @@ def restarts(tracks: Sequence[Track], process_starts: Track | None) -> Mapping[s
     that grew past their old value; but only where what fell or vanished is at least half of all that had been
     counted: a single label set that a program removes and begins anew is no restart of the large ones beside it.
     """
+    counters = [track for track in tracks if not track.may_fall]
     changed: Floats = np.empty(0)
-    if process_starts is not None:
-        changed = process_starts.times[1:][np.diff(process_starts.values) != 0]
-    families = {track.family for track in tracks}
-    return {
-        family: np.union1d(
-            changed, _falls([one for one in tracks if one.family == family and not one.may_fall], changed)
-        )
-        for family in families
-    }
+    if process_starts is not None and len(process_starts.values):
+        changed, several = _new_starts(process_starts, counters)
+        if several:
+            return Restarts({track.family: changed for track in tracks}, several=True)
+    steady = process_starts is not None
+    by_family = {}
+    falls: Floats = np.empty(0)
+    for family in {track.family for track in tracks}:
+        members = [track for track in counters if track.family == family]
+        by_family[family] = np.union1d(changed, _falls(members, changed, steady=steady))
+        if not steady:
+            falls = np.union1d(falls, _unlikely_falls(members, by_family[family]))
+    return Restarts(by_family, several=len(falls) >= MANY_FALLS)
 
 
-def followed(track: Track, restarts_: Floats, *, from_zero: bool) -> Floats:
+def followed(track: Track, restarts_: Floats, *, from_zero: bool, steady: bool = False) -> Floats:
     """Tell how much a series grew up to each of its samples since the one before; the first is the base.
 
     Parameters
@@ -131,34 +153,130 @@ def followed(track: Track, restarts_: Floats, *, from_zero: bool) -> Floats:
     track : the samples, in the order of time
     restarts_ : scrapes before which the process restarted, ascending
     from_zero : whether there is no base: the first sample counts from 0
+    steady : whether all restarts are known, so that a fall at another time is none of the process
     """
     values, times = track.values, track.times
     if not len(values):
         return values
     before = np.concatenate([[0.0], values[:-1]])
-    restarted = np.diff(np.searchsorted(restarts_, times, side="right"), prepend=0) > 0
+    restarted = _restarted(times, restarts_)
     if not track.may_fall:
-        restarted |= values < before
-    grown = np.where(restarted, values, values - before)
+        back = steps_back(values, restarted, steady=steady)
+        if back.any():
+            before = _peaks(values, restarted, back)
+        restarted |= (values < before) & ~back & (before > 0)
+    grown = np.where(restarted, values, np.maximum(values - before, 0.0) if not track.may_fall else values - before)
     grown[0] = values[0] if from_zero else 0.0
     return np.asarray(grown)
 
 
-def _falls(tracks: Sequence[Track], restarted: Floats) -> Floats:
+def steps_back(values: Floats, restarted: Flags, *, steady: bool) -> Flags:
+    """Tell which samples are below the one before without a restart: a copy of the counter that lags behind.
+
+    Parameters
+    ----------
+    values : of a counter
+    restarted : samples before which the process restarted
+    steady : whether these are all restarts that there were
+
+    Notes
+    -----
+    Where restarts are not known, a fall is none if the counter could not have come so far since: it is at more than
+    three times what it ever grew by from one sample to the next.
+    """
+    before = np.concatenate([[0.0], values[:-1]])
+    fell = (values < before) & ~restarted
+    fell[:1] = False
+    if not fell.any():
+        return np.asarray(fell)
+    back = fell & (2 * values >= before)
+    if steady:
+        return np.asarray(back | (fell & (np.concatenate([values[1:], [-1.0]]) >= before)))
+    rises = np.where(restarted, 0.0, values - before)[1:]
+    return np.asarray(back & (values > 3 * max(rises.max(initial=0.0), 0.0)))
+
+
+def _restarted(times: Floats, restarts_: Floats) -> Flags:
+    return np.asarray(np.diff(np.searchsorted(restarts_, times, side="right"), prepend=0) > 0)
+
+
+def _peaks(values: Floats, restarted: Flags, back: Flags) -> Floats:
+    """Return what each sample is compared with, the greatest value of its process; mark in `back` what is below."""
+    peaks, peak, lags = np.zeros(len(values)), 0.0, False
+    for number, value in enumerate(values):
+        peaks[number] = peak
+        if not restarted[number] and value < peak and (back[number] or (lags and value >= values[number - 1])):
+            back[number] = lags = True  # a lagging copy may take several samples to catch up
+            continue
+        peak, lags = value, False
+    return peaks
+
+
+def _new_starts(process_starts: Track, counters: Sequence[Track]) -> tuple[Floats, bool]:
+    """Return when the process was found to be another, and whether several answer in turn.
+
+    The start of one process may seem to vary by less than `CLOCK_JITTER`: where no counter falls with it, it is none.
+    """
+    times, starts = process_starts.times, np.round(process_starts.values, 3)
+    steps = np.diff(starts)
+    changed = np.flatnonzero(steps)
+    if not len(changed):
+        return np.empty(0), False
+    after = starts[changed + 1] > times[changed] - CLOCK_JITTER  # the process before was still alive then
+    restarted = times[changed + 1][after | (steps[changed] > CLOCK_JITTER)]
+    fell = [np.empty(0)]
+    for track in counters:
+        unexplained = (np.diff(track.values) < 0) & ~_restarted(track.times, restarted)[1:]
+        fell.append(track.times[1:][unexplained])
+    falls = np.isin(times[changed + 1], np.concatenate(fell))
+    known: set[float] = set()
+    revisited = []
+    for start in starts:
+        revisited.append(start in known)
+        known.add(start)
+    back = (steps[changed] < 0) | np.array(revisited)[changed + 1]
+    spread = starts.max() - starts.min()
+    if ((back & falls).any() and falls.sum() > 1) or (
+        spread > CLOCK_JITTER and _alternates(starts[[0, *(changed + 1)]])
+    ):
+        return times[changed + 1], True
+    return np.union1d(restarted, times[changed + 1][falls]), False
+
+
+def _alternates(starts: Floats) -> bool:
+    """Tell whether the start goes back, by more than it may seem to vary, again and again."""
+    return int((np.diff(starts) < -CLOCK_JITTER).sum()) >= MANY_FALLS
+
+
+def _unlikely_falls(tracks: Sequence[Track], restarted: Floats) -> Floats:
+    """Return the falls that look like neither a restart nor a lagging copy: to over half, or of a part only."""
+    unlikely = [np.empty(0)]
+    for track in tracks:
+        values, known = track.values, _restarted(track.times, restarted)
+        before = np.concatenate([[0.0], values[:-1]])
+        odd = (values < before) & (~known | (2 * values >= before)) & ~steps_back(values, known, steady=False)
+        unlikely.append(track.times[1:][odd[1:]])
+    return np.unique(np.concatenate(unlikely))
+
+
+def _falls(tracks: Sequence[Track], restarted: Floats, *, steady: bool) -> Floats:
     """Find the scrapes at which the counters of a family fell together, beside the restarts that are known."""
     times = np.unique(np.concatenate([np.empty(0), *(one.times for one in tracks)]))
     values = np.full((len(tracks), len(times)), np.nan)
-    for row, one in zip(values, tracks, strict=True):
-        row[np.searchsorted(times, one.times)] = one.values
-    found = []
+    back = np.zeros(values.shape, dtype=bool)
+    for row, lagging, track in zip(values, back, tracks, strict=True):
+        places = np.searchsorted(times, track.times)
+        row[places] = track.values
+        lagging[places] = steps_back(track.values, _restarted(track.times, restarted), steady=steady)
+    moments = []
     unknown = before = np.full(len(tracks), np.nan)
-    known = np.diff(np.searchsorted(restarted, times, side="right"), prepend=0) > 0
-    for moment, now, restart in zip(times, values.T, known, strict=True):
+    known = _restarted(times, restarted)
+    for moment, now, lagging, restart in zip(times, values.T, back.T, known, strict=True):
         before = unknown if restart else before
         absent = np.isnan(now)
-        fell = np.where(absent, 0.0, now) < np.nan_to_num(before)
+        fell = (np.where(absent, 0.0, now) < np.nan_to_num(before)) & ~lagging
         if (fell & ~absent).any() and 2 * before[fell].sum() >= np.nansum(before):
-            found.append(moment)
+            moments.append(moment)
             before = unknown
         before = np.where(absent, before, now)
-    return np.array(found)
+    return np.array(moments)

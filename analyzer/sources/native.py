@@ -1,18 +1,30 @@
-"""Growth of native histograms, from sample to sample."""
+"""Growth of native histograms, from sample to sample, and the counts that it amounts to."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from analyzer.errors import BadResponse
-from analyzer.model.counts import Floats
-from analyzer.sources.assembly import NativeGrowth
+from analyzer.model.counts import Floats, Histogram, Pod, Reading
+from analyzer.model.findings import Code, Gap
+from analyzer.sources.assembly import Selection
+from analyzer.sources.lives import NO_LIVES, pod_name, pod_of, pooled
 from analyzer.sources.prometheus_api import Series
-from analyzer.sources.samples import Timeline
+from analyzer.sources.timeline import Timeline
 
 Buckets = dict[tuple[float, float], float]
+
+
+@dataclass(frozen=True)
+class NativeGrowth:
+    """A native histogram of one series: observations in each slice by (lower, upper] boundary of the bucket."""
+
+    arm: str
+    buckets: Mapping[tuple[float, float], Floats]
+    pod: str = ""
 
 
 def growth(
@@ -46,11 +58,12 @@ def growth(
             if moment > timeline.start:
                 if previous is None:
                     previous = {} if is_new(dict(key)) else present
-                place = min(int(np.searchsorted(ends + 1e-6, moment)), timeline.slices - 1)
+                slice_ = min(int(np.searchsorted(ends + 1e-6, moment)), timeline.slices - 1)
                 for bucket, change in _changes(present, {} if _restarted(present, previous) else previous):
-                    total.setdefault(bucket, np.zeros(timeline.slices))[place] += change
+                    total.setdefault(bucket, np.zeros(timeline.slices))[slice_] += change
             previous = present
-        grown.append(NativeGrowth(arm=dict(key).get(arm_label, ""), buckets=total))
+        labels = dict(key)
+        grown.append(NativeGrowth(arm=labels.get(arm_label, ""), buckets=total, pod=pod_name(labels)))
     return grown
 
 
@@ -77,13 +90,44 @@ def _changes(present: Buckets, previous: Buckets) -> Iterator[tuple[tuple[float,
 
 def _buckets(histogram: Mapping[str, Any]) -> Buckets:
     try:
-        found = {(float(low), float(high)): float(count) for _, low, high, count in histogram.get("buckets") or []}
+        buckets = {(float(low), float(high)): float(count) for _, low, high, count in histogram.get("buckets") or []}
     except (TypeError, ValueError) as error:
         raise BadResponse(f"it answered with a native histogram that cannot be read: {str(error)[:100]}") from error
-    if not all(math.isfinite(count) for count in found.values()):
+    if not all(math.isfinite(count) for count in buckets.values()):
         raise BadResponse("it answered with a native histogram that is no finite number")
-    return found
+    return buckets
 
 
 def _key(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     return frozenset((name, value) for name, value in labels.items() if name != "__name__")
+
+
+def native_histograms(
+    series: Sequence[NativeGrowth], selection: Selection, unit_seconds: float, slices: int
+) -> Reading[Histogram] | Gap:
+    """Add up native histograms to one histogram an arm, over the boundaries that occur in either."""
+    schemas = {round(np.log2(high / low), 9) for one in series for low, high in one.buckets if low > 0}
+    if len(schemas) > 1:
+        return Gap(Code.BUCKETS_DIFFER, "the native histograms of the pods have different resolutions")
+    bounds = sorted({bound for one in series for pair in one.buckets for bound in pair if bound > 0})
+    edges = np.array([*bounds, np.inf])
+
+    def histogram(some: Iterable[NativeGrowth]) -> Histogram:
+        counts = np.zeros((slices, len(edges)))
+        for one in some:
+            for (_, high), count in one.buckets.items():
+                counts[:, np.searchsorted(edges, high)] += count
+        return Histogram(edges=np.append(edges[:-1] * unit_seconds, np.inf), counts=counts)
+
+    def arm(name: str | None) -> tuple[Histogram | None, tuple[Pod[Histogram], ...]]:
+        mine = [one for one in series if one.arm == name]
+        names = sorted({one.pod for one in mine})
+        pods = tuple(
+            pod_of(label, members, histogram(one for one in mine if one.pod in members), NO_LIVES)
+            for label, members in pooled(names)
+        )
+        return (histogram(mine) if mine else None), (() if "" in names else pods)
+
+    canary, canary_pods = arm(selection.canary)
+    baseline, baseline_pods = arm(selection.baseline)
+    return Reading(canary=canary, baseline=baseline, canary_pods=canary_pods, baseline_pods=baseline_pods)

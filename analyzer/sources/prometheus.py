@@ -9,15 +9,18 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from analyzer.errors import SourceError
 from analyzer.model.counts import Counts, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection, listed, noted, window_of
+from analyzer.sources.coverage import LaterLife
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Queries
-from analyzer.sources.reader import Reader, gap_of
+from analyzer.sources.query_plan import gap_of
+from analyzer.sources.reader import Reader
 from analyzer.sources.scouting import Scout, Scouted
 from analyzer.sources.slicing import Limits
 from analyzer.stats.dispersion import BATCH_SECONDS
@@ -58,19 +61,27 @@ class PrometheusSource:
             scouted = self.scout(selection, deadline)
         except SourceError as error:
             return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap_of(error)))
-        window = window_of(selection, scouted.start)
-        if window.start is None:
-            return Readings(window, {name: never_seen(selection) for name in selection.checks})
-        scouted, selection = without_gaps(scouted), replace(selection, matchers=selection.matchers + scouted.matchers)
-        verdict = Reader(self.queries, self.limits, selection, scouted, window.start, deadline)
-        by_kind = verdict.read()
-        history = self.history(selection, scouted, window.start, deadline)
-        found: dict[Kind, Reading[Counts] | Gap] = {
-            kind: noted(with_history(reading, history.get(kind)), scouted.notes.get(kind, ()))
+        while True:  # each time later
+            window = window_of(selection, scouted.start)
+            start = window.start
+            if start is None:
+                return Readings(window, {name: never_seen(selection) for name in selection.checks})
+            readable = without_gaps(scouted)
+            judged = replace(selection, matchers=selection.matchers + scouted.matchers)
+            verdict = Reader(self.queries, self.limits, judged, readable, start, deadline)
+            try:
+                by_kind = verdict.read()
+                break
+            except LaterLife as life:
+                scouted = self._scout.later(selection, scouted, life.ended, life.began)
+        history = self.history(judged, readable, start, deadline)
+        notes = earlier_life(selection, scouted)
+        readings: dict[Kind, Reading[Counts] | Gap] = {
+            kind: noted(with_history(reading, history.get(kind), notes), scouted.notes.get(kind, ()))
             for kind, reading in by_kind.items()
         }
-        found |= scouted.gaps
-        return Readings(window, {name: found[kind] for name, kind in selection.checks.items()}, verdict.queries)
+        readings |= scouted.gaps
+        return Readings(window, {name: readings[kind] for name, kind in selection.checks.items()}, verdict.queries)
 
     def scout(self, selection: Selection, deadline: float) -> Scouted:
         """Find when the canary began and which metrics there are; raises SourceError."""
@@ -92,20 +103,41 @@ class PrometheusSource:
             if key in self._histories:
                 return self._histories[key]
         limits = replace(self.limits, slices=math.ceil(selection.history_seconds / BATCH_SECONDS))
-        found = Reader(self.queries, limits, before, scouted, begin, deadline).read()
-        if not any(isinstance(one, Gap) and one.code in LATER for one in found.values()):
+        by_kind = Reader(self.queries, limits, before, scouted, begin, deadline).read()
+        if not any(isinstance(reading, Gap) and reading.code in LATER for reading in by_kind.values()):
             with self._lock:
                 while len(self._histories) >= MOST_HISTORIES:
                     self._histories.pop(next(iter(self._histories)))
-                self._histories[key] = found
-        return found
+                self._histories[key] = by_kind
+        return by_kind
 
 
-def with_history(reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap | None) -> Reading[Counts] | Gap:
-    """Add the baseline before the canary, where it is known."""
-    if isinstance(reading, Gap) or not isinstance(history, Reading):
+def with_history(
+    reading: Reading[Counts] | Gap, history: Reading[Counts] | Gap | None, notes: tuple[str, ...] = ()
+) -> Reading[Counts] | Gap:
+    """Add the baseline before the canary, where it is known, and notes on the whole rollout."""
+    if isinstance(reading, Gap):
         return reading
-    return replace(reading, history=history.canary, history_seconds=history.slice_seconds)
+    reading = replace(reading, notes=(*notes, *reading.notes))
+    if not isinstance(history, Reading):
+        return reading
+    return replace(
+        reading, history=history.canary, history_seconds=history.slice_seconds, history_pods=history.canary_pods
+    )
+
+
+def earlier_life(selection: Selection, scouted: Scouted) -> tuple[str, ...]:
+    """Return a note where the canary's name was used before: what was counted then is left out."""
+    if scouted.earlier is None or scouted.start is None:
+        return ()
+    ended, began = (
+        f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S}" for moment in (scouted.earlier, scouted.start)
+    )
+    note = (
+        f"{selection.canary} was there before, until {ended} UTC: counting begins at {began} UTC with the pods that "
+        "followed; give `start` to count both"
+    )
+    return (note,)
 
 
 def without_gaps(scouted: Scouted) -> Scouted:

@@ -91,23 +91,31 @@ class PrometheusApi:
             key_file=str(connection.key_file) if connection.key_file else None,
         )
 
-    def instant(self, query: str, at: float, deadline: float) -> list[Series]:
-        """Evaluate a query at one moment; `deadline` is on the monotonic clock.
+    def instant(self, query: str, at: float, deadline: float, *, finite: bool = True) -> list[Series]:
+        """Evaluate a query at one moment.
+
+        Parameters
+        ----------
+        query, at : in PromQL, and when in Unix seconds
+        deadline : on the monotonic clock
+        finite : whether a value that is no finite number makes the answer unusable
 
         Raises
         ------
         SourceError : no answer in time, one that cannot be used, or one that says that it is not complete
         """
-        return self._get("query", {"query": query, "time": f"{at:.3f}"}, "vector", deadline)
+        return self._get("query", {"query": query, "time": f"{at:.3f}"}, "vector", deadline, finite=finite)
 
-    def range(self, query: str, start: float, end: float, step: float, deadline: float) -> list[Series]:
+    def range(
+        self, query: str, start: float, end: float, step: float, deadline: float, *, finite: bool = True
+    ) -> list[Series]:
         """Evaluate a query from start to end inclusive, every `step` seconds; raises as `instant`."""
         parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        return self._get("query_range", parameters, "matrix", deadline)
+        return self._get("query_range", parameters, "matrix", deadline, finite=finite)
 
-    def raw(self, query: str, at: float, deadline: float) -> list[Series]:
+    def raw(self, query: str, at: float, deadline: float, *, finite: bool = True) -> list[Series]:
         """Evaluate a query for a range of samples, such as ``metric[5m]``, at one moment; raises as `instant`."""
-        return self._get("query", {"query": query, "time": f"{at:.3f}"}, "matrix", deadline)
+        return self._get("query", {"query": query, "time": f"{at:.3f}"}, "matrix", deadline, finite=finite)
 
     def build(self, deadline: float) -> dict[str, Any] | None:
         """Ask what it is and of which version, as Prometheus and those like it say; None: it does not tell."""
@@ -118,7 +126,9 @@ class PrometheusApi:
             return None
         return found if isinstance(found, dict) else None
 
-    def _get(self, endpoint: str, parameters: dict[str, str], kind: str, deadline: float) -> list[Series]:
+    def _get(
+        self, endpoint: str, parameters: dict[str, str], kind: str, deadline: float, *, finite: bool
+    ) -> list[Series]:
         """Ask, again after short pauses where that may help, and take the result out of its envelope."""
         began = time.monotonic()
         try:
@@ -126,7 +136,7 @@ class PrometheusApi:
                 try:
                     status, location, body = self._ask(endpoint, parameters, deadline)
                     with _no_collection():
-                        found = _parse(_unwrap(status, location, body, kind), kind)
+                        found = _parse(_unwrap(status, location, body, kind), kind, finite=finite)
                     break
                 except SourceUnavailable as error:
                     tried_long_enough = error.reason == "timeout" or pause == LAST_TRY
@@ -206,7 +216,8 @@ def _unwrap(status: int, location: str, body: bytes, kind: str) -> list[dict[str
         text = f"HTTP {status} {envelope.get('errorType', '')}: {str(envelope.get('error', ''))[:200]}".strip(": ")
         unavailable = status in RETRIED or envelope.get("errorType") in ("timeout", "unavailable", "canceled")
         raise SourceUnavailable(text) if unavailable else BadResponse(text)
-    if warnings := envelope.get("warnings"):
+    # Hints on the query are among the warnings of Prometheus 2.48 to 2.53 and of Thanos.
+    if warnings := [text for text in envelope.get("warnings") or () if not str(text).startswith("PromQL info")]:
         raise PartialData(f"it warns that its answer may be partial: {str(warnings[0])[:200]}")
     if envelope.get("isPartial"):
         raise PartialData("it says that its answer is partial (isPartial)")
@@ -239,15 +250,18 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _parse(result: list[dict[str, Any]], kind: str) -> list[Series]:
+def _parse(result: list[dict[str, Any]], kind: str, *, finite: bool) -> list[Series]:
     labels = [one["metric"] for one in result]
     if kind == "vector":
         samples = [[one["value"]] if "value" in one else [] for one in result]
-        return _series(labels, samples, [[one["histogram"]] if "histogram" in one else [] for one in result])
-    return _series(labels, [one.get("values", []) for one in result], [one.get("histograms", []) for one in result])
+        histograms = [[one["histogram"]] if "histogram" in one else [] for one in result]
+    else:
+        samples = [one.get("values", []) for one in result]
+        histograms = [one.get("histograms", []) for one in result]
+    return _series(labels, samples, histograms, finite=finite)
 
 
-def _series(labels: list[dict[str, str]], samples: list[Any], histograms: list[Any]) -> list[Series]:
+def _series(labels: list[dict[str, str]], samples: list[Any], histograms: list[Any], *, finite: bool) -> list[Series]:
     """Turn text into numbers; most series of an answer have the same times, which are read once."""
     times: list[Floats] = []
     texts: list[str] = []
@@ -264,7 +278,7 @@ def _series(labels: list[dict[str, str]], samples: list[Any], histograms: list[A
         natives = [tuple((float(moment), dict(one)) for moment, one in several) for several in histograms]
     except (TypeError, ValueError) as error:
         raise BadResponse(f"it answered with something else than samples: {str(error)[:100]}") from error
-    if not (np.isfinite(numbers).all() and all(np.isfinite(one).all() for one in known.values())):
+    if (finite and not np.isfinite(numbers).all()) or not (all(np.isfinite(one).all() for one in known.values())):
         raise BadResponse("it answered with a value that is no finite number")
     ends = list(accumulate(map(len, times)))
     return [

@@ -9,8 +9,10 @@ from analyzer.errors import SourceError
 from analyzer.sources.assembly import Selection
 from analyzer.sources.http import gather
 from analyzer.sources.prometheus_api import PrometheusApi, Series
-from analyzer.sources.samples import STAT, Timeline
+from analyzer.sources.samples import STAT
+from analyzer.sources.timeline import Timeline
 
+LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
 FINEST = 15.0  # seconds of a slice; doubled until there are few enough
 
 LONGEST_QUERY = 12_000  # characters: VictoriaMetrics refuses more than 16 KiB
@@ -32,12 +34,12 @@ class Queries:
 
     def all(self, tasks: Tasks, deadline: float) -> dict[str, list[Series]]:
         """Run queries as `run`, and raise the first error."""
-        found: dict[str, list[Series]] = {}
+        answers: dict[str, list[Series]] = {}
         for key, answer in self.run(tasks, deadline).items():
             if isinstance(answer, SourceError):
                 raise answer
-            found[key] = answer
-        return found
+            answers[key] = answer
+        return answers
 
 
 def in_arms(selector: Selector, selection: Selection, arms: tuple[str, ...]) -> str:
@@ -82,5 +84,7 @@ def either(expressions: Iterable[str]) -> str:
     """Ask for what any of several expressions gives, in one query."""
     several = list(expressions)
     return (
-        several[0] if len(several) == 1 else " or ".join(tagged(str(place), one) for place, one in enumerate(several))
+        several[0]
+        if len(several) == 1
+        else " or ".join(tagged(str(number), text) for number, text in enumerate(several))
     )

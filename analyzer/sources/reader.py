@@ -5,40 +5,42 @@ of the last, shorter slice and which counters were reset. Only for targets that 
 one looks further back, and only around the restart of a process every sample is read.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Way, main_selector, selectors
-from analyzer.config.selector import Selector, fill
-from analyzer.errors import BadResponse, PartialData, SourceError
-from analyzer.model.counts import Counts, Floats, Reading
+from analyzer.config.profile import LatencyHistogram, Way, main_selector, selectors
+from analyzer.config.selector import Selector, fill, label_name
+from analyzer.errors import SourceError
+from analyzer.model.counts import Counts, Reading
 from analyzer.model.findings import Code, Gap, Kind
-from analyzer.sources.assembly import Grown, NativeGrowth, Selection, absent, assemble, native_histograms
-from analyzer.sources.native import growth
-from analyzer.sources.prometheus_api import Series
-from analyzer.sources.promql import FINEST, Answer, Queries, duration, in_arms, joined, tagged, timeline_of
+from analyzer.sources.assembly import Grown, Selection, absent, assemble
+from analyzer.sources.coverage import LaterLife, lives_between
+from analyzer.sources.growth import Growth
+from analyzer.sources.native import NativeGrowth, growth, native_histograms
+from analyzer.sources.promql import FINEST, LOOK_BACK, Queries, duration, in_arms, joined, tagged, timeline_of
+from analyzer.sources.query_plan import QueryPlan, gap_of
 from analyzer.sources.samples import (
-    TARGET_LABELS,
     Samples,
-    Target,
-    Timeline,
+    Settled,
     family_of,
     in_groups,
     is_part,
     matchers_of,
-    may_fall,
     one_a_metric,
     target_of,
 )
 from analyzer.sources.scouting import Scouted
+from analyzer.sources.server_sums import growth_query, kept_labels, placed
 from analyzer.sources.slicing import Limits, in_slices
+from analyzer.sources.streams import TARGET_LABELS, Target
+from analyzer.sources.timeline import Timeline
 
-LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
+LONG_LOOK_BACK = 3600.0  # the same of a series, whose target was there
 NATIVE_BUCKETS = 10  # of a native histogram, about: each counts as a sample
-MOST_POINTS = 1440  # of each series in one answer: servers have limits, and 6 h of slices are within them
 OVERLAP = 120.0  # seconds before a slice in which the last scrape of a process that restarted is looked for
 
 
@@ -87,28 +89,26 @@ class Reader:
         start: float,
         deadline: float,
     ) -> None:
-        self._queries, self._limits = queries, limits
+        self._limits = limits
         self._selection, self._scouted = selection, scouted
-        self._start, self._deadline = start, deadline
-        self._tasks: dict[str, Callable[[], list[Series]]] = {}
-        self._asked: set[str] = set()
-        self._answered: dict[str, Answer] = {}
+        self._start = start
+        self._plan = QueryPlan(queries, deadline)
 
     @property
     def queries(self) -> tuple[str, ...]:
         """What was asked, each once."""
-        return tuple(sorted(self._asked))
+        return self._plan.queries
 
     def read(self) -> dict[Kind, Reading[Counts] | Gap]:
         """Read every kind of check that was asked for."""
         ways = self.choose()
         self.ask(ways)
-        found = self._read_exact(ways) if ways.exact else {}
+        readings = self._read_exact(ways) if ways.exact else {}
         for way in ways.added_up:
-            found[way] = self._read_added_up(way, ways.coarse)
+            readings[way] = self._read_added_up(way, ways.coarse)
         for native in ways.native:
-            found[native] = self._read_native(native, ways.timeline)
-        return {**ways.gaps, **{kind: found[way] for kind, way in ways.chosen.items()}}
+            readings[native] = self._read_native(native, ways.timeline)
+        return {**ways.gaps, **{kind: readings[way] for kind, way in ways.chosen.items()}}
 
     def choose(self, also: Iterable[Way] = ()) -> Ways:
         """Choose how each kind is read, in how many slices; other ways may be read as well."""
@@ -142,25 +142,7 @@ class Reader:
                 self._plan_added_up(selector, way, ways.coarse)
         for native in ways.native:
             self._plan_native(native, ways.timeline)
-        self._run()
-
-    def _run(self) -> None:
-        self._answered |= self._queries.run(self._tasks, self._deadline)
-        self._tasks.clear()
-
-    def _plan(self, key: str, query: str, *, at: float) -> None:
-        self._asked.add(query)
-        self._tasks[key] = lambda: self._queries.api.instant(query, at, self._deadline)
-
-    def _plan_range(self, key: str, query: str, timeline: Timeline, *, first: int = 1) -> None:
-        """Plan a query for the ends of the slices, from that of slice number `first` on; 0 is the start."""
-        self._asked.add(query)
-        for place in range(first, timeline.count + 1, MOST_POINTS + 1):
-            last = min(place + MOST_POINTS, timeline.count)
-            begin, end = timeline.start + timeline.step * place, timeline.start + timeline.step * last
-            self._tasks[f"{key} {place}"] = partial(
-                self._queries.api.range, query, begin, end, timeline.step, self._deadline
-            )
+        self._plan.run()
 
     def metrics(self, ways: Iterable[Way]) -> list[Selector]:
         """List the metrics to follow, each with the matchers of all its uses."""
@@ -175,9 +157,9 @@ class Reader:
         step = duration(timeline.step)
         for number, group in enumerate(in_groups(metrics)):
             query = f"last_over_time({self._in_arms(group)}[{step}])"
-            self._plan_range(f"grid {number}", query, timeline, first=0)
+            self._plan.range(f"grid {number}", query, timeline, first=0)
         for number, query in enumerate(self._ends(metrics, timeline)):
-            self._plan(f"ends {number}", query, at=timeline.end)
+            self._plan.instant(f"ends {number}", query, at=timeline.end)
 
     def _ends(self, metrics: list[Selector], timeline: Timeline) -> list[str]:
         """Write what the grid does not show: the tail, and which counters were reset."""
@@ -190,32 +172,41 @@ class Reader:
             ]
         return joined(parts)
 
-    def _look_back(
-        self, absent_: frozenset[Target], samples: Samples, metrics: list[Selector], timeline: Timeline
-    ) -> None:
-        """Read what targets had counted that were not scraped when the window began; raises SourceError."""
-        at_start = f"[{duration(LOOK_BACK)}] offset {duration(timeline.end - timeline.start)}"
-        limited = [Selector(one.metric, (*one.matchers, *matchers_of(absent_))) for one in metrics]
-        parts = [
-            tagged(f"base {number}", f"last_over_time({self._in_arms(metric)}{at_start})")
-            for number, metric in enumerate(limited)
+    def _look_back(self, samples: Samples, metrics: list[Selector], timeline: Timeline) -> None:
+        """Read what was counted before the window by targets and series that come later; raises SourceError."""
+        absent_targets, (late, targets, age) = samples.absent_at_start(), samples.late_series(LONG_LOOK_BACK)
+        wanted = [
+            ("base", metrics, absent_targets, LOOK_BACK),
+            ("late", [metric for metric in metrics if metric.metric in late], targets, max(LOOK_BACK, age)),
         ]
-        for number, query in enumerate(joined(parts)):
-            self._plan(f"base {number}", query, at=timeline.end)
-        self._run()
-        samples.add_ends(self._answers("base"))
+        wanted = [part for part in wanted if part[1] and part[2] and timeline.step < part[3]]
+        for kind, some, several, seconds in wanted:
+            at_start = f"[{duration(seconds)}] offset {duration(timeline.end - timeline.start)}"
+            limited = [Selector(one.metric, (*one.matchers, *matchers_of(several))) for one in some]
+            parts = [
+                tagged(f"{kind} {number}", f"last_over_time({self._in_arms(metric)}{at_start})")
+                for number, metric in enumerate(limited)
+            ]
+            for number, query in enumerate(joined(parts)):
+                self._plan.instant(f"{kind} {number}", query, at=timeline.end)
+        self._plan.run()
+        for kind, _, _, seconds in wanted:
+            samples.add_base(self._plan.answers(kind), seconds)
 
     def _resets(self, metrics: list[Selector], seconds: float) -> str:
         """Write which targets had a counter that was reset in the last seconds; of a histogram, its count tells."""
         counts = dict.fromkeys(
-            Selector(family_of(one.metric) + "_count" if is_part(one.metric) else one.metric, one.matchers)
-            for one in metrics
-            if one.metric != self._gauge_metric
+            Selector(family_of(metric.metric) + "_count" if is_part(metric.metric) else metric.metric, metric.matchers)
+            for metric in metrics
+            if metric.metric != self._gauge_metric
         )
         look = duration(seconds)
-        found = [f"resets({self._in_arms(one)}[{look}]) > 0" for one in counts]
-        found += [f"changes({self._in_arms(one)}[{look}]) > 0" for one in metrics if one.metric == self._gauge_metric]
-        return " or ".join(f"count by ({', '.join(TARGET_LABELS)}) ({one})" for one in found)
+        parts = [f"resets({self._in_arms(count)}[{look}]) > 0" for count in counts]
+        parts += [
+            f"changes({self._in_arms(metric)}[{look}]) > 0" for metric in metrics if metric.metric == self._gauge_metric
+        ]
+        labels = ", ".join(dict.fromkeys([*TARGET_LABELS, self._selection.profile.arm_label]))
+        return " or ".join(f"count by ({labels}) ({part})" for part in parts)
 
     @property
     def _gauge_metric(self) -> str | None:
@@ -227,36 +218,13 @@ class Reader:
 
     def _plan_added_up(self, selector: Selector, way: Way, timeline: Timeline) -> None:
         """Follow each series on the server, and send sums: as exact, but blind to a restart hidden in a slice."""
-        kept = ", ".join([self._selection.profile.arm_label, *_kept_labels(way)])
+        kept = ", ".join(map(label_name, [self._selection.profile.arm_label, *kept_labels(way)]))
         by, key = f"sum by ({kept})", f"({kept}) {selector}"  # two ways may sum one counter by different labels
+        query = partial(growth_query, selector, self._selection, start=self._start, since_start=self._since_start)
         if timeline.count:
-            self._plan_range(f"sum {key}", f"{by} ({self._growth_of(selector, timeline.step)})", timeline)
+            self._plan.range(f"sum {key}", f"{by} ({query(timeline.step)})", timeline)
         if timeline.tail > 0:
-            self._plan(f"rest {key}", f"{by} ({self._growth_of(selector, timeline.tail)})", at=timeline.end)
-
-    def _growth_of(self, selector: Selector, seconds: float) -> str:
-        """Write how much each series grew in a slice: its difference, or since its restart, or since its birth."""
-        series, slice_ = self._in_arms(selector), duration(seconds)
-        back = f"[{duration(seconds + LOOK_BACK)}] offset {slice_}"
-        last, peak = f"last_over_time({series}[{slice_}])", f"max_over_time({series}[{slice_}])"
-        before = f"last_over_time({series}{back})"
-        grown = f"((({last} - {before}) >= 0) unless {peak} > {last})"
-        lost = f"clamp_min({peak} - {before}, 0) * ({peak} > bool {last})"
-        if may_fall(selector.metric):
-            grown, lost = f"({last} - {before})", f"0 * {before}"
-        newborn = f"(({last} unless {before}) and on ({', '.join(TARGET_LABELS)}) ({self._known(before, back)}))"
-        if self._since_start:
-            canary = in_arms(selector, self._selection, (self._selection.canary,))
-            newborn = f"(last_over_time({canary}[{slice_}]) unless {before}) or {newborn}"
-        return f"{grown} or ({lost} + {last}) or {newborn}"
-
-    def _known(self, before: str, back: str) -> str:
-        """Write the series of targets whose new counters began at 0: known before, or a new process."""
-        gauge = self._selection.profile.process_start
-        if gauge is None:
-            return before
-        process = self._in_arms(gauge)
-        return f"{before} or last_over_time({process}{back}) or {process} >= {self._start:.3f}"
+            self._plan.instant(f"rest {key}", f"{by} ({query(timeline.tail)})", at=timeline.end)
 
     @property
     def _since_start(self) -> bool:
@@ -271,56 +239,58 @@ class Reader:
         series = self._in_arms(main_selector(way))
         length = timeline.end - timeline.start + LOOK_BACK
         if self._scouted.series[way] * length / FINEST * NATIVE_BUCKETS <= self._limits.values:
-            self._plan_raw("native", series, timeline.end - length, timeline.end)
+            self._plan.raw("native", series, timeline.end - length, timeline.end)
         else:
-            self._plan_range(f"native grid {series}", series, timeline, first=0)
-            self._plan(f"native end {series}", series, at=timeline.end)
+            self._plan.range(f"native grid {series}", series, timeline, first=0)
+            self._plan.instant(f"native end {series}", series, at=timeline.end)
         gauge = self._selection.profile.process_start
         if gauge is not None:
             first = f"min_over_time({self._in_arms(gauge)}[{duration(timeline.end - timeline.start)}])"
-            self._plan("process", first, at=timeline.end)
+            self._plan.instant("process", first, at=timeline.end)
 
-    def _plan_raw(self, key: str, series: str, begin: float, end: float) -> None:
-        """Plan to read every sample of a segment of time, in pieces where it is long."""
-        while end > begin:
-            length = min(end - begin, MOST_POINTS * FINEST)
-            query = f"{series}[{duration(length)}]"
-            self._asked.add(query)
-            self._tasks[f"{key} {query} {end}"] = partial(self._queries.api.raw, query, end, self._deadline)
-            end -= length
-
-    def _answers(self, kind: str) -> list[Series]:
-        """Join the answers to the planned queries of a kind, empty where none was planned; raises their SourceError."""
-        found: list[Series] = []
-        for key, answer in self._answered.items():
-            if key == kind or key.startswith(f"{kind} "):
-                if isinstance(answer, SourceError):
-                    raise answer
-                found += answer
-        return found
-
-    def follow(self, ways: Ways) -> tuple[Samples, tuple[str, ...]]:
-        """Follow every series of the answers, and look closer around restarts; raises SourceError.
+    def follow(self, ways: Ways) -> tuple[Growth, tuple[str, ...]]:
+        """Follow every series of the answers, and look closer around restarts.
 
         Returns
         -------
-        The settled samples, and what should be known of them.
+        The growth of each, and what should be known of it.
+
+        Raises
+        ------
+        SourceError : something could not be read
+        LaterLife : the canary's pods are not those with which the window begins
         """
         timeline, metrics = ways.timeline, self.metrics(ways.exact)
         samples = Samples(
             timeline,
             arm_label=self._selection.profile.arm_label,
             process_start=self._gauge_metric,
-            look_back=LOOK_BACK,
             new_arms=frozenset([self._selection.canary] if self._since_start else []),
         )
-        samples.add(self._answers("grid"))
-        samples.add_ends(self._answers("ends"))
-        absent_ = samples.absent_at_start()
-        if absent_ and timeline.step < LOOK_BACK:
-            self._look_back(absent_, samples, metrics, timeline)
-        restarted = samples.settle()
-        return samples, self._look_closer(restarted, samples, metrics, timeline) if restarted else ()
+        samples.add(self._plan.answers("grid"))
+        samples.add_ends(self._plan.answers("ends"))
+        self._look_back(samples, metrics, timeline)
+        settled, restarted = samples.settle()
+        notes = self._look_closer(restarted, samples, settled, metrics) if restarted else ()
+        growth_ = Growth(settled, self._selection.arms)
+        if self._since_start:
+            if idle := growth_.idle():
+                raise LaterLife(ended=idle[0], began=idle[1])
+            self._check_life(growth_.changeover(self._selection.canary), metrics)
+        return growth_, (*growth_.notes, *notes)
+
+    def _check_life(self, between: tuple[float, float] | None, metrics: list[Selector]) -> None:
+        """Raise LaterLife where other pods were the canary before, and SourceError."""
+        if between is None:
+            return
+        begin, end = between
+        for group in in_groups(metrics):
+            self._plan.raw("lives", in_arms(group, self._selection, (self._selection.canary,)), begin - 1, end)
+        self._plan.run()
+        times = [series.times for series in self._plan.answers("lives")]
+        lives = lives_between(np.concatenate([np.empty(0), *times]))
+        if lives is not None:
+            raise LaterLife(ended=lives[0], began=math.floor(lives[1]) - 1.0)
 
     def wanted(self, ways: Iterable[Way]) -> dict[Selector, Selector]:
         """List what ways of reading need: selectors of the profile, and the same with the request's fields."""
@@ -328,41 +298,47 @@ class Reader:
 
     def _read_exact(self, ways: Ways) -> dict[Way, Reading[Counts] | Gap]:
         try:
-            samples, notes = self.follow(ways)
+            grown, notes = self.follow(ways)
         except SourceError as error:
             return dict.fromkeys(ways.exact, gap_of(error))
-        table, apart = samples.growth(self.wanted(ways.exact)), samples.scrape_seconds()
-        timeline = ways.timeline
-        return {
-            way: in_slices(assemble(way, table, self._selection, timeline.slices), timeline, notes, apart)
-            for way in ways.exact
-        }
+        wanted, timeline, apart = self.wanted(ways.exact), ways.timeline, grown.scrape_seconds()
+        table, troubles, lives = grown.table(wanted), grown.troubles(wanted), grown.lives()
+
+        def read(way: Way) -> Reading[Counts] | Gap:
+            for selector in selectors(way):
+                if selector in troubles:
+                    return Gap(Code.INCONSISTENT_DATA, troubles[selector])
+            reading = assemble(way, table, self._selection, timeline.slices, lives)
+            return in_slices(reading, timeline, notes, apart)
+
+        return {way: read(way) for way in ways.exact}
 
     def _filled(self, selector: Selector) -> Selector:
         return Selector(selector.metric, fill(selector.matchers, self._selection.service, self._selection.namespace))
 
     def _look_closer(
-        self, restarted: frozenset[Target], samples: Samples, metrics: list[Selector], timeline: Timeline
+        self, restarted: frozenset[Target], samples: Samples, settled: Settled, metrics: list[Selector]
     ) -> tuple[str, ...]:
         """Read every sample around restarts, if those are not too many; raises SourceError."""
+        timeline = settled.timeline
         limited = [Selector(one.metric, (*one.matchers, *matchers_of(restarted))) for one in metrics]
         query = self._resets(limited, timeline.step + OVERLAP)
         ends = Timeline(timeline.start, timeline.end + timeline.step - timeline.tail, timeline.step, timeline.slices)
-        self._plan_range("resets", query, ends if timeline.tail > 0 else timeline, first=0)
-        self._run()
-        samples.suspect(self._answers("resets"))
-        span = samples.span()
+        self._plan.range("resets", query, ends if timeline.tail > 0 else timeline, first=0)
+        self._plan.run()
+        samples.suspect(settled, self._plan.answers("resets"))
+        span = settled.span()
         if span is None:
             return ()
         moments = [timeline.start, *timeline.ends_of_slices().tolist()]
         begin = moments[span[0]] if span[0] else timeline.start - max(LOOK_BACK, timeline.step)
         end = moments[span[1] + 1]
-        if samples.series_of(restarted) * (end - begin) / FINEST > self._limits.values:
+        if settled.series_of(restarted) * (end - begin) / FINEST > self._limits.values:
             return ("processes restarted too often to look at every sample: what they counted just before is lost",)
         for group in in_groups(limited):
-            self._plan_raw("raw", self._in_arms(group), begin, end)
-        self._run()
-        samples.zoom(span, self._answers("raw"))
+            self._plan.raw("raw", self._in_arms(group), begin, end)
+        self._plan.run()
+        samples.zoom(settled, span, self._plan.answers("raw"))
         return ()
 
     def _read_added_up(self, way: Way, timeline: Timeline) -> Reading[Counts] | Gap:
@@ -370,6 +346,13 @@ class Reader:
             table = self.added_up(way, timeline)
         except SourceError as error:
             return gap_of(error)
+        for selector, several in table.items():
+            if not all(np.isfinite(sums.growth).all() for sums in several):
+                return Gap(
+                    Code.INCONSISTENT_DATA,
+                    f"a series of {selector.metric} has a value that is no finite number: restart the process that "
+                    "exports it after the code that counts it is corrected, or name another metric in the profile",
+                )
         return in_slices(assemble(way, table, self._selection, timeline.slices), timeline, (self.note_on(way),))
 
     def note_on(self, way: Way) -> str:
@@ -381,17 +364,17 @@ class Reader:
 
     def added_up(self, way: Way, timeline: Timeline) -> dict[Selector, list[Grown]]:
         """Give the sums that the server made of a way's series; raises SourceError."""
-        label, labels = self._selection.profile.arm_label, _kept_labels(way)
-        kept = ", ".join([label, *labels])
+        label, labels = self._selection.profile.arm_label, kept_labels(way)
+        kept = ", ".join(map(label_name, [label, *labels]))
         return {
             selector: [
                 Grown(
                     arm=one.labels.get(label, ""),
                     labels={name: one.labels.get(name, "") for name in labels},
-                    growth=_placed(one, timeline),
+                    growth=placed(one, timeline),
                 )
                 for kind in ("sum", "rest")
-                for one in self._answers(f"{kind} ({kept}) {selector}")
+                for one in self._plan.answers(f"{kind} ({kept}) {selector}")
             ]
             for selector in selectors(way)
         }
@@ -407,35 +390,10 @@ class Reader:
     def native(self, timeline: Timeline) -> list[NativeGrowth]:
         """Follow the native histograms of the answers; raises SourceError."""
         label = self._selection.profile.arm_label
-        processes = self._answers("process")
+        processes = self._plan.answers("process")
         young = {target_of(one.labels) for one in processes if (one.values >= self._start).all()}
 
         def is_new(labels: Mapping[str, str]) -> bool:
             return (self._since_start and labels.get(label) == self._selection.canary) or target_of(labels) in young
 
-        return growth(self._answers("native"), timeline, label, is_new)
-
-
-def _kept_labels(way: Way) -> list[str]:
-    """Tell which labels sums must keep: what tells buckets, classes and failed requests apart."""
-    match way:
-        case ClassCounter():
-            return [way.by]
-        case ErrorCounters():
-            return sorted({matcher.label for failed in (*way.errors, *way.gone) for matcher in failed.matchers})
-        case _:
-            return ["le"]
-
-
-def _placed(series: Series, timeline: Timeline) -> Floats:
-    growth_ = np.zeros(timeline.slices)
-    growth_[timeline.places(series.times) - 1] = series.values
-    return growth_
-
-
-def gap_of(error: SourceError) -> Gap:
-    """Say as a finding why the source gave nothing."""
-    if isinstance(error, PartialData):
-        return Gap(Code.PARTIAL_DATA, f"the source's answer is not complete: {error}")
-    text = "cannot be used" if isinstance(error, BadResponse) else "is missing"
-    return Gap(Code.SOURCE_UNAVAILABLE, f"the source's answer {text}: {error}")
+        return growth(self._plan.answers("native"), timeline, label, is_new)

@@ -19,23 +19,25 @@ from analyzer.model.findings import Code, Gap, Kind
 from analyzer.quantity import format_seconds
 from analyzer.sources.assembly import (
     Grown,
-    NativeGrowth,
     Selection,
     Table,
     absent,
     assemble,
     choose_way,
-    native_histograms,
     noted,
     window_of,
 )
 from analyzer.sources.counters import Places
-from analyzer.sources.prometheus import LATER, PrometheusSource, never_seen, with_history
+from analyzer.sources.coverage import LaterLife
+from analyzer.sources.growth import Followed
+from analyzer.sources.lives import NO_LIVES
+from analyzer.sources.native import NativeGrowth, native_histograms
+from analyzer.sources.prometheus import LATER, PrometheusSource, earlier_life, never_seen, with_history
 from analyzer.sources.promql import FINEST, timeline_of
 from analyzer.sources.reader import NATIVE_BUCKETS, Reader
-from analyzer.sources.samples import Followed, Timeline, slices_apart
 from analyzer.sources.scouting import Scouted
 from analyzer.sources.slicing import Limits, in_slices
+from analyzer.sources.timeline import Timeline, slices_apart
 
 SLICES = 8000
 LIMITS = Limits(values=2_000_000, slices=SLICES, fewest_slices=240)
@@ -76,7 +78,7 @@ class Recording:
         self._source, self._whole, self._deadline = source, selection, deadline
         self._scouted = source.scout(selection, deadline)
         self._whole = replace(selection, matchers=selection.matchers + self._scouted.matchers)
-        self.start = window_of(selection, self._scouted.start).start
+        self.start: float | None = window_of(selection, self._scouted.start).start
         self.resolution = self.scrape_seconds = FINEST
         self.queries: tuple[str, ...] = ()
         self._counters: dict[Way, _Counters] = {}
@@ -88,7 +90,12 @@ class Recording:
                 length, most = format_seconds(selection.at - self.start), format_seconds(LONGEST)
                 text = f"the window of {length} is too long to be read at once: {most} is the most; give a later start"
                 raise RequestError([Problem("start", text)])
-            self._record(self.start)
+            try:
+                self._record(self.start)
+            except LaterLife as life:
+                self._scouted = replace(self._scouted, start=life.began, earlier=life.ended)
+                self.start = life.began
+                self._record(self.start)
 
     def ready(self, deadline: float) -> None:
         """Raise SourceError unless the source answers."""
@@ -109,7 +116,8 @@ class Recording:
         history, by_check = self._history(selection, window.start), {}
         for name, kind in selection.checks.items():
             found, way = self._last[1][kind]
-            read = with_history(found, None if way is None else history.get(way))
+            past = None if way is None else history.get(way)
+            read = with_history(found, past, earlier_life(selection, self._scouted))
             by_check[name] = self._scouted.gaps.get(kind, noted(read, self._scouted.notes.get(kind, ())))
         return Readings(window, by_check, self.queries)
 
@@ -123,10 +131,10 @@ class Recording:
         ways = reader.choose(others)
         reader.ask(ways)
         if ways.exact:
-            samples, notes = reader.follow(ways)
-            exact = _Counters(ways.timeline, samples.followed(reader.wanted(ways.exact)), notes, exact=True)
+            grown, notes = reader.follow(ways)
+            exact = _Counters(ways.timeline, grown.followed(reader.wanted(ways.exact)), notes, exact=True)
             self._counters |= dict.fromkeys(ways.exact, exact)
-            self.scrape_seconds = samples.scrape_seconds()
+            self.scrape_seconds = grown.scrape_seconds()
         for way in ways.added_up:
             table = reader.added_up(way, ways.coarse)
             self._counters[way] = _Counters(ways.coarse, _sums(table, ways.coarse.slices), (reader.note_on(way),))
@@ -262,7 +270,8 @@ class _Counters(_Sums):
         apart = None
         if self._seen is not None:
             apart = timeline.step * slices_apart(np.diff(self._seen[:, borders], axis=1) > 0)
-        return in_slices(assemble(way, table, selection, timeline.slices), timeline, self._notes, apart)
+        lives = {name: life.until(timeline.end) for name, life in followed.lives.items()}
+        return in_slices(assemble(way, table, selection, timeline.slices, lives), timeline, self._notes, apart)
 
     def _arms(self, chosen: Iterable[Selector], place: int) -> frozenset[str]:
         rows = (row for one in chosen for row in self._followed.selected[one])
@@ -273,9 +282,9 @@ class _Natives(_Sums):
     """Native histograms: a row for each bucket of each series."""
 
     def __init__(self, timeline: Timeline, grown: list[NativeGrowth]) -> None:
-        rows = [(one.arm, bounds, counts) for one in grown for bounds, counts in one.buckets.items()]
+        rows = [((one.arm, one.pod), bounds, counts) for one in grown for bounds, counts in one.buckets.items()]
         super().__init__(timeline, np.array([counts for *_, counts in rows]).reshape(len(rows), timeline.slices))
-        self._rows = [(arm, bounds) for arm, bounds, _ in rows]
+        self._rows = [(arm, pod, bounds) for (arm, pod), bounds, _ in rows]
 
     def arms(self, way: Way, at: float) -> frozenset[str]:  # noqa: ARG002 - one way only
         """Tell which arms had counted something by then."""
@@ -285,7 +294,7 @@ class _Natives(_Sums):
         """Put together what a verdict would have read in some slices."""
         timeline, grown, _ = self.cut(wanted)
         known = ((self._rows[row], grown[row]) for row in np.flatnonzero(self.by(wanted.end) > 0))
-        series = [NativeGrowth(arm, {bounds: counts}) for (arm, bounds), counts in known]
+        series = [NativeGrowth(arm, {bounds: counts}, pod) for (arm, pod, bounds), counts in known]
         unit = way.unit.seconds if isinstance(way, LatencyHistogram) else 1.0
         return in_slices(native_histograms(series, selection, unit, timeline.slices), timeline, ())
 
@@ -312,4 +321,4 @@ def _sums(table: Mapping[Selector, list[Grown]], slices: int) -> Followed:
     first = np.where(growth.any(axis=1), (growth != 0).argmax(axis=1), slices) + 1
     rows = iter(range(len(series)))
     selected = {selector: [next(rows) for _ in several] for selector, several in table.items()}
-    return Followed(series, growth, first, first, np.zeros((0, slices + 1), dtype=bool), selected)
+    return Followed(series, growth, first, first, np.zeros((0, slices + 1), dtype=bool), selected, NO_LIVES)

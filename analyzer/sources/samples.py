@@ -1,79 +1,73 @@
-"""The samples that Prometheus answered with, on the slices of a window: which grew by how much, and what restarted."""
+"""The samples that Prometheus answered with, put in place on the slices of a window, stream by stream."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from analyzer.config.selector import Matcher, Selector, arms_matcher
 from analyzer.errors import BadResponse
 from analyzer.model.counts import Floats
-from analyzer.sources.assembly import Grown
-from analyzer.sources.counters import (
-    Flags,
-    Grid,
-    Places,
-    Track,
-    counts_from_zero,
-    followed,
-    increments,
-    last_known,
-    restarts,
-)
+from analyzer.sources.counters import Flags, last_known
+from analyzer.sources.lives import POD_LABELS
 from analyzer.sources.prometheus_api import Series
+from analyzer.sources.streams import Streams, Target, canonical, join, pod_key
+from analyzer.sources.timeline import OFF_GRID, Timeline
 
 STAT = "analyzer_stat"  # label that tells apart the values of one query
-TARGET_LABELS = ("job", "instance", "namespace", "pod")
-OFF_GRID = 2e-3  # seconds by which the time of an answer may differ from what was asked
-ENOUGH_GAPS = 5  # between the samples of a target, to know its interval even if one gap is an outage
-
-Target = tuple[str, ...]
+GREATEST = 2.0**53  # up to which a counter is exact
+GREATEST_SUM = 1e18
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """The slices of a window: `count` of `step` seconds each from `start` on, and what is left until `end`."""
+@dataclass
+class Settled:
+    """Streams of a window.
 
-    start: float
-    end: float
-    step: float
-    count: int
+    Attributes
+    ----------
+    timeline : the slices
+    streams : with their values at the window's start and at the ends of slices
+    process_start : metric with the time at which a process started
+    new_arms : arms of which every target began inside the window
+    based : streams whose value at the start was looked for further back
+    suspects : slices in which a process may have restarted, by target
+    zoomed : first and last slice of which every sample is known; None: of none
+    tracks : these samples, times and values, by series
+    unusable : streams with a sample that no counter has, with what it is
+    """
 
-    @property
-    def tail(self) -> float:
-        """Length of the last, shorter slice; 0 where the window is a whole number of slices."""
-        return round(self.end - self.start - self.step * self.count, 3)
+    timeline: Timeline
+    streams: Streams
+    process_start: str | None
+    new_arms: frozenset[str]
+    based: frozenset[int]
+    unusable: Mapping[int, str]
+    suspects: dict[Target, set[int]] = field(default_factory=dict)
+    zoomed: tuple[int, int] | None = None
+    tracks: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
 
-    @property
-    def slices(self) -> int:
-        """Number of slices, with the last shorter one."""
-        return self.count + (self.tail > 0)
+    def metric(self, stream: int) -> str:
+        """Return the metric of a stream."""
+        return self.streams.labels[stream].get("__name__", "")
 
-    def ends_of_slices(self) -> Floats:
-        """Give the last moment of each slice; shape (slices,)."""
-        return np.asarray(np.minimum(self.start + self.step * np.arange(1, self.slices + 1), self.end))
+    def span(self) -> tuple[int, int] | None:
+        """Return the first and the last slice in which a process may have restarted; None: none did in the window."""
+        slices = set().union(*self.suspects.values())
+        return (min(slices), max(slices)) if slices else None
 
-    def places(self, times: Floats) -> Places:
-        """Find the places of moments: 0 is the start, then come the ends of the slices.
+    def series_of(self, targets: frozenset[Target]) -> int:
+        """Count the series of some targets."""
+        several = zip(self.streams.targets, self.streams.members, strict=True)
+        return sum(len(members) for target, members in several if target in targets)
 
-        Raises
-        ------
-        BadResponse : a moment that is none of these
-        """
-        places = np.rint((times - self.start) / self.step).astype(np.intp)
-        off = np.abs(times - self.start - places * self.step)
-        at_end = np.abs(times - self.end) < OFF_GRID
-        if (~at_end & ((off > OFF_GRID) | (places < 0) | (places > self.count))).any():
-            raise BadResponse(
-                "it answered with values for other times than those that were asked for (VictoriaMetrics needs the "
-                "parameter nocache=1: see ANALYZER_PROMETHEUS_PARAMETERS)"
-            )
-        return np.where(at_end, self.slices, places)
+    def gauges(self) -> Flags:
+        """Tell which streams are starts of processes; shape (streams,)."""
+        several = range(len(self.streams.labels))
+        return np.array([self.process_start == self.metric(stream) for stream in several], dtype=bool)
 
 
 class Samples:
-    """Samples of many series, followed series by series.
+    """Takes in samples of many series, and puts them in place.
 
     Parameters
     ----------
@@ -81,344 +75,227 @@ class Samples:
     arm_label : which label tells the arms apart
     process_start : metric with the time at which a process started
     new_arms : arms of which every target began inside the window
-    look_back : for how many seconds before the window values were looked for
     """
 
     def __init__(
-        self,
-        timeline: Timeline,
-        *,
-        arm_label: str,
-        process_start: str | None,
-        new_arms: frozenset[str],
-        look_back: float,
+        self, timeline: Timeline, *, arm_label: str, process_start: str | None, new_arms: frozenset[str]
     ) -> None:
-        self._timeline, self._arm_label, self._look_back = timeline, arm_label, look_back
+        self._timeline, self._arm_label = timeline, arm_label
         self._process_start, self._new_arms = process_start, new_arms
         self._rows: dict[frozenset[tuple[str, str]], int] = {}
         self._labels: list[dict[str, str]] = []
         self._targets: list[Target] = []
         self._chunks: list[tuple[int, Floats, Floats]] = []
-        self._base: dict[int, float] = {}
-        self._suspects: dict[Target, set[int]] = {}
-        self._tracks: dict[int, tuple[Floats, Floats]] = {}
+        self._base: dict[int, tuple[float, float]] = {}
+        self._unusable: dict[int, str] = {}
         self._restarted: set[Target] = set()
-        self._zoomed: tuple[int, int] | None = None
 
     def add(self, answer: Iterable[Series]) -> None:
         """Take in values at the window's start and at the ends of slices."""
-        self._chunks += [(self._row(one.labels), one.times, one.values) for one in answer if len(one.times)]
+        several = [series for series in answer if len(series.times)]
+        values = np.concatenate([np.zeros(1), *(series.values for series in several)])
+        if values.min() >= 0 and values.max() <= GREATEST:  # as good as always
+            self._chunks += [(self._row(series.labels), series.times, series.values) for series in several]
+            return
+        for series in several:
+            self._take(self._row(series.labels), series.times, series.values)
 
     def add_ends(self, answer: Iterable[Series]) -> None:
-        """Take in the values of the last slice, those from longer before the window, and which counters were reset."""
-        for one in (one for one in answer if len(one.times)):
-            labels = {name: value for name, value in one.labels.items() if name != STAT}
-            match one.labels.get(STAT, "").split(" ")[0]:
+        """Take in the values of the last slice, and which counters were reset."""
+        for series in answer:
+            labels = {name: value for name, value in series.labels.items() if name != STAT}
+            match series.labels.get(STAT, "").split(" ")[0]:
                 case "tail":
-                    self._chunks.append((self._row(labels), one.times, one.values))
-                case "base":
-                    self._base.update({self._row(labels): float(value) for value in one.values})
+                    self._take(self._row(labels), series.times, series.values)
                 case "resets":
-                    self._restarted.add(target_of(labels))
+                    self._restarted.add(pod_key(labels, self._arm_label))
                 case _:
                     raise BadResponse(f"it answered with a series without the label {STAT}")
 
+    def add_base(self, answer: Iterable[Series], look_back: float) -> None:
+        """Take in values from up to so many seconds before the window."""
+        for series in answer:
+            labels = {name: value for name, value in series.labels.items() if name != STAT}
+            values = series.values[np.isfinite(series.values)]
+            if len(values):
+                self._base.setdefault(self._row(labels), (float(values[-1]), look_back))
+
     def absent_at_start(self) -> frozenset[Target]:
-        """Tell which targets, other than those of new arms, had no sample when the window began."""
-        began = self._timeline.start + OFF_GRID
-        present = {self._targets[row] for row, times, _ in self._chunks if times[0] < began}
-        arms = zip(self._targets, self._labels, strict=True)
+        """Return the targets, other than those of new arms, that had no sample when the window began."""
+        present = self._present()
         return frozenset(
             target
-            for target, labels in arms
-            if target not in present and labels.get(self._arm_label) not in self._new_arms
+            for target in dict.fromkeys(self._targets)
+            if target not in present and target[3] not in self._new_arms
         )
 
-    def suspect(self, answer: Iterable[Series]) -> None:
-        """Take in at the ends of which slices a target may have restarted."""
-        for one in answer:
-            places = np.rint((one.times - self._timeline.start) / self._timeline.step).astype(np.intp)
-            slices = np.clip(places, 1, self._timeline.slices) - 1  # before the start: it matters to the base
-            self._suspects.setdefault(target_of(one.labels), set()).update(slices.tolist())
+    def late_series(self, longest: float) -> tuple[frozenset[str], frozenset[Target], float]:
+        """Return the metrics and targets of series that came later than others of their target, which was there.
 
-    def settle(self) -> frozenset[Target]:
-        """Put the values in place, when all are taken in; tell which targets restarted.
+        Parameters
+        ----------
+        longest : seconds before the window from which an earlier value may be
+
+        Returns
+        -------
+        The metrics, the targets, and for how many seconds before the window their processes have all been there.
+        """
+        present, metrics, targets = self._present(), set(), set()
+        began, first, age = self._timeline.start + OFF_GRID, dict[int, float](), longest
+        for row, times, _ in self._chunks:
+            first[row] = min(first.get(row, np.inf), float(times[0]))
+        for row, moment in first.items():
+            target = self._targets[row]
+            if moment >= began and target in present and target[3] not in self._new_arms:
+                metrics.add(self._labels[row].get("__name__", ""))
+                targets.add(target)
+        for row, times, values in self._chunks if targets else ():
+            gauge = self._labels[row].get("__name__") == self._process_start
+            if gauge and times[0] < began and self._targets[row] in targets:
+                age = min(age, self._timeline.start - float(values[0]))
+        return frozenset(metrics), frozenset(targets), float(np.floor(age))
+
+    def settle(self) -> tuple[Settled, frozenset[Target]]:
+        """Put the values in place, when all are taken in.
+
+        Returns
+        -------
+        The streams, and the targets that restarted.
 
         Raises
         ------
         BadResponse : values for times that were not asked for
         """
-        slices = self._timeline.slices
-        self._values = np.full((len(self._labels), slices + 1), np.nan)
+        values = np.full((len(self._labels), self._timeline.slices + 1), np.nan)
         if self._chunks:
             rows = np.repeat([row for row, _, _ in self._chunks], [len(times) for _, times, _ in self._chunks])
             places = self._timeline.places(np.concatenate([times for _, times, _ in self._chunks]))
-            self._values[rows, places] = np.concatenate([values for _, _, values in self._chunks])
-        young = self._young_processes()
-        for row, value in self._base.items():
-            if np.isnan(self._values[row, 0]) and self._targets[row] not in young:
-                self._values[row, 0] = value
-        self._find_falls()
-        self._find_returned()
-        return frozenset(self._restarted | self._suspects.keys())
-
-    def span(self) -> tuple[int, int] | None:
-        """Tell the first and the last slice in which a process may have restarted; None: none did in the window."""
-        slices = set().union(*self._suspects.values())
-        return (min(slices), max(slices)) if slices else None
-
-    def series_of(self, targets: frozenset[Target]) -> int:
-        """Count the series of some targets."""
-        return sum(target in targets for target in self._targets)
-
-    def zoom(self, span: tuple[int, int], answer: Iterable[Series]) -> None:
-        """Take in every sample of the slices in which processes restarted; with the first, also those before it."""
-        self._zoomed = span
-        pieces: dict[int, list[Series]] = {}
-        for one in answer:
-            row = self._rows.get(frozenset(one.labels.items()))
-            if row is not None:
-                pieces.setdefault(row, []).append(one)
-        for row, parts in pieces.items():
-            times, order = np.unique(np.concatenate([one.times for one in parts]), return_index=True)
-            self._tracks[row] = (times, np.concatenate([one.values for one in parts])[order])
-
-    def growth(self, wanted: Mapping[Selector, Selector]) -> dict[Selector, list[Grown]]:
-        """Tell how much each series grew in each slice.
-
-        Parameters
-        ----------
-        wanted : selectors of the profile, and the same with the request's fields filled in
-        """
-        grown = self._growth() if self._labels else np.zeros((0, 0))
-        return {
-            selector: [self._named(row, grown[row]) for row in rows]
-            for selector, rows in self._selected(wanted).items()
-        }
-
-    def followed(self, wanted: Mapping[Selector, Selector]) -> "Followed":
-        """Give what is known of each series by itself, to tell how much it had grown by any earlier moment."""
-        slices, selected = self._timeline.slices, self._selected(wanted)
-        if not self._labels:
-            none = np.zeros(0, dtype=np.intp)
-            return Followed((), np.zeros((0, slices)), none, none, np.zeros((0, slices + 1), dtype=bool), selected)
-        grown, (numbers, seen) = self._growth(), self._seen()
-        known = ~np.isnan(self._values)
-        inside = _first(known[:, 1:]) + 1
-        since = _first(known)
-        for row in self._base:  # which was looked for because the target came back, and would not have been before
-            since[row] = max(since[row], _first(seen[numbers[self._targets[row]], np.newaxis, 1:])[0] + 1)
-        series = tuple(self._named(row, grown[row]) for row in range(len(self._labels)))
-        return Followed(series, grown, since, inside, seen, selected)
-
-    def _selected(self, wanted: Mapping[Selector, Selector]) -> dict[Selector, list[int]]:
-        """Tell which series each selector means."""
-        rows: dict[Selector, list[int]] = {selector: [] for selector in wanted}
-        by_metric: dict[str, list[tuple[list[int], tuple[Matcher, ...]]]] = {}
-        for selector, filled in wanted.items():
-            by_metric.setdefault(selector.metric, []).append((rows[selector], filled.matchers))
-        for row, labels in enumerate(self._labels):
-            for into, matchers in by_metric.get(labels.get("__name__", ""), []):
-                if all(matcher.matches(labels) for matcher in matchers):
-                    into.append(row)
-        return rows
-
-    def _named(self, row: int, growth: Floats) -> Grown:
-        labels = {name: value for name, value in self._labels[row].items() if name != "__name__"}
-        return Grown(arm=labels.get(self._arm_label, ""), labels=labels, growth=growth)
-
-    def _growth(self) -> Floats:
-        numbers: dict[Target, int] = {}
-        target = np.array([numbers.setdefault(one, len(numbers)) for one in self._targets], dtype=np.intp)
-        before = np.zeros(len(numbers), dtype=bool)
-        np.logical_or.at(before, target, ~np.isnan(self._values[:, 0]))
-        grid = Grid(
-            base=self._values[:, 0],
-            last=self._values[:, 1:],
-            may_fall=np.array([may_fall(labels.get("__name__", "")) for labels in self._labels]),
-            target=target,
+            values[rows, places] = np.concatenate([several for _, _, several in self._chunks])
+        starts = self._first_starts(values)
+        based = set()
+        for row, (value, look_back) in self._base.items():
+            # An older value is that of the process before, where this one began since.
+            if np.isnan(values[row, 0]) and starts.get(self._targets[row], 0.0) <= self._timeline.start - look_back:
+                values[row, 0] = value
+                based.add(row)
+        streams = join(self._labels, self._targets, values, process_start=self._process_start)
+        settled = Settled(
+            timeline=self._timeline,
+            streams=streams,
+            process_start=self._process_start,
+            new_arms=self._new_arms,
+            based=frozenset(stream for stream, rows in enumerate(streams.rows) if rows[:1].tolist()[0] in based),
+            unusable={
+                stream: self._unusable[row]
+                for stream, several in enumerate(streams.members)
+                for row in several
+                if row in self._unusable
+            },
         )
-        new = self._new_targets(numbers)
-        grown = increments(grid, scraped_before=before, begins_at_zero=new)
-        if self._zoomed is not None:
-            from_zero = counts_from_zero(grid, scraped_before=before, begins_at_zero=new)
-            for one in self._suspects:
-                self._follow(one, grown, from_zero)
-        return grown
+        _find_falls(settled)
+        _find_returned(settled)
+        restarted = {target for target in streams.targets if target[:4] in self._restarted}
+        return settled, frozenset(restarted | settled.suspects.keys())
 
-    def _follow(self, target: Target, grown: Floats, from_zero: Flags) -> None:
-        """Replace the growth of a target that restarted by that from sample to sample."""
-        tracks = {row: self._track(row) for row, one in enumerate(self._targets) if one == target}
-        gauge = next((tracks.pop(row) for row in list(tracks) if self._is_gauge(row)), None)
-        found = restarts(list(tracks.values()), gauge)
-        first = min((one.times[0] for one in tracks.values() if len(one.times)), default=0.0)
-        for row, track in tracks.items():
-            places = self._slice_of(track.times)
-            if not len(places):
-                continue
-            zero = bool(from_zero[row, places[0]]) or track.times[0] > first
-            growth = followed(track, found[track.family], from_zero=zero and places[0] >= 0)
-            inside = places >= 0
-            grown[row] = np.bincount(places[inside], growth[inside], minlength=self._timeline.slices)
+    def suspect(self, settled: Settled, answer: Iterable[Series]) -> None:
+        """Take in at the ends of which slices a target may have restarted."""
+        timeline = self._timeline
+        by_pod: dict[Target, set[Target]] = {}
+        for target in settled.streams.targets:
+            by_pod.setdefault(target[:4], set()).add(target)
+        for series in answer:
+            places = np.rint((series.times - timeline.start) / timeline.step).astype(np.intp)
+            slices = np.clip(places, 1, timeline.slices) - 1  # before the start: it matters to the base
+            for target in by_pod.get(pod_key(series.labels, self._arm_label), ()):
+                settled.suspects.setdefault(target, set()).update(slices.tolist())
 
-    def _track(self, row: int) -> Track:
-        """Put together every sample of the slices that were looked at closer and the values on the grid elsewhere."""
-        values = self._values[row]
-        moments = np.concatenate([[self._timeline.start], self._timeline.ends_of_slices()])
-        use = ~np.isnan(values)
-        times, inner = self._tracks.get(row, (np.empty(0), np.empty(0)))
-        if self._zoomed is not None and self._targets[row] in self._suspects:
-            first, last = self._zoomed
-            use[first + (first > 0) : last + 2] = False
-            within = ((times > moments[first] + 1e-6) | (first == 0)) & (times <= moments[last + 1] + 1e-6)
-            times, inner = times[within], inner[within]
-        times, inner = np.concatenate([moments[use], times]), np.concatenate([values[use], inner])
-        order = np.argsort(times, kind="stable")
-        name = self._labels[row].get("__name__", "")
-        return Track(family_of(name), times[order], inner[order], may_fall=may_fall(name))
+    def zoom(self, settled: Settled, span: tuple[int, int], answer: Iterable[Series]) -> None:
+        """Take in every sample of the slices in which processes restarted; with the first, also those before it."""
+        settled.zoomed = span
+        pieces: dict[int, list[Series]] = {}
+        for series in answer:
+            row = self._rows.get(frozenset(canonical(series.labels).items()))
+            if row is not None:
+                pieces.setdefault(row, []).append(series)
+        for row, parts in pieces.items():
+            times, order = np.unique(np.concatenate([part.times for part in parts]), return_index=True)
+            values = np.concatenate([part.values for part in parts])[order]
+            usable = np.isfinite(values)
+            settled.tracks[row] = times[usable], values[usable]
 
-    def _slice_of(self, times: Floats) -> Places:
-        """Find the slice of each moment; -1: not after the window's start."""
-        moments = np.concatenate([[self._timeline.start], self._timeline.ends_of_slices()])
-        return np.searchsorted(moments + 1e-6, times, side="left") - 1
+    def _take(self, row: int, times: Floats, values: Floats) -> None:
+        metric = self._labels[row].get("__name__", "")
+        least, most = (-GREATEST_SUM, GREATEST_SUM) if may_fall(metric) else (0.0, GREATEST)
+        usable = (values >= least) & (values <= most)
+        if not usable.all():
+            self._unusable[row] = f"{values[~usable][0]:g}"
+            times, values = times[usable], values[usable]
+        if len(times):
+            self._chunks.append((row, times, values))
 
-    def _find_falls(self) -> None:
-        """Suspect a restart wherever a counter is below its last value, or the time of the start changed."""
-        if not self._labels:
-            return
-        last = self._values[:, 1:]
-        previous = last_known(self._values[:, 0], last)
-        gauge = np.array([self._is_gauge(row) for row in range(len(self._labels))])
-        sums = np.array([may_fall(labels.get("__name__", "")) for labels in self._labels])
-        fell = (last < previous) & ~sums[:, np.newaxis] & ~gauge[:, np.newaxis]
-        changed = (last != previous) & ~np.isnan(last) & ~np.isnan(previous) & gauge[:, np.newaxis]
-        for row, place in np.argwhere(fell | changed):
-            known = np.flatnonzero(~np.isnan(self._values[row, : place + 1]))
-            self._suspects.setdefault(self._targets[row], set()).update({int(place), max(0, int(known[-1]) - 1)})
+    def _present(self) -> set[Target]:
+        """Return the targets that had a sample when the window began."""
+        began = self._timeline.start + OFF_GRID
+        return {self._targets[row] for row, times, _ in self._chunks if times[0] < began}
 
-    def _find_returned(self) -> None:
-        """Look closer also at old targets that were not scraped before: what they had counted by then is not news."""
-        numbers, seen = self._seen()
-        new = self._new_targets(numbers)
-        for target, number in numbers.items():
-            if seen[number].any() and not seen[number, 0] and not new[number]:
-                self._suspects.setdefault(target, set()).add(int(np.argmax(seen[number])) - 1)
+    def _first_starts(self, values: Floats) -> dict[Target, float]:
+        """Return when the first process of each target began that is known."""
+        starts: dict[Target, float] = {}
+        for row, labels in enumerate(self._labels):
+            if labels.get("__name__") == self._process_start and not np.isnan(values[row]).all():
+                target = self._targets[row]
+                starts[target] = min(starts.get(target, np.inf), float(np.nanmin(values[row])))
+        return starts
 
-    def scrape_seconds(self) -> float:
-        """Tell about how far apart the samples of a target are, by the one with the fewest; a slice at least."""
-        return self._timeline.step * slices_apart(self._seen()[1][:, 1:])
-
-    def _seen(self) -> tuple[dict[Target, int], Flags]:
-        """Give the targets numbers, and tell where each has a sample; shape (targets, 1 + slices)."""
-        numbers = {target: number for number, target in enumerate(dict.fromkeys(self._targets))}
-        seen = np.zeros((len(numbers), self._timeline.slices + 1), dtype=bool)
-        rows = np.array([numbers[target] for target in self._targets], dtype=np.intp)
-        np.logical_or.at(seen, rows, ~np.isnan(self._values))
-        return numbers, seen
-
-    def _young_processes(self) -> set[Target]:
-        """Find targets whose process began shortly before the window: an older value is of the one before it."""
-        gauges = [row for row in range(len(self._labels)) if self._is_gauge(row)]
-        oldest = self._timeline.start - self._look_back
-        return {self._targets[row] for row in gauges if self._values[row, 0] > oldest}
-
-    def _new_targets(self, numbers: Mapping[Target, int]) -> Flags:
-        """Tell which targets, first scraped inside the window, are new processes.
-
-        Those of a new arm are. Another is when it says that it began no sooner than they did, as the fresh baseline of
-        an experiment; otherwise it may be an old one that was not scraped for a while, whose whole past must not count.
-        """
-        arms = [labels.get(self._arm_label) for labels in self._labels]
-        starts = {row: self._track(row).values for row in range(len(self._labels)) if self._is_gauge(row)}
-        began = {row: float(values.min()) for row, values in starts.items() if len(values)}
-        since = min([self._timeline.start, *(start for row, start in began.items() if arms[row] in self._new_arms)])
-        new = np.zeros(len(numbers), dtype=bool)
-        for row, target in enumerate(self._targets):
-            new[numbers[target]] |= arms[row] in self._new_arms or began.get(row, -math.inf) >= since
-        return new
-
-    def _is_gauge(self, row: int) -> bool:
-        return self._process_start is not None and self._labels[row].get("__name__") == self._process_start
-
-    def _row(self, labels: Mapping[str, str]) -> int:
+    def _row(self, labels: dict[str, str]) -> int:
+        labels = canonical(labels)
         key = frozenset(labels.items())
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = len(self._labels)
-            self._labels.append(dict(labels))
-            self._targets.append(target_of(labels))
+            self._labels.append(labels)
+            self._targets.append(pod_key(labels, self._arm_label))
         return row
 
 
-@dataclass(frozen=True)
-class Followed:
-    """What is known of series, each by itself.
-
-    Attributes
-    ----------
-    series : with arm and labels
-    growth : in each slice; shape (series, slices)
-    since : the place from which an answer would have had it, 0: from the window's start; shape (series,)
-    inside : the slice in which it was first seen, counted from 1, more than there are: in none; shape (series,)
-    seen : at which places each target has a sample; shape (targets, 1 + slices)
-    selected : which of the series each selector means
-    """
-
-    series: tuple[Grown, ...]
-    growth: Floats
-    since: Places
-    inside: Places
-    seen: Flags
-    selected: Mapping[Selector, list[int]]
+def _find_falls(settled: Settled) -> None:
+    """Suspect a restart wherever a counter is below its last value, or the time of the start changed."""
+    streams = settled.streams
+    if not streams.labels:
+        return
+    last = streams.values[:, 1:]
+    previous = last_known(streams.values[:, 0], last)
+    gauges = settled.gauges()
+    sums = np.array([may_fall(settled.metric(stream)) for stream in range(len(streams.labels))])
+    fell = (last < previous) & ~sums[:, np.newaxis] & ~gauges[:, np.newaxis]
+    changed = (last != previous) & ~np.isnan(last) & ~np.isnan(previous) & gauges[:, np.newaxis]
+    for stream, place in np.argwhere(fell | changed):
+        known = np.flatnonzero(~np.isnan(streams.values[stream, : place + 1]))
+        slices = {int(place), max(0, int(known[-1]) - 1)}
+        settled.suspects.setdefault(streams.targets[stream], set()).update(slices)
 
 
-def slices_apart(seen: Flags) -> float:
-    """Tell about how many slices the samples of a target are apart, by the one with the fewest; 1 at least.
-
-    Parameters
-    ----------
-    seen : where each target has a sample; shape (targets, slices)
-
-    Notes
-    -----
-    Of each target the upper quartile of its gaps counts, so that an outage is not taken for its interval. A young
-    target may have few other gaps: time in which nothing at all was seen, for longer than the others ever wait for a
-    sample, was an outage of all.
-    """
-    gaps = [np.diff(np.flatnonzero(row)) for row in seen]
-    usual = max((_upper_quartile(one) for one in gaps if len(one) >= ENOUGH_GAPS), default=0)
-    if usual:
-        places = np.flatnonzero(seen.any(axis=0))
-        when = np.append(0, np.cumsum(np.minimum(np.diff(places), usual)))
-        gaps = [np.diff(when[row]) for row in seen[:, places]]
-    return float(max([1, *map(_upper_quartile, gaps)]))
-
-
-def _upper_quartile(gaps: Places) -> int:
-    """Give one of the gaps, never a number between two; 1 where there are none."""
-    return int(np.sort(gaps)[math.ceil(0.75 * (len(gaps) - 1))]) if len(gaps) else 1
-
-
-def _first(flags: Flags) -> Places:
-    """Find the first that is set in each row; as many as there are where none is."""
-    return np.where(flags.any(axis=1), flags.argmax(axis=1) if flags.shape[1] else 0, flags.shape[1])
+def _find_returned(settled: Settled) -> None:
+    """Look closer also at targets that were not scraped before: what old ones had counted by then is not news."""
+    seen: dict[Target, Flags] = {}
+    for target, known in zip(settled.streams.targets, ~np.isnan(settled.streams.values), strict=True):
+        seen[target] = seen[target] | known if target in seen else known
+    for target, known in seen.items():
+        if known.any() and not known[0] and target[3] not in settled.new_arms:
+            settled.suspects.setdefault(target, set()).add(int(np.argmax(known)) - 1)
 
 
 def target_of(labels: Mapping[str, str]) -> Target:
-    """Name the scrape target of a series by the labels that Prometheus gives to targets."""
-    for wider, name in (TARGET_LABELS[:2], TARGET_LABELS[2:]):
-        if labels.get(name):
-            return name, labels.get(wider, ""), labels[name]
-    own = {"le", "__name__", STAT}
-    return tuple(f"{name}={value}" for name, value in sorted(labels.items()) if name not in own)
+    """Return what names the pod or scrape target of a series, whatever its arm."""
+    return pod_key({name: value for name, value in labels.items() if name != STAT}, "")
 
 
 def matchers_of(targets: Iterable[Target]) -> tuple[Matcher, ...]:
     """Write what selects some targets, where they have names; rather more of them than too few."""
     by_label: dict[str, set[str]] = {}
-    for label, *_, name in targets:
+    for label, _, name, *_ in targets:
         by_label.setdefault(label, set()).add(name)
-    if len(by_label) != 1 or not by_label.keys() <= {"instance", "pod"}:
+    if len(by_label) != 1 or not by_label.keys() <= {"instance", *POD_LABELS}:
         return ()
     return tuple(arms_matcher(label, tuple(sorted(names))) for label, names in by_label.items())
 
@@ -445,7 +322,7 @@ def in_groups(selectors: Iterable[Selector]) -> list[Selector]:
 def _together(metrics: Sequence[str], matchers: tuple[Matcher, ...]) -> Selector:
     if len(metrics) == 1:
         return Selector(metrics[0], matchers)
-    return Selector("", (Matcher("__name__", "=~", "|".join(metrics)), *matchers))
+    return Selector("", (arms_matcher("__name__", tuple(metrics)), *matchers))
 
 
 def may_fall(metric: str) -> bool:

@@ -6,7 +6,7 @@ It is remembered for a few minutes; it would be found again, so the service stay
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Scouted:
     ways : for each kind the way of the profile that can be read and the arms that it was found for
     series : how many series the largest metric of each way has, both arms together
     until : the last moment for which this is good
+    earlier : when pods of an earlier life of the canary were last seen, Unix seconds; None: it had none
     gaps : kinds whose series must not be added up, and why
     notes : what should be known of how a kind is read
     matchers : that select what is judged of all that the arms have
@@ -43,6 +44,7 @@ class Scouted:
     ways: Mapping[Kind, tuple[Way | None, frozenset[str]]] = field(default_factory=dict)
     series: Mapping[Way, int] = field(default_factory=dict)
     until: float = 0.0
+    earlier: float | None = None
     gaps: Mapping[Kind, Gap] = field(default_factory=dict)
     notes: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
     matchers: tuple[Matcher, ...] = ()
@@ -64,30 +66,43 @@ class Scout:
 
     def look(self, selection: Selection, deadline: float) -> Scouted:
         """Find when the canary began, which metrics exist and how many series they have, or remember it."""
-        key = (
-            selection.profile.name, selection.service, selection.namespace, selection.canary, selection.baseline,
-            selection.start, selection.window_seconds, frozenset(selection.checks.values()), selection.matchers,
-        )  # fmt: skip
+        key = _key(selection)
         known = self._known.get(key)
         if known and known.start is not None and known.start < selection.at <= known.until:
             return known
-        start = window_of(selection, None).start
+        start, earlier = window_of(selection, None).start, None
         for metrics in selection.profile.presence_of(selection.checks.values()):
             if start is None:
-                start = self._first_sample(selection, metrics, deadline)
+                start, earlier = self._first_sample(selection, metrics, deadline)
         if start is None:
             return Scouted(start=None)
-        scouted = self._look_for_metrics(selection, start, deadline)
-        everything = all(way and present >= set(selection.arms) for way, present in scouted.ways.values())
-        if everything:
-            with self._lock:
-                while len(self._known) >= MOST_REMEMBERED:
-                    self._known.pop(next(iter(self._known)))
-                self._known[key] = scouted
+        scouted = replace(self._look_for_metrics(selection, start, deadline), earlier=earlier)
+        if all(way and present >= set(selection.arms) for way, present in scouted.ways.values()):
+            self._remember(selection, scouted)
         return scouted
 
-    def _first_sample(self, selection: Selection, metrics: Iterable[Selector], deadline: float) -> float | None:
-        """Find the first sample of the canary in its present run, one second early so that it counts from 0."""
+    def later(self, selection: Selection, scouted: Scouted, ended: float, began: float) -> Scouted:
+        """Move the start to that of the canary's present life, and remember it; an earlier one ended before."""
+        scouted = replace(scouted, start=began, earlier=ended)
+        if _key(selection) in self._known:
+            self._remember(selection, scouted)
+        return scouted
+
+    def _remember(self, selection: Selection, scouted: Scouted) -> None:
+        with self._lock:
+            while len(self._known) >= MOST_REMEMBERED:
+                self._known.pop(next(iter(self._known)))
+            self._known[_key(selection)] = scouted
+
+    def _first_sample(
+        self, selection: Selection, metrics: Iterable[Selector], deadline: float
+    ) -> tuple[float | None, float | None]:
+        """Find the first sample of the canary in its present run, one second early so that it counts from 0.
+
+        Returns
+        -------
+        Its moment, and about when an earlier run ended; None: there is none.
+        """
         queries = [in_arms(metric, selection, (selection.canary,)) for metric in metrics]
         look = duration(PRESENCE_STEP)
         # Multiples of the step, and `at` itself: so that a later look searches at the same moments.
@@ -103,14 +118,14 @@ class Scout:
         )
         times = np.unique(np.concatenate([np.empty(0), *(one.times for name in answers for one in answers[name])]))
         if not len(times):
-            return None
+            return None, None
         gaps = np.flatnonzero(np.diff(times) > LONGEST_GAP)
         first = float(times[gaps[-1] + 1] if len(gaps) else times[0])
         exactly = f"min({either(f'min_over_time(timestamp({query})[{look}:1s])' for query in queries)})"
         tasks = {"first": lambda: self._queries.api.instant(exactly, first, deadline)}
-        found = self._queries.all(tasks, deadline)["first"]
-        moment = float(found[0].values[0]) if found and len(found[0].values) else first - PRESENCE_STEP
-        return math.floor(moment) - 1.0
+        answer = self._queries.all(tasks, deadline)["first"]
+        moment = float(answer[0].values[0]) if answer and len(answer[0].values) else first - PRESENCE_STEP
+        return math.floor(moment) - 1.0, float(times[gaps[-1]]) if len(gaps) else None
 
     def _look_for_metrics(self, selection: Selection, start: float, deadline: float) -> Scouted:
         """Ask for every way of the profile which arms have its main metric, in how many series."""
@@ -149,3 +164,11 @@ class Scout:
             notes={kind: found.notes for kind, found in known.items() if found.notes},
             matchers=tuple(dict.fromkeys(matcher for found in known.values() for matcher in found.matchers)),
         )
+
+
+def _key(selection: Selection) -> tuple[Any, ...]:
+    """Return what a rollout is remembered by."""
+    return (
+        selection.profile.name, selection.service, selection.namespace, selection.canary, selection.baseline,
+        selection.start, selection.window_seconds, frozenset(selection.checks.values()), selection.matchers,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ from analyzer.config.profile import Way
 from analyzer.model.counts import Counts, Reading, together
 from analyzer.model.findings import Gap
 from analyzer.sources.promql import timeline_of
-from analyzer.sources.samples import Timeline
+from analyzer.sources.timeline import Timeline
 
 MOST_SLICES = 120
 FEWEST_SLICES = 12  # rather than longer slices, many series are added up by the server
@@ -59,13 +59,17 @@ def in_slices(
     count = max(1, math.ceil(apart / timeline.step - 1e-6))
     step = count * timeline.step
     last = (timeline.slices - 1) % count * timeline.step + (timeline.tail or timeline.step)
-    canary, baseline = (
-        arm if arm is None or count == 1 else together(arm, count) for arm in (reading.canary, reading.baseline)
-    )
+    if count > 1:
+        canary, baseline = (arm and together(arm, count) for arm in (reading.canary, reading.baseline))
+        canary_pods, baseline_pods = (
+            tuple(replace(pod, counts=together(pod.counts, count)) for pod in pods)
+            for pods in (reading.canary_pods, reading.baseline_pods)
+        )
+        reading = replace(
+            reading, canary=canary, baseline=baseline, canary_pods=canary_pods, baseline_pods=baseline_pods
+        )
     return replace(
         reading,
-        canary=canary,
-        baseline=baseline,
         slice_seconds=step,
         begin=timeline.start,
         last_seconds=last if last < step else None,

@@ -17,6 +17,7 @@ ARM = "rollouts_pod_template_hash"
 LATENCY_EDGES, SCORE_EDGES, VALUE_EDGES = (0.05, 0.1, 0.2, 0.5), (0.25, 0.5, 0.75, 1.0), (10.0, 100.0)
 STATUSES = ("200", "404", "500", "503")
 LOOK_BACK = 900.0
+PAST = 120.0  # seconds before the canary's first sample in which its processes may have begun, to count from 0
 PROFILE = load_profiles(None)["prometheus-client"]
 OTHER_WAYS = Profile(
     name="other-ways",
@@ -116,15 +117,20 @@ def truth(pods: Sequence[Pod], arm: str, start: float, end: float, *, new: bool 
     new : whether the window begins with the canary's first sample, so that the canary counts from 0, and with it
         whatever began no sooner
     """
-    began = [one.process_start for pod in pods if pod.arm.startswith("canary") for one in seen(pod, start, end)]
-    since = min([start, *began]) if new else start
+    began = {
+        role: [one.process_start for pod in pods if pod.arm.startswith(role) for one in seen(pod, start, end)]
+        for role in ("canary", "stable")
+    }
+    together = new and began["canary"] and min(began["stable"], default=0.0) >= min([start, *began["canary"]])
+    recent = [moment for moment in began["canary"] if together or moment >= start - PAST]
+    since = min([start, *recent]) if new else start
     totals: Totals = {}
     for pod in (one for one in pods if one.arm == arm):
         before: Scrape | None = None
         for scrape in seen(pod, start, end):
             if scrape.moment > start:
                 if before is None:
-                    from_zero = scrape.process_start >= since or (new and arm.startswith("canary"))
+                    from_zero = scrape.process_start >= since
                     known = {} if from_zero else scrape.counters
                 else:
                     known = before.counters if before.process_start == scrape.process_start else {}

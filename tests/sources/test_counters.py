@@ -130,28 +130,28 @@ def test_the_gauge_shows_a_restart_that_the_counters_hide() -> None:
     """A process that counted more than before within one scrape restarted all the same."""
     found = restarts([track([5, 6, 9])], track([100, 100, 101]))
 
-    assert found["f"].tolist() == [2]
+    assert found.by_family["f"].tolist() == [2]
 
 
 def test_counters_of_a_family_restart_together() -> None:
     """Where most of what was counted fell, a counter that grew past its old value restarted too."""
     found = restarts([track([100, 110, 4]), track([2, 3, 5])], None)
 
-    assert found["f"].tolist() == [2]
+    assert found.by_family["f"].tolist() == [2]
 
 
 def test_a_small_label_set_that_begins_anew_is_no_restart_of_the_large() -> None:
     """A program that removes one label set does not make a million requests count again."""
     found = restarts([track([1e6, 1e6 + 1, 1e6 + 2]), track([5, 6, 1])], None)
 
-    assert found["f"].tolist() == []
+    assert found.by_family["f"].tolist() == []
 
 
 def test_families_are_told_apart() -> None:
     """What fell in one family says nothing about another, without the gauge."""
     found = restarts([track([9, 1], family="a"), track([9, 10], family="b")], None)
 
-    assert (found["a"].tolist(), found["b"].tolist()) == ([1], [])
+    assert (found.by_family["a"].tolist(), found.by_family["b"].tolist()) == ([1], [])
 
 
 @pytest.mark.parametrize("values", [[], [5.0]])
@@ -159,3 +159,67 @@ def test_next_to_no_samples(values: list[float]) -> None:
     """No sample is no growth, a single one is a base or a beginning."""
     assert followed(track(values), np.empty(0), from_zero=False).sum() == 0
     assert followed(track(values), np.empty(0), from_zero=True).sum() == sum(values)
+
+
+def test_the_start_of_one_process_may_seem_to_vary() -> None:
+    """A gauge that moves by less than a second, while no counter falls, is no restart."""
+    found = restarts([track([5, 6, 9, 12, 13], [1000, 1015, 1030, 1045, 1060])], gauge([100, 100.01, 100, 99.9, 100]))
+
+    assert found.by_family["f"].tolist() == []
+    assert not found.several
+
+
+def test_several_processes_are_found_by_a_start_that_goes_back_and_forth() -> None:
+    """Counters of one fall below those of another with each scrape."""
+    found = restarts([track([50, 30, 51, 32], [1000, 1015, 1030, 1045])], gauge([100, 100.5, 100, 100.5]))
+
+    assert found.several
+
+
+def test_several_processes_are_found_without_the_gauge() -> None:
+    """Counters that fall and rise again and again are those of several processes."""
+    values = [100, 50, 80, 20, 101, 51, 81, 21, 102, 52]
+
+    assert restarts([track(values)], None).several
+
+
+def test_a_crash_loop_is_no_several_processes() -> None:
+    """Its counters begin anew each time, and so does the start of its process."""
+    values, starts = [5, 9, 2, 4, 1, 3, 2, 5], [990, 990, 1020, 1020, 1050, 1050, 1080, 1080]
+    times = [1000.0 + 15 * number for number in range(len(values))]
+    found = restarts([track(values, times)], gauge(starts, times))
+
+    assert not found.several
+    assert found.by_family["f"].tolist() == [times[2], times[4], times[6]]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with the gauge", "without it"])
+def test_a_copy_that_lags_behind_is_no_restart(known: bool) -> None:
+    """One sample of a querier that deduplicates is 2 lower."""
+    values = [float(number) for number in range(10, 40)]
+    values[15] -= 2
+    found = restarts([track(values)], gauge([5] * 30) if known else None)
+    growth = followed(track(values), found.by_family["f"], from_zero=False, steady=known)
+
+    assert growth.sum() == 29
+    assert (growth >= 0).all()
+
+
+def test_a_copy_may_lag_for_several_samples() -> None:
+    """What it counts again until it has caught up is not new."""
+    values = [100, 110, 120, 100, 110, 120, 130]
+
+    assert followed(track(values), np.empty(0), from_zero=False, steady=True).tolist() == [0, 10, 10, 0, 0, 0, 10]
+
+
+def gauge(starts: list[float], times: list[float] | None = None) -> Track:
+    """Build the starts of processes, with a sample at the times of `track`, or every 15 s from 1,000 on."""
+    moments = times if times is not None else [1000.0 + 15 * number for number in range(len(starts))]
+    return Track("g", np.array(moments, dtype=float), np.array(starts, dtype=float))
+
+
+def test_a_series_without_samples_is_no_restart() -> None:
+    """Beside one that fell."""
+    found = restarts([track([5, 6, 1]), track([])], gauge([100] * 3))
+
+    assert found.by_family["f"].tolist() == [2]

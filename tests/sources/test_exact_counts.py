@@ -1,6 +1,7 @@
 """Tests that counts read from a real Prometheus are exact to the unit, on history whose every sample is known."""
 
 import random
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from sources.pods import (
 )
 
 from analyzer.config.profile import Profile
-from analyzer.model.counts import Reading, requests_by_slice
+from analyzer.model.counts import Reading, Readings, by_slice, requests_by_slice
 from analyzer.model.findings import Code, Gap
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
@@ -169,6 +170,10 @@ def check(
         codes = {gap.code for gap in readings.by_check.values() if isinstance(gap, Gap)}
         assert codes <= {Code.NO_CANARY_TRAFFIC, Code.METRIC_MISSING}
         return
+    check_pods(readings)
+    notes = " ".join(note for one in readings.by_check.values() if isinstance(one, Reading) for note in one.notes)
+    if left_out := re.search(r"the first (\d+) s are left out", notes):
+        start += float(left_out[1])
     for role, arm in zip(("canary", "baseline"), arms, strict=True):
         want = expected(truth(pods, arm, start, at, new=not window), profile)
         got = counted(readings, role)
@@ -176,6 +181,58 @@ def check(
             assert not any(want.values())
             continue
         assert {key: got.get(key, 0) for key in want} == want, (role, start - NOON)
+
+
+def check_pods(readings: Readings) -> None:
+    """The pods of an arm add up to it, in each slice."""
+    for reading in readings.by_check.values():
+        if isinstance(reading, Reading):
+            for counts, several in (
+                (reading.canary, reading.canary_pods),
+                (reading.baseline, reading.baseline_pods),
+                (reading.history, reading.history_pods),
+            ):
+                assert bool(several) == (counts is not None)
+                for name, values in by_slice(counts).items() if counts else ():
+                    assert np.array_equal(sum(by_slice(pod.counts)[name] for pod in several), values)
+
+
+def test_pods_have_their_names_starts_and_restarts(source: PrometheusSource) -> None:
+    """A pod that was there before has no start; restarts are counted."""
+    readings = source.read(selection("canary", "stable", NOON, history_seconds=3600.0), time.monotonic() + 30)
+    check_pods(readings)
+    reading = readings.by_check["error_rate"]
+    assert isinstance(reading, Reading)
+    canary = {pod.name: pod for pod in reading.canary_pods}
+    baseline = {pod.name: pod for pod in reading.baseline_pods}
+
+    assert {name: pod.start for name, pod in canary.items()} == {
+        one.name: one.scrapes[0].process_start for one in rollout() if one.arm == "canary"
+    }
+    assert {name: pod.restarts for name, pod in canary.items()} == {"canary-a": 0, "canary-b": 0, "canary-c": 2}
+    assert {name: (pod.start, pod.restarts) for name, pod in baseline.items()} == {
+        "stable-a": (None, 0), "stable-b": (None, 0), "stable-c": (None, 1)
+    }  # fmt: skip
+    assert len(reading.history_pods) == 3
+
+
+def test_many_pods_are_put_into_groups(start_prometheus: StartPrometheus) -> None:
+    """Of a hundred pods there are 64 parts, which add up."""
+    begin, at = NOON - 300, NOON
+    arms = {"canary-many": 1, "stable-many": 100}
+    pods = [
+        played(f"{arm}-{number}", arm, Plan(begin, at, pace=3), random.Random(number))
+        for arm, several in arms.items()
+        for number in range(several)
+    ]
+    prometheus = start_prometheus(point for pod in pods for point in pod.points())
+    source = PrometheusSource(PrometheusApi(Connection(prometheus.url)))
+    readings = source.read(selection("canary-many", "stable-many", at), time.monotonic() + 30)
+    reading = readings.by_check["error_rate"]
+    assert isinstance(reading, Reading)
+    check_pods(readings)
+
+    assert (len(reading.canary_pods), len(reading.baseline_pods)) == (1, 64)
 
 
 @pytest.mark.parametrize("profile", [PROFILE, OTHER_WAYS], ids=lambda profile: profile.name)
@@ -250,18 +307,19 @@ def check_drawn(source: PrometheusSource, number: int) -> None:
     check(source, pods, at, suffix=suffix, window_seconds=draw.choice((30.0, 100.0, 600.0)))
 
 
+@pytest.mark.parametrize("profile", [PROFILE, OTHER_WAYS], ids=lambda profile: profile.name)
 @pytest.mark.parametrize("window", [{}, {"start": NOON - 4000}, {"window_seconds": 600.0}, {"window_seconds": 14.0}])
 @pytest.mark.parametrize("at", [NOON, NOON - 1001])
 def test_counts_added_up_by_the_server_are_near(
-    prometheus: PrometheusServer, at: float, window: dict[str, float]
+    prometheus: PrometheusServer, at: float, window: dict[str, float], profile: Profile
 ) -> None:
     """Where there are too many series to follow, the server adds up: within 2% here, and the reading says so."""
     source = PrometheusSource(PrometheusApi(Connection(prometheus.url)), most_values=1)
-    readings = source.read(selection("canary", "stable", at, **window), time.monotonic() + 30)
+    readings = source.read(selection("canary", "stable", at, profile, **window), time.monotonic() + 30)
     start = readings.window.start
     assert start is not None
     for role, arm in (("canary", "canary"), ("baseline", "stable")):
-        want = expected(truth(rollout(), arm, start, at, new=not window), PROFILE)
+        want = expected(truth(rollout(), arm, start, at, new=not window), profile)
         got = counted(readings, role)
 
         assert got == pytest.approx(want, rel=0.02)

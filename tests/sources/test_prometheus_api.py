@@ -347,8 +347,9 @@ def test_answers_that_do_not_fit_the_question_are_gaps(spoiled: str) -> None:
         asked = selection("new", None, at, window_seconds=60.0)
         readings = source.read(asked, time.monotonic() + 5)
 
+    code = Code.INCONSISTENT_DATA if spoiled == "NaN" else Code.SOURCE_UNAVAILABLE
     if spoiled != "empty":
-        assert {one.code for one in readings.by_check.values() if isinstance(one, Gap)} == {Code.SOURCE_UNAVAILABLE}
+        assert {one.code for one in readings.by_check.values() if isinstance(one, Gap)} == {code}
     assert all(isinstance(one, Gap) or not one.canary for one in readings.by_check.values()), readings
 
 

@@ -147,8 +147,7 @@ def test_one_pod_with_nearly_all_the_requests_is_named() -> None:
 
     def notes(*requests: float) -> tuple[str, ...]:
         grown = [
-            Grown("new", {"pod": f"new-{number}", "status": "200"}, np.array([one]))
-            for number, one in enumerate(requests)
+            Grown("new", {"status": "200"}, np.array([one]), pod=f"new-{number}") for number, one in enumerate(requests)
         ]
         found = assemble(
             way, {selector: grown if selector in way.requests else [] for selector in selectors(way)}, asked, 1

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.sources.samples import slices_apart
+from analyzer.sources.timeline import slices_apart
 
 
 def flags(*rows: str) -> np.ndarray:

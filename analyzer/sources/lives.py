@@ -1,0 +1,68 @@
+"""The pods of an arm: what they are called, when each began and how often it restarted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from analyzer.model.counts import Counts, Floats, Pod
+
+POD_LABELS = ("pod", "kubernetes_pod_name", "pod_name", "k8s_pod_name")
+SINGLE = 32  # pods that stand for themselves where there are more than `MOST_PODS`
+MOST_PODS = 64  # of an arm: above, those that are not single are dealt into groups
+
+C = TypeVar("C", bound=Counts)
+
+
+@dataclass(frozen=True)
+class Life:
+    """What happened to one pod within a window.
+
+    Attributes
+    ----------
+    start : when it began, in Unix seconds; None: before the window, or not known
+    restarts : first scrapes of the processes that followed its first one, in Unix seconds, ascending
+    """
+
+    start: float | None = None
+    restarts: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def until(self, moment: float) -> "Life":
+        """Return what was known of it at a moment."""
+        start = self.start if self.start is not None and self.start <= moment else None
+        return Life(start, self.restarts[self.restarts <= moment])
+
+
+NO_LIVES: Mapping[str, Life] = {}
+
+
+def pod_name(labels: Mapping[str, str]) -> str:
+    """Return the name of the pod that a series comes from, or of the scrape target; empty: neither is known."""
+    return next((labels[name] for name in (*POD_LABELS, "instance") if labels.get(name)), "")
+
+
+def pooled(names: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield at most `MOST_PODS` pods or groups of pods, each with a name and its members."""
+    if len(names) <= MOST_PODS:
+        yield from ((name, (name,)) for name in names)
+        return
+    yield from ((name, (name,)) for name in names[:SINGLE])
+    groups = MOST_PODS - SINGLE
+    for number in range(groups):
+        members = tuple(names[SINGLE + number :: groups])
+        others = len(members) - 1
+        yield (f"{members[0]} and {others} more" if others else members[0]), members
+
+
+def pod_of(name: str, members: Sequence[str], counts: C, lives: Mapping[str, Life]) -> Pod[C]:
+    """Return a pod, or a group of them: it begins with the first, and has the restarts of all."""
+    known = [lives[member] for member in members if member in lives]
+    starts = [life.start for life in known]
+    began = [start for start in starts if start is not None]
+    return Pod(
+        name=name,
+        counts=counts,
+        start=min(began) if began and len(began) == len(members) else None,
+        restarts=sum(len(life.restarts) for life in known),
+    )

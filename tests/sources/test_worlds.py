@@ -1,0 +1,92 @@
+"""Tests that what is read of histories drawn at random is the truth, or that the check says why it is not known."""
+
+import os
+import re
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from prometheus_server import StartPrometheus
+from sources.worlds import PROFILE, State, World, draw_world
+
+from analyzer.model.counts import Errors, Histogram, Reading, Readings
+from analyzer.model.findings import Code, Gap, Kind
+from analyzer.sources.assembly import Selection
+from analyzer.sources.prometheus import PrometheusSource
+from analyzer.sources.prometheus_api import Connection, PrometheusApi
+
+pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(600)]
+
+WORLDS = int(os.environ.get("ANALYZER_WORLDS", "300"))
+FIRST = int(os.environ.get("ANALYZER_FIRST_WORLD", "0"))
+BATCH = 75
+CHECKS = {"error_rate": Kind.ERROR_RATE, "latency": Kind.LATENCY, "business": Kind.BUSINESS}
+
+
+def state_of(readings: Readings, arm: str, slack: int) -> State | None:
+    """Say what was read of an arm; None where it is not known."""
+    errors, latency = (readings.by_check[name] for name in ("error_rate", "latency"))
+    if isinstance(errors, Gap) or isinstance(latency, Gap):
+        return None
+    counts, histogram = getattr(errors, arm), getattr(latency, arm)
+    assert isinstance(counts, Errors)
+    assert isinstance(histogram, Histogram)
+    bad, total = counts.errors.sum(), counts.requests.sum()
+    assert abs(histogram.counts.sum() - total) <= slack, (arm, histogram.counts.sum(), total)
+    return State(good=int(total - bad), bad=int(bad), quick=int(histogram.counts[:, 0].sum()))
+
+
+def fault(world: World, source: PrometheusSource) -> str:
+    """Say what is wrong with what is read of a world; empty: nothing."""
+    asked = Selection("s", "ml", *world.arms, PROFILE, CHECKS, world.at)
+    readings = source.read(asked, time.monotonic() + 60)
+    gaps = {name: gap for name, gap in readings.by_check.items() if isinstance(gap, Gap)}
+    expected = {"business"}
+    if "several processes" in world.troubles:
+        codes = {gap.code for gap in gaps.values()}
+        return "" if Code.INCONSISTENT_DATA in codes else f"no gap for several processes: {gaps}"
+    if set(gaps) != expected:
+        return f"gaps: {gaps}"
+    if "bad value" in world.troubles and gaps["business"].code is not Code.INCONSISTENT_DATA:
+        return f"the bad value is not named: {gaps}"
+    start = readings.window.start
+    assert start is not None
+    if "lost history" not in world.troubles and not world.begin - 60 <= start <= world.begin:
+        return f"counted from {start - world.begin:+.1f} s"
+    reading = readings.by_check["error_rate"]
+    assert isinstance(reading, Reading)
+    left_out = re.search(r"the first (\d+) s are left out", " ".join(reading.notes))
+    start += float(left_out[1]) if left_out else 0.0
+    for role, arm in zip(("canary", "baseline"), world.arms, strict=True):
+        # Two jobs meet a process that crashes again and again at different moments of its lives.
+        slack = 10 if "crash loop" in world.troubles and {"two jobs", "two replicas"} & world.troubles else 0
+        counted = state_of(readings, role, slack)
+        least, most = world.truth(arm, start)
+        for name in ("good", "bad", "quick"):
+            if not getattr(least, name) - slack <= getattr(counted, name) <= getattr(most, name) + slack:
+                return f"{role}: {counted}, truth {least} to {most}; {reading.notes}"
+        pods = getattr(reading, f"{role}_pods")
+        total = sum(pod.counts.requests for pod in pods)
+        if not np.array_equal(total, getattr(reading, role).requests):
+            return f"{role}: the pods do not add up"
+    return ""
+
+
+@pytest.mark.parametrize("first", range(FIRST, FIRST + WORLDS, BATCH))
+def test_counts_of_drawn_worlds_are_true(start_prometheus: StartPrometheus, first: int) -> None:
+    """Counts equal the truth to the unit, whatever happens to the series, or the check says what it met."""
+    worlds = [draw_world(number) for number in range(first, min(first + BATCH, FIRST + WORLDS))]
+    prometheus = start_prometheus(point for world in worlds for point in world.points)
+    source = PrometheusSource(PrometheusApi(Connection(prometheus.url, timeout=30.0)))
+    faults = {
+        f"{world.number} ({', '.join(sorted(world.troubles))})": text
+        for world in worlds
+        if (text := fault(world, source))
+    }
+    prometheus.stop()
+
+    assert not faults, "\n".join(
+        [f"{len(faults)} of {len(worlds)}: {Counter(kind for world in worlds for kind in world.troubles)}"]
+        + [f"{name}: {text}" for name, text in faults.items()]
+    )
