@@ -1,6 +1,6 @@
 """The design effect in each run, as analyzer.stats.dispersion estimates it from the past of the baseline."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +20,11 @@ class Effects:
     Attributes
     ----------
     runs : as estimated, one each
-    lengths, fixed, slope : of all runs, shape (runs, lengths), the last repeated where a run has fewer; logarithms
+    lengths, slope : shape (runs, lengths), the last repeated where a run has fewer; lengths are logarithms of seconds
     """
 
     runs: list[Dispersion]
     lengths: Floats
-    fixed: Floats
     slope: Floats
 
     @classmethod
@@ -35,12 +34,11 @@ class Effects:
             raise ValueError("the past is too short to tell without what is beside the canary")
         most = max(1, *(len(run.seconds) for run in runs))
 
-        def padded(part: Callable[[Dispersion], tuple[float, ...]], none: float) -> Floats:
-            rows = [part(run) or (none,) for run in runs]
-            return np.array([[*row, *[row[-1]] * (most - len(row))] for row in rows])
+        def padded(parts: Iterable[tuple[float, ...]]) -> Floats:
+            return np.array([[*part, *part[-1:] * (most - len(part))] for part in parts])
 
-        lengths = np.log(padded(lambda run: run.seconds, 1.0))
-        return cls(runs, lengths, padded(lambda run: run.fixed, 0.0), padded(lambda run: run.slope, 0.0))
+        lengths = np.log(padded(run.seconds or (1.0,) for run in runs))
+        return cls(runs, lengths, padded(run.slope or (0.0,) for run in runs))
 
     @property
     def incidents(self) -> Bools:
@@ -53,8 +51,8 @@ class Effects:
         seconds = (triples.looks + 1 - triples.places) * SLICE_SECONDS
         busy = triples.sums(sizes.pairs) / np.maximum(total, 1e-300) / SLICE_SECONDS
         rate = np.maximum(busy, total / seconds)
-        fixed, slope = (self._at(np.log(seconds), part, triples.runs) for part in (self.fixed, self.slope))
-        known = np.array([run.rate for run in self.runs])[triples.runs]
+        slope = self._slope_at(np.log(seconds), triples.runs)
+        fixed, known = (np.array([(run.fixed, run.rate) for run in self.runs])[triples.runs]).T
         more = np.maximum(rate / np.where(known > 0, known, np.inf), 1.0)
         return np.asarray(np.minimum(1 + fixed * more + slope * rate, np.maximum(total, 1.0)))
 
@@ -64,7 +62,7 @@ class Effects:
         n, m = (np.maximum(triples.sums(size.requests), 1e-200) for size in sizes)
         return dispersion.combined(ours, theirs, n, m)
 
-    def _at(self, length: Floats, values: Floats, runs: Looks) -> Floats:
+    def _slope_at(self, length: Floats, runs: Looks) -> Floats:
         """Interpolate as `numpy.interp` does, each in its own run."""
         steps = self.lengths[runs]
         after = np.clip((steps <= length[:, np.newaxis]).sum(axis=1), 1, steps.shape[1] - 1 or 1)
@@ -73,7 +71,7 @@ class Effects:
         low, high = steps[rows, first], steps[rows, second]
         part = np.clip((length - low) / np.where(high > low, high - low, np.inf), 0, 1)
         part = np.where((high <= low) & (length > low), 1.0, part)
-        left, right = values[runs, first], values[runs, second]
+        left, right = self.slope[runs, first], self.slope[runs, second]
         return np.asarray(left + part * (right - left))
 
 
