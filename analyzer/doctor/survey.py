@@ -21,7 +21,7 @@ from analyzer.sources.assembly import choose_way
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import PrometheusApi
 from analyzer.sources.promql import Tasks
-from analyzer.sources.samples import OFF_GRID
+from analyzer.sources.timeline import OFF_GRID
 
 FIRST_ROUND, BOTH_ROUNDS = 2.4, 3.6  # seconds: an answer within five, with the start and the reckoning
 UNALIGNED = (1_000_000_007.0, 1_000_000_067.0, 30.0)  # start, end and step of a range query: the start is no multiple
