@@ -105,7 +105,7 @@ def test_a_test_whose_assumptions_are_broken_is_withheld(judge_it: Any) -> None:
 
     found = judge_it(reading_of(failed([0.001] * 10 + [0.02] * 10), pods, [failed(0.001, minutes=120)] * 12))
 
-    assert (found.outcome, found.code) == ("inconclusive", "negative_control")
+    assert (found.outcome, found.code) == ("inconclusive", "placebo_failed")
     assert "but the same test proves 2 of 12 baseline pods bad as well (pod-0, pod-1)" in found.reason
     assert found.evidence.towards_fail < 1
     assert found.remaining_requests is None
@@ -119,7 +119,7 @@ def test_a_bad_pod_of_the_baseline_does_not_save_a_far_worse_canary(judge_it: An
 
     assert worse.code == "proved_bad"
     assert "worse than each of 12 baseline pods (p = 0.077)" in worse.reason
-    assert alike.code == "negative_control"
+    assert alike.code == "placebo_failed"
 
 
 @BOTH
