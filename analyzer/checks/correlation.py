@@ -46,7 +46,7 @@ def correlation_of(check: Check, reading: Reading[Counts]) -> tuple[Dispersion, 
     if known.independent:
         return known, f"requests look independent in {known.batches} batches of the baseline {where}"
     effects = known.factor(known.rate * np.asarray(known.seconds), known.seconds)
-    pods = "its pods" if known.pods else "batches"
+    pods = "batches of its pods" if known.pods else "batches"
     text = (
         f"the variance of the baseline's counts is up to {effects[0]:.3g} times that of independent requests in "
         f"{format_seconds(known.seconds[0])}, {effects[-1]:.3g} times in {format_seconds(known.seconds[-1])} (design "
