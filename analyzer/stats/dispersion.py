@@ -295,20 +295,28 @@ def _bounded(excess: float, error: float, null_error: float) -> float:
 
 def _fitted(whole: list[_Level], single: list[_Level], batches: int, *, incident: bool) -> Dispersion:
     """Put the estimates of all lengths together: of the arm's counts, and of its single pods' where they are known."""
-    fixed, slope = 0.0, np.zeros(len(whole))
+    fixed, slope, grows = 0.0, np.zeros(len(whole)), False
     for levels in filter(None, (whole, single)):
         first = levels[0]
         fixed = max(fixed, _bounded(first.effect - 1, first.error, first.null_error))
         growth = [0.0]
         for level in levels[1 : len(whole)]:
-            growth.append(max(_bounded(level.effect - first.effect, level.error, level.error), growth[-1]))
+            more = _bounded(level.effect - first.effect, level.error, max(first.effect, 1.0) * level.null_error)
+            growth.append(max(more, growth[-1]))
+        grows = grows or _grows(levels)
         by_rate = np.array(growth + growth[-1:] * (len(whole) - len(growth))) / max(first.rate, 1e-300)
         slope = np.maximum(slope, by_rate)
     seconds = [level.seconds for level in whole]
-    longer = _extended(slope.tolist(), seconds)
+    longer = _extended(slope.tolist(), seconds) if grows else slope.tolist()
     if len(longer) > len(seconds):
         seconds.append(seconds[-1] * EXTRAPOLATED)
     return Dispersion(tuple(seconds), fixed, tuple(longer), whole[0].rate, batches, incident, bool(single))
+
+
+def _grows(levels: list[_Level]) -> bool:
+    """Whether the longest batches show more than the shortest, beyond chance."""
+    first, last = levels[0], levels[-1]
+    return last.effect - first.effect >= SIGNIFICANT * max(first.effect, 1.0) * last.null_error
 
 
 def _extended(excess: list[float], seconds: list[float]) -> list[float]:
