@@ -301,7 +301,7 @@ def _fitted(whole: list[_Level], single: list[_Level], batches: int, *, incident
         fixed = max(fixed, _bounded(first.effect - 1, first.error, first.null_error))
         growth = [0.0]
         for level in levels[1 : len(whole)]:
-            more = _bounded(level.effect - first.effect, level.error, max(first.effect, 1.0) * level.null_error)
+            more = _bounded(level.effect - first.effect, level.error, level.error)
             growth.append(max(more, growth[-1]))
         grows = grows or _grows(levels)
         by_rate = np.array(growth + growth[-1:] * (len(whole) - len(growth))) / max(first.rate, 1e-300)
