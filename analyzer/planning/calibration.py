@@ -187,7 +187,7 @@ def calibrate(
     clusters = {
         name: 1 + estimate(policy.checks[name], counts, MINUTE).fixed
         for name, counts in past.by_check.items()
-        if not isinstance(counts, Gap)
+        if name in policy.checks and not isinstance(counts, Gap)
     }
     trials = [
         pretend(policy, past, length, share, np.random.default_rng((seed, number)), clusters)
