@@ -191,7 +191,8 @@ class Reader:
                 self._plan.instant(f"{kind} {number}", query, at=timeline.end)
         self._plan.run()
         for kind, _, _, seconds in wanted:
-            samples.add_base(self._plan.answers(kind), seconds)
+            # The start of the process of a whole target is read with it: a restart since then shows.
+            samples.add_base(self._plan.answers(kind), timeline.start - seconds if kind == "late" else math.inf)
 
     def _resets(self, metrics: list[Selector], seconds: float) -> str:
         """Write which targets had a counter that was reset in the last seconds; of a histogram, its count tells."""

@@ -112,13 +112,13 @@ class Samples:
                 case _:
                     raise BadResponse(f"it answered with a series without the label {STAT}")
 
-    def add_base(self, answer: Iterable[Series], look_back: float) -> None:
-        """Take in values from up to so many seconds before the window."""
+    def add_base(self, answer: Iterable[Series], began_by: float) -> None:
+        """Take in values from before the window, of processes that had begun by a moment, in Unix seconds."""
         for series in answer:
             labels = {name: value for name, value in series.labels.items() if name != STAT}
             values = series.values[np.isfinite(series.values)]
             if len(values):
-                self._base.setdefault(self._row(labels), (float(values[-1]), look_back))
+                self._base.setdefault(self._row(labels), (float(values[-1]), began_by))
 
     def absent_at_start(self) -> frozenset[Target]:
         """Return the targets, other than those of new arms, that had no sample when the window began."""
@@ -173,9 +173,9 @@ class Samples:
             values[rows, places] = np.concatenate([several for _, _, several in self._chunks])
         starts = self._first_starts(values)
         based = set()
-        for row, (value, look_back) in self._base.items():
+        for row, (value, began_by) in self._base.items():
             # An older value is that of the process before, where this one began since.
-            if np.isnan(values[row, 0]) and starts.get(self._targets[row], 0.0) <= self._timeline.start - look_back:
+            if np.isnan(values[row, 0]) and starts.get(self._targets[row], 0.0) <= began_by:
                 values[row, 0] = value
                 based.add(row)
         streams = join(self._labels, self._targets, values, process_start=self._process_start)

@@ -90,7 +90,7 @@ def test_a_healthy_service_is_not_rolled_back() -> None:
     assert result.exit_code == 0
     assert "from 2026-01-05T09:00:00Z to 2026-01-05T12:00:00Z, 9.98 requests/s: 12 pretend rollouts of 30 min" in text
     assert "0 of 12 pretend rollouts were rolled back, 95% interval 0% to 26.5%" in text
-    assert "What this cannot show" in text
+    assert "The pretend rollouts overlap" in text
     assert result.stderr == ""
 
 

@@ -310,8 +310,8 @@ def test_looks_are_no_nearer_than_scrapes(prometheus: PrometheusServer) -> None:
     rare = replay(analyzer_of(prometheus.url), question("canary-slow", "stable-slow"), every=15)
     uneven = replay(analyzer_of(prometheus.url), question("canary-fresh", "stable-fresh"), every=20)
 
-    assert (rare.every, rare.notes) == (30, ("samples are about 30 s apart: looked every 30 s",))
-    assert (uneven.every, uneven.notes) == (30, ("the window was read in slices of 15 s: looked every 30 s",))
+    assert (rare.every, rare.notes) == (30, ("samples are about 30 s apart: judged every 30 s",))
+    assert (uneven.every, uneven.notes) == (30, ("the window was read in slices of 15 s: judged every 30 s",))
 
 
 @pytest.mark.prometheus

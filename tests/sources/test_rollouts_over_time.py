@@ -98,7 +98,7 @@ def test_bursts_are_known_from_the_hours_before_the_canary(prometheus: Prometheu
         ask(prometheus, "bursty", policy=policy | {"history": 0}, baseline=None),
     )
 
-    assert "batches of the baseline before the canary" in found["assumptions"][0]
+    assert "batches before the canary" in found["assumptions"][0]
     assert ignorant["code"] == "proved_bad"
     assert "too little of the baseline" in ignorant["assumptions"][0]
     assert found["evidence"]["fail"] < ignorant["evidence"]["fail"] / 3
