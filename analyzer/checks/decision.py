@@ -22,6 +22,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from analyzer.checks.negative_control import Control
 from analyzer.checks.segments import Indices, Segments
 from analyzer.config.policy import Check, Policy, SharedRegression
 from analyzer.model.findings import Code, Evidence, Outcome, Rule
@@ -80,30 +81,6 @@ class Measure(Protocol):
 
         In nats; negative where the value then is below the limit.
         """
-
-
-class Control(Protocol):
-    """What the same test says of pods of the baseline: see `negative_control`."""
-
-    @property
-    def log_evidence(self) -> float:
-        """Log evidence against the pods on average; 0 where none is proved bad."""
-
-    @property
-    def proved_bad(self) -> tuple[str, ...]:
-        """Names of the pods that are proved bad."""
-
-    @property
-    def pods(self) -> int:
-        """How many pods there are."""
-
-    @property
-    def rank(self) -> int:
-        """Rank of the canary among the pods and itself, 1 for the worst."""
-
-    @property
-    def p_value(self) -> float:
-        """Probability of this rank or a worse one, were the canary one of the pods."""
 
 
 class Shared(Protocol):

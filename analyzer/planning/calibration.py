@@ -13,25 +13,18 @@ from scipy.special import betaincinv
 
 from analyzer import checks
 from analyzer.checks.correlation import estimate
-from analyzer.checks.tail import Tail
-from analyzer.config.policy import Check, Policy
+from analyzer.config.policy import Policy
 from analyzer.errors import Problem, RequestError
 from analyzer.model.counts import (
-    Classes,
-    Conversions,
     Counts,
-    Errors,
-    Histogram,
-    MeanOnly,
     Reading,
-    Values,
     cut,
     requests_by_slice,
     together,
 )
-from analyzer.model.findings import Code, Finding, Gap, Kind, Outcome, Role
-from analyzer.planning.assumptions import Assumption, allowed
+from analyzer.model.findings import Code, Finding, Gap, Outcome, Role
 from analyzer.planning.forecast import RequestRates, plan_check, show_need, too_long
+from analyzer.planning.own_level import OwnLevel, like_the_service, limits_in_buckets, own_level
 from analyzer.planning.past import MINUTE, Past, Watch, thin
 from analyzer.quantity import format_ratio, format_seconds
 from analyzer.sources.slicing import MOST_SLICES
@@ -301,7 +294,7 @@ def _check_report(
     if per_second == 0:
         return CheckReport(outcome, remarks=(f"{name} is not judged: nothing was counted for it.",))
     known = estimate(check, counts, MINUTE)
-    own = _own_level(check, counts)
+    own = own_level(check, counts)
     traffic = RequestRates.split(per_second, share)
     remarks = _unreachable(
         name, policy, counts, own, traffic, known.observed_correlation, length_seconds=length_seconds
@@ -326,7 +319,7 @@ def _unreachable(
     name: str,
     policy: Policy,
     counts: Counts,
-    own: "_Own | None",
+    own: OwnLevel | None,
     traffic: RequestRates,
     correlation: float,
     *,
@@ -335,9 +328,9 @@ def _unreachable(
     """Return which limits cannot be reached: by this service, with these buckets, at this traffic."""
     check = policy.checks[name]
     remarks = [] if own is None or not own.beyond else [f"{name}: {own.beyond}: no canary can pass."]
-    remarks += [f"{name}: {text}." for text in _by_buckets(check, counts, policy)]
+    remarks += [f"{name}: {text}." for text in limits_in_buckets(check, counts, policy)]
     if check.role is Role.GATE and not remarks:
-        assumption = replace(_assumption(check, counts, own), correlation=correlation, faults=())
+        assumption = replace(like_the_service(check, counts, own), correlation=correlation, faults=())
         need = plan_check(check, policy, traffic, assumption).healthy
         if text := too_long(name, need):
             remarks.append(text)
@@ -346,71 +339,3 @@ def _unreachable(
                 f"{name} needs about {show_need(need)}, to pass a canary like this service: longer than these rollouts."
             )
     return remarks
-
-
-@dataclass(frozen=True)
-class _Own:
-    """A service's own share of bad requests or mean; and a text where it is certainly beyond the promote limit."""
-
-    share: float
-    beyond: str
-
-
-def _own_level(check: Check, counts: Counts) -> _Own | None:
-    """Return a service's own level against its promote limit; None where the limit is a change, or it is not known."""
-    if check.compares:
-        return None
-    total = max(float(requests_by_slice(counts).sum()), 1e-300)
-    if isinstance(counts, Errors):
-        share = float(counts.errors.sum()) / total
-        text = (
-            f"{format_ratio(share)} of the service's own requests failed, beyond the promote limit "
-            f"{format_ratio(check.promote)}"
-        )
-        return _Own(share, text if share >= check.promote else "")
-    if isinstance(counts, MeanOnly):
-        mean = float(counts.total.sum()) / total
-        text = (
-            f"the mean latency of the service's own requests is {format_seconds(mean)}, beyond the promote limit "
-            f"{format_seconds(check.promote)}"
-        )
-        return _Own(mean, text if mean >= check.promote else "")
-    if isinstance(counts, Histogram) and check.kind is Kind.LATENCY:
-        tail = Tail.of(counts, (check.promote,))
-        below, above = tail.edge_below(check.promote), tail.edge_above(check.promote)
-        share = float(tail.above(below).sum()) / total if math.isfinite(below) else 1.0
-        certain = float(tail.above(above).sum()) / total if math.isfinite(above) else 0.0
-        text = (
-            f"{format_ratio(certain)} of the service's own requests are slower than {format_seconds(above)}, where the "
-            f"promote limit allows {format_ratio(allowed(check))}"
-        )
-        return _Own(share, text if certain >= allowed(check) else "")
-    return None
-
-
-def _by_buckets(check: Check, counts: Counts, policy: Policy) -> list[str]:
-    """Return where a limit lies inside a bucket of the service's histogram."""
-    if not isinstance(counts, Histogram) or check.kind is not Kind.LATENCY:
-        return []
-    whole = replace(counts, counts=counts.counts.sum(axis=0, keepdims=True))
-    other = whole if check.compares else None  # beside an equal baseline, trouble would be the service's
-    finding = checks.judge(check, Reading(canary=whole, baseline=other), policy)
-    if finding.code is Code.BUCKET_RESOLUTION:
-        return [finding.headline or finding.reason]
-    return list(finding.notes)
-
-
-def _assumption(check: Check, counts: Counts, own: _Own | None) -> Assumption:
-    """Suppose a canary that is like the service."""
-    supposed = Assumption.of(check)
-    match counts:
-        case Errors(errors, requests) if check.compares and errors.any():
-            return replace(supposed, level=float(errors.sum() / requests.sum()))
-        case Classes() | Histogram() if check.kind is Kind.DRIFT:
-            return replace(supposed, bins=max(2, int((counts.counts.sum(axis=0) > 0).sum())))
-        case Conversions(successes, trials) if successes.any():
-            return replace(supposed, level=min(float(successes.sum() / max(trials.sum(), 1.0)), 1.0))
-        case Values(total, squares, count) if squares is not None and total.sum() > 0:
-            return replace(supposed, variation=max(float(squares.sum() * count.sum() / total.sum() ** 2) - 1, 1e-6))
-        case _:
-            return supposed if own is None else replace(supposed, healthy=own.share)

@@ -17,6 +17,7 @@ import requests
 from dashboards.grafana import Api
 from ports import free_port
 from prometheus_server import PrometheusServer, wait_until_ready
+from warmup import without_warmup
 
 SECONDS, CANARY_AFTER = 14.0, 3.0
 EDGES = ("0.05", "0.1", "0.2", "0.5", "+Inf")
@@ -113,13 +114,14 @@ class Pods:
 def analyzers(folder: Path, ports: list[int], sources: list[str]) -> Iterator[None]:
     """Run an analyzer on each port, each with its Prometheus."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("ANALYZER_")}
+    own |= {"ANALYZER_SOURCE": "prometheus", "ANALYZER_CONFIG_DIR": without_warmup(folder / "config")}
     with contextlib.ExitStack() as stack:
         started = []
         for port, source in zip(ports, sources, strict=True):
             log = folder / f"analyzer-{port}.log"
             process = subprocess.Popen(
                 [sys.executable, "-m", "analyzer", "serve", "--host", "127.0.0.1", "--port", str(port)],
-                env=own | {"ANALYZER_SOURCE": "prometheus", "ANALYZER_PROMETHEUS_URL": source},
+                env=own | {"ANALYZER_PROMETHEUS_URL": source},
                 cwd=folder,
                 stdout=stack.enter_context(log.open("wb")),
                 stderr=subprocess.STDOUT,

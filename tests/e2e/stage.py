@@ -15,8 +15,8 @@ from e2e.turns import turn
 from pace import pace
 from ports import free_port
 from prometheus_server import PrometheusServer, wait_until_ready
+from warmup import without_warmup
 
-from analyzer.config.policy import PACKAGED
 from analyzer.quantity import parse_seconds
 
 ROLLOUTS, RUNS = "rollouts", "analysisruns"
@@ -24,8 +24,6 @@ PROJECT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180.0
 # Ten minutes become five seconds, half a minute two: as much faster as the arguments of the stage are.
 PAUSES_FASTER, DELAYS_FASTER = 120.0, 15.0
-# A rollout here is over before a pod is as old as what is left out of its life.
-WARMUP, NO_WARMUP = "pod_warmup: 2m", "pod_warmup: 0s"
 
 
 @dataclass
@@ -59,7 +57,7 @@ class Service:
         settings = {
             "ANALYZER_SOURCE": "prometheus",
             "ANALYZER_PROMETHEUS_URL": self.prometheus_url,
-            "ANALYZER_CONFIG_DIR": str(without_warmup(self.folder / "config")),
+            "ANALYZER_CONFIG_DIR": without_warmup(self.folder / "config"),
         }
         with turn(), (self.folder / "analyzer.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -77,16 +75,6 @@ class Service:
             self._process.terminate()
             self._process.wait(40)
             self._process = None
-
-
-def without_warmup(folder: Path) -> Path:
-    """Write the packaged policies into a folder for `ANALYZER_CONFIG_DIR`, without their `pod_warmup`; the folder."""
-    (folder / "policies").mkdir(parents=True, exist_ok=True)
-    for packaged in PACKAGED.glob("*.yaml"):
-        text = packaged.read_text()
-        assert WARMUP in text, f"{packaged.name} says no {WARMUP}"
-        (folder / "policies" / packaged.name).write_text(text.replace(WARMUP, NO_WARMUP))
-    return folder
 
 
 class Expired(AssertionError):
