@@ -14,6 +14,7 @@ from analyzer.sources.prometheus_api import Connection, PrometheusApi
 
 pytestmark = pytest.mark.prometheus
 
+BEFORE = 2.0  # seconds in which the baseline is there alone, so that it is scraped before counting begins
 SECONDS = 23.5
 MARGIN = 0.04  # seconds around a moment without a scrape: Prometheus' clock stands before the pod's
 
@@ -43,11 +44,11 @@ def prometheus(start_prometheus: StartPrometheus, exporters: dict[str, Exporter]
     )
     job = f"job_name: fraud, scrape_interval: 500ms, scrape_timeout: 400ms, static_configs: [{groups}]"
     server = start_prometheus(scrape_configs=f"[{{{job}}}]")
-    began = time.monotonic()
+    began = time.monotonic() + BEFORE
     exporters["canary-a"].error_ratio = 0.0
     plan = sorted([
-        (0.0, exporters["stable-a"].start),
-        (0.0, exporters["stable-b"].start),
+        (-BEFORE, exporters["stable-a"].start),
+        (-BEFORE, exporters["stable-b"].start),
         (2.5, exporters["canary-a"].start),
         (4.0, exporters["canary-b"].start),
         (6.0, lambda: setattr(exporters["stable-b"], "failing", True)),
