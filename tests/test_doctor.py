@@ -316,7 +316,7 @@ def test_everything_is_there(doctor: Any) -> None:
     told = doctor("healthy")
     checks = told.answer["checks"]
 
-    assert time.monotonic() - began < 2 * 5
+    assert time.monotonic() - began < 2 * 10
     assert (told.code, told.answer["status"]) == (0, "ok")
     assert told.answer["notices"] == []
     assert [one["status"] for one in checks.values()] == ["ok"] * 4

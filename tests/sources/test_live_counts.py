@@ -14,6 +14,7 @@ from analyzer.sources.prometheus_api import Connection, PrometheusApi
 
 pytestmark = pytest.mark.prometheus
 
+FIRST_SCRAPES = 30.0  # seconds at most until the baseline was scraped: Prometheus takes some to begin
 SECONDS = 23.5
 MARGIN = 0.04  # seconds around a moment without a scrape: Prometheus' clock stands before the pod's
 
@@ -43,11 +44,15 @@ def prometheus(start_prometheus: StartPrometheus, exporters: dict[str, Exporter]
     )
     job = f"job_name: fraud, scrape_interval: 500ms, scrape_timeout: 400ms, static_configs: [{groups}]"
     server = start_prometheus(scrape_configs=f"[{{{job}}}]")
+    stable = exporters["stable-a"], exporters["stable-b"]
+    for exporter in stable:
+        exporter.start()
+    ends = time.monotonic() + FIRST_SCRAPES
+    while min(len(exporter.pod.scrapes) for exporter in stable) < 3 and time.monotonic() < ends:
+        time.sleep(0.05)
     began = time.monotonic()
     exporters["canary-a"].error_ratio = 0.0
     plan = sorted([
-        (0.0, exporters["stable-a"].start),
-        (0.0, exporters["stable-b"].start),
         (2.5, exporters["canary-a"].start),
         (4.0, exporters["canary-b"].start),
         (6.0, lambda: setattr(exporters["stable-b"], "failing", True)),
