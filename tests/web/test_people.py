@@ -348,7 +348,7 @@ def test_an_error_is_a_page_with_its_status(tmp_path: Path) -> None:
     large = b"[" * 3000
     kind = "application/json"
     answers = {
-        ("404 Not Found", "not_found", "Begin at the start page"): (client, "GET", "/nothing", None, None),
+        ("404 Not Found", "not_found", "Go to the home page"): (client, "GET", "/nothing", None, None),
         ("405 Method Not Allowed", "method_not_allowed", "which methods"): (client, "PUT", "/report", None, None),
         ("401 Unauthorized", "unauthorized", "A browser does not send one"): (closed, "GET", "/report", None, None),
         ("415 Unsupported Media Type", "unsupported_media_type", "Content-Type: application/json"):
