@@ -8,7 +8,12 @@ import requests
 
 from analyzer.demo.deadline import DemoError
 
-QUESTION = {"service": "fraud-detector", "canary": "v2", "baseline": "v1"}
+# Of the packaged policy but for what a rollout of seconds cannot wait for: old pods, and conversions that come late.
+POLICY = {
+    "base": "ml-model",
+    "checks": {"latency_p99": {"pod_warmup": "0s"}, "business_proxy": {"delay": "0s"}},
+}
+QUESTION = {"service": "fraud-detector", "canary": "v2", "baseline": "v1", "policy": POLICY}
 _TIMEOUT_SECONDS = 5.0
 
 

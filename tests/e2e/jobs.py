@@ -2,11 +2,13 @@
 
 import os
 import subprocess
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e.cluster import DIES_WITH_PARENT, Api, Object
+from warmup import without_warmup
 
 LOOK_SECONDS = 0.2
 RUN_SECONDS = 60.0
@@ -49,6 +51,7 @@ class Jobs:
     def __post_init__(self) -> None:
         """One pod at a time is enough: a Job asks again after the last has ended."""
         self._closing = threading.Event()
+        self._policies = without_warmup(Path(tempfile.mkdtemp(dir=self.entrypoint.parent)))
         self._thread = threading.Thread(target=self._work)
 
     def __enter__(self) -> "Jobs":
@@ -79,8 +82,12 @@ class Jobs:
         done = subprocess.run(
             [*DIES_WITH_PARENT, str(self.entrypoint), *container["args"]],
             check=False,
-            # Nothing of this process but where programs are: settings come from the manifest.
-            env={"PATH": os.environ["PATH"], **{each["name"]: each["value"] for each in container["env"]}},
+            # Nothing of this process but where programs and policies are: settings come from the manifest.
+            env={
+                "PATH": os.environ["PATH"],
+                "ANALYZER_CONFIG_DIR": self._policies,
+                **{each["name"]: each["value"] for each in container["env"]},
+            },
             capture_output=True,
             text=True,
             timeout=RUN_SECONDS,

@@ -229,7 +229,7 @@ def test_what_somebody_else_has_changed_is_not_overwritten(make: MakeScene, path
         driver.until("50%: ")
         theirs = scene.patch({"op": "replace", "path": path, "value": 70 if path == PERCENT else "gs://models/other"})
         assert driver.end() == 2, driver.output
-        assert "somebody-else has changed the specification" in driver.output
+        assert "somebody-else modified the spec during the rollout" in driver.output
         assert "somebody-else" in webhook.bodies[0]["text"]
     assert scene.resource["spec"] == theirs["spec"]
 

@@ -321,4 +321,4 @@ def test_a_change_between_reading_and_patching_is_not_overwritten(
         stand_in.stop()
     assert run.ending is Ending.REFUSED
     assert scene.weights() == [None, 5, 70]
-    assert "somebody-else has changed the specification" in run.lines[-1]
+    assert "somebody-else modified the spec during the rollout" in run.lines[-1]

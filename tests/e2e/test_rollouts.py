@@ -39,7 +39,7 @@ def test_a_healthy_canary_walks_to_the_end(stage: Stage) -> None:
     assert stage.until("Healthy", "Degraded") == "Healthy"
     walked = [weight for weight in stage.weights(NEW) if weight in (0, 5, 25, 50, 100)]
     assert walked == [0, 5, 25, 50, 100]
-    assert {phase for _, phase in stage.phases()} == {"Successful"}
+    stage.wait(lambda: {phase for _, phase in stage.phases()} == {"Successful"}, "every run is over")
     assert stage.answers()[-1]["reason"].startswith("proved good: error_rate, latency_p99, prediction_drift")
 
 
