@@ -12,7 +12,7 @@ from bench.processes import traffic
 from bench.processes.traffic import BINS, Draw, Floats, one_bin, only_first, zipf
 from bench.simulation.rivals import Limits
 
-RUNS, SHORT_RUNS = 200, 24
+RUNS, SHORT_RUNS = 200, 10
 PART = 0.0125  # of alpha, of one of the four checks
 
 
