@@ -36,8 +36,8 @@ WHERE_GIVEN = ("detail", "data")  # the form keeps them, but does not offer them
 REQUIRED = ("service", "canary")
 EXAMPLES = {
     "service": "fraud-detector", "canary": "6d8f9c7b5d", "baseline": "75d4f8b9c8", "namespace": "ml",
-    "labels": "cluster=eu", "checks": "error_rate,latency_p99", "window": "start", "weight": "5", "start": "2026-01-05T10:00:00Z",
-    "at": "2026-01-05T10:30:00Z",
+    "labels": "cluster=eu", "checks": "error_rate,latency_p99", "window": "start", "weight": "5",
+    "start": "2026-01-05T10:00:00Z", "at": "2026-01-05T10:30:00Z",
 }  # fmt: skip
 # Where what is said of a field to programs does not fit a form.
 HINTS = {
