@@ -17,7 +17,7 @@ demo: .venv/ready  ## a good model version is promoted, a bad one caught; under 
 lint: .venv/ready  ## style, format, spelling, import layers
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/codespell && .venv/bin/lint-imports --no-logo
 
-types: .venv/ready  ## mypy, strict over analyzer and rollouts, not strict over tests
+types: .venv/full  ## mypy, strict over analyzer and rollouts, not strict over tests
 	.venv/bin/mypy && .venv/bin/mypy --config-file tests/mypy.ini
 
 quick: .venv/ready  ## the unit tests, without servers or simulations; under a minute
