@@ -19,7 +19,7 @@ SHOWN = {
     "slow": ("fail", "latency_p99: p99 of"),
     "drift": ("fail", "prediction_drift: PSI"),
     "business": ("fail", "requests converted"),
-    "young": ("inconclusive", "not decided yet"),
+    "young": ("inconclusive", "all pods of the canary are younger than 2 min"),
     "absent": ("inconclusive", "the canary has no traffic, or its pods are not scraped"),
 }
 Open = Callable[..., Page]
@@ -80,7 +80,7 @@ def test_a_stranger_sees_why_it_was_rolled_back(show: Open, analyzer_url: str) -
 
     assert re.search(r"error_rate: [34]\.\d+% of [\d,]+ canary requests failed since 10:0[23]:\d\dZ", box)
     assert "above the 1% rollback limit and proved above 0.5%" in box
-    assert re.search(r"It first failed 2026-01-05T10:0[34]:\d\dZ, [34][.\d]* min after the begin", box)
+    assert re.search(r"It first failed 2026-01-05T10:0[34]:\d\dZ, [34][.\d]* min after the start", box)
     assert "the canary gets no more traffic" in box
     headings = page.locator("figure h3").all_inner_texts()
     assert headings[:2] == ["Verdicts over time", "The canary's share of the traffic"]
@@ -170,7 +170,7 @@ def test_a_source_that_is_down(show: Open, lost_url: str) -> None:
 
     expect(page.locator("h1")).to_have_text("inconclusive errors")
     expect(page.locator("main")).to_contain_text("source_unavailable")
-    expect(page.locator("main")).to_contain_text("Ask /readyz of the analyzer")
+    expect(page.locator("main")).to_contain_text("Open /readyz of the analyzer")
 
 
 def test_a_wrong_request_can_be_corrected(show: Open, analyzer_url: str) -> None:
