@@ -190,6 +190,7 @@ class _Counted:
     """Counts by class: Pearson's statistic. All streams share one law: pods that differ for good are overdispersed."""
 
     def terms(self, streams: Sequence[Floats]) -> tuple[Floats, float]:
+        """Return what each used batch adds, and the degrees of freedom of each; see `_Statistic`."""
         rows = streams[0] if len(streams) == 1 else np.concatenate(streams)
         rows = rows[self.used(rows)]
         totals = rows.sum(axis=0)
@@ -202,12 +203,15 @@ class _Counted:
         return squares / freedom * (len(rows) / (len(rows) - 1)), float(freedom)
 
     def used(self, rows: Floats) -> NDArray[np.bool_]:
+        """Return which batches say anything."""
         return np.asarray(rows.sum(axis=1) > 0)
 
     def size(self, rows: Floats) -> float:
+        """Return how many requests or values there are."""
         return float(rows.sum())
 
     def level(self, row: Floats) -> float:
+        """Return the rate or mean in sums by column; nan where there is not one."""
         return float(row[0] / row.sum()) if len(row) == 2 and row.sum() > 0 else math.nan
 
 
@@ -215,6 +219,7 @@ class _Summed:
     """Sums, sums of squares and numbers of values: squared deviations of the sums over their variance."""
 
     def terms(self, streams: Sequence[Floats]) -> tuple[Floats, float]:
+        """Return what each used batch adds, and the degrees of freedom of each; see `_Statistic`."""
         rows = np.concatenate(streams)
         rows = rows[self.used(rows)]
         if len(rows) < FEWEST_BATCHES:
@@ -228,12 +233,15 @@ class _Summed:
         return scaled * (len(rows) / (len(rows) - 1)), 1.0
 
     def used(self, rows: Floats) -> NDArray[np.bool_]:
+        """Return which batches say anything."""
         return np.asarray(rows[:, 2] > 0)
 
     def size(self, rows: Floats) -> float:
+        """Return how many requests or values there are."""
         return float(rows[:, 2].sum())
 
     def level(self, row: Floats) -> float:
+        """Return the rate or mean in sums by column; nan where there is not one."""
         return float(row[0] / row[2]) if row[2] > 0 else math.nan
 
 
