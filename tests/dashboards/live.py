@@ -19,7 +19,7 @@ from ports import free_port
 from prometheus_server import PrometheusServer, wait_until_ready
 from warmup import without_warmup
 
-SECONDS, CANARY_AFTER = 14.0, 3.0
+SECONDS, CANARY_AFTER = 16.0, 6.0
 EDGES = ("0.05", "0.1", "0.2", "0.5", "+Inf")
 HASH = "rollouts_pod_template_hash"
 
@@ -163,8 +163,8 @@ def played(folder: Path, rules: Path) -> Iterator[Played]:
             with analyzers(folder, ports, [server.url, server.url, f"http://127.0.0.1:{free_port()}"]):
                 pods.began["canary"] = time.time() + CANARY_AFTER
                 _ask_around([f"http://127.0.0.1:{port}/v1/verdict" for port in ports])
-                ended = time.time()
                 source = Api(server.url)
+                ended = _seen(source, time.time())
                 alerts = source.ask("alerts")["alerts"]
                 source.close()
             yield Played(server, began, ended, alerts)
@@ -172,20 +172,43 @@ def played(folder: Path, rules: Path) -> Iterator[Played]:
             server.stop()
 
 
+def _seen(source: Api, asked: float) -> float:
+    """Wait until Prometheus has scraped every analyzer after the last question, and then the rules; say when."""
+    after = asked
+    for query in ('timestamp(up{job="rollout-analyzer"})', "timestamp(ALERTS)"):
+        for _ in range(300):
+            time.sleep(0.1)
+            now = time.time()
+            moments = [moment for _, moment in source.at(query, now)]
+            if moments and min(moments) > after:
+                after = now
+                break
+        else:
+            raise TimeoutError(f"nothing new of {query} within 30 s")
+    return after
+
+
 def _ask_around(urls: list[str]) -> None:
-    """Ask every second about every service, by replicas that take turns, as a Service's do."""
+    """Ask every second about every service, by replicas that take turns, as a Service's do.
+
+    Until each has the verdict that its traffic proves: on a busy machine that is later.
+    """
     first, second, cut_off = urls
-    ends = time.monotonic() + SECONDS
+    ends, gives_up = time.monotonic() + SECONDS, time.monotonic() + 10 * SECONDS
+    proved = {"healthy": "pass", "failing": "fail"}
+    last: dict[str, str] = {}
     with requests.Session() as session:
         session.trust_env = False
         turn = 0
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or (last != proved and time.monotonic() < gives_up):
             again = time.monotonic() + 1.0
             for one in SERVICES:
                 # The second replica is not asked about the failing one again, and goes on showing what it found.
                 early = time.monotonic() < ends - SECONDS + 2.0
                 url = second if (turn % 2 if one.name != "failing" else early) else first
-                _ask(session, url, one.name)
+                verdict = _ask(session, url, one.name)
+                if one.name in proved:
+                    last[one.name] = verdict
             _ask(session, first, "healthy", window="step")
             _ask(session, cut_off, CUT_OFF)
             session.post(first, json={"service": "healthy", "checks": "unknown"}, timeout=10)
@@ -193,6 +216,8 @@ def _ask_around(urls: list[str]) -> None:
             time.sleep(max(0.0, again - time.monotonic()))
 
 
-def _ask(session: requests.Session, url: str, name: str, **more: str) -> None:
+def _ask(session: requests.Session, url: str, name: str, **more: str) -> str:
     body = {"service": name, "namespace": "ml", "canary": f"{name}-canary", "baseline": f"{name}-baseline", **more}
-    session.post(url, json=body, timeout=10).raise_for_status()
+    answer = session.post(url, json=body, timeout=10)
+    answer.raise_for_status()
+    return str(answer.json()["verdict"])
