@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST = .venv/bin/pytest -q --dist worksteal $(FLAGS)
 UNITS = tests/stats tests/checks tests/sources tests/config tests/verdict
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' analyzer/version.py)
-COMPILE = .venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url --extra kubernetes --extra report pyproject.toml
+COMPILE = .venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url --extra cloud --extra kubernetes --extra report pyproject.toml
 
 demo: .venv/ready  ## a good model version is promoted, a bad one caught; under a minute
 	.venv/bin/analyzer demo

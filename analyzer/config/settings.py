@@ -16,6 +16,7 @@ from analyzer.errors import ConfigError, Problem
 from analyzer.quantity import Seconds, nearest
 
 PREFIX = "ANALYZER_"
+WAYS_TO_ASK = ("prometheus_auth", "prometheus_token_file", "prometheus_username")
 # Kubernetes sets the first for a Service named analyzer, the tests the second.
 SET_BY_OTHERS = re.compile(r"ANALYZER_(SERVICE_(HOST|PORT)|PORT(_\d|$)|REQUIRE_)")
 
@@ -39,6 +40,13 @@ class Method(StrEnum):
 
     POST = "POST"
     GET = "GET"
+
+
+class Identity(StrEnum):
+    """Of the pod in a cloud, by which Prometheus knows it."""
+
+    AWS = "aws"
+    GOOGLE = "google"
 
 
 def _address(value: object) -> str:
@@ -108,6 +116,9 @@ class Settings(BaseSettings):
     prometheus_token_file: Path | None = Field(None, description="bearer token, read anew for every query")
     prometheus_username: str | None = Field(None, description="for basic authentication")
     prometheus_password_file: Path | None = Field(None, description="for basic authentication")
+    prometheus_auth: Identity | None = Field(
+        None, description="the pod's identity in a cloud: aws (SigV4), google (access token); needs the extra `cloud`"
+    )
     prometheus_ca_file: Path | None = Field(None, description="certificate authority of an own PKI")
     prometheus_cert_file: Path | None = Field(None, description="client certificate (mTLS)")
     prometheus_key_file: Path | None = Field(None, description="its key, if it is not in the same file")
@@ -140,6 +151,9 @@ class Settings(BaseSettings):
             path: Path | None = getattr(self, name)
             if path is not None and not path.is_file():
                 raise ValueError(f"{name}: there is no file {path}")
+        ways = [name for name in WAYS_TO_ASK if getattr(self, name)]
+        if len(ways) > 1:
+            raise ValueError(f"{ways[1]}: set it or {ways[0]}, not both")
         if self.config_dir is not None and not self.config_dir.is_dir():
             raise ValueError(f"config_dir: there is no folder {self.config_dir}")
         return self

@@ -3,14 +3,13 @@
 import gc
 import math
 import time
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import orjson
@@ -21,6 +20,7 @@ from urllib3.exceptions import TimeoutError as TimeoutError_
 
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
 from analyzer.model.counts import Floats
+from analyzer.sources.authorization import Authorize, ToSign, nobody
 from analyzer.sources.http import Observer, brief, ignore, read_body, timed_out
 
 RETRIED = frozenset({429, 502, 503, 504})
@@ -37,8 +37,7 @@ class Connection:
     url : up to and without ``/api/v1``, for example ``http://prometheus:9090`` or ``https://mimir/prometheus``
     method : POST, or GET for engines that refuse POST
     timeout : seconds for one query
-    token_file : bearer token, read anew for every query because Kubernetes rotates it
-    username, password_file : basic authentication
+    authorize : gives the headers that say who asks
     ca_file, cert_file, key_file : own certificate authority, client certificate
     headers : sent with every query, such as X-Scope-OrgID
     parameters : added to every query, such as Thanos' partial_response
@@ -47,9 +46,7 @@ class Connection:
     url: str
     method: str = "POST"
     timeout: float = 5.0
-    token_file: Path | None = None
-    username: str | None = None
-    password_file: Path | None = None
+    authorize: Authorize = nobody
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
@@ -160,19 +157,20 @@ class PrometheusApi:
         form = {**parameters, "timeout": f"{math.ceil(left * 1000)}ms", **self._connection.parameters}
         url = f"{self._connection.url.rstrip('/')}/api/v1/{endpoint}"
         method = method or self._connection.method
-        by_post = method == "POST"
-        headers = {**self._headers, **self._authorization()}
-        if by_post:
+        text = urlencode(form, quote_via=quote)  # a signature takes a plus for itself, not for a blank
+        body = text if method == "POST" else None
+        if body is None:
+            url = f"{url}?{text}"
+        headers = {**self._headers, **self._connection.authorize(ToSign(method, url, body, ends))}
+        if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        else:
-            url = f"{url}?{urlencode(form)}"
         try:
             with self._pool.urlopen(
                 method,
                 url,
-                body=urlencode(form) if by_post else None,
+                body=body,
                 headers=headers,
-                timeout=left,
+                timeout=max(0.001, ends - time.monotonic()),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -187,18 +185,6 @@ class PrometheusApi:
         except ValueError:
             text = "the query cannot be sent: a header in the settings is none"
             raise SourceUnavailable(text) from None  # its text would show the header
-
-    def _authorization(self) -> dict[str, str]:
-        if self._connection.token_file:
-            token = _secret(self._connection.token_file)
-            if not token.isascii():
-                raise SourceUnavailable(f"the token in {self._connection.token_file} has other than ASCII characters")
-            return {"Authorization": f"Bearer {token}"}
-        if self._connection.username:
-            password = _secret(self._connection.password_file) if self._connection.password_file else ""
-            pair = b64encode(f"{self._connection.username}:{password}".encode()).decode()
-            return {"Authorization": f"Basic {pair}"}
-        return {}
 
 
 def _unwrap(status: int, location: str, body: bytes, kind: str) -> list[dict[str, Any]]:
@@ -293,15 +279,3 @@ def _columns(pairs: Any) -> tuple[tuple[float, ...], tuple[str, ...]]:
         raise TypeError("a series without a list of pairs")
     moments, values = zip(*pairs, strict=True) if pairs else ((), ())
     return moments, values
-
-
-def _secret(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SourceUnavailable(f"the credential file cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise SourceUnavailable(f"the credential file {path} is not text in UTF-8") from error
-    if not text or not text.isprintable():
-        raise SourceUnavailable(f"the credential file {path} is empty, or is not one line of text")
-    return text

@@ -2,9 +2,11 @@
 
 from analyzer.config.policy import load_policies
 from analyzer.config.profile import load_profiles
-from analyzer.config.settings import PREFIX, Settings, SourceName
+from analyzer.config.settings import PREFIX, Identity, Settings, SourceName
 from analyzer.errors import ConfigError, Problem
 from analyzer.quantity import nearest
+from analyzer.sources import authorization
+from analyzer.sources.authorization import Authorize
 from analyzer.sources.http import Observer, ignore
 from analyzer.verdict.analysis import Analyzer, Source
 
@@ -52,9 +54,7 @@ def _source(settings: Settings, observe: Observer, patience: float) -> Source:
         url=settings.prometheus_url,
         method=settings.prometheus_method.value,
         timeout=max(patience, settings.prometheus_timeout),
-        token_file=settings.prometheus_token_file,
-        username=settings.prometheus_username,
-        password_file=settings.prometheus_password_file,
+        authorize=_authorize(settings),
         ca_file=settings.prometheus_ca_file,
         cert_file=settings.prometheus_cert_file,
         key_file=settings.prometheus_key_file,
@@ -66,3 +66,15 @@ def _source(settings: Settings, observe: Observer, patience: float) -> Source:
         lookback=settings.prometheus_lookback,
         most_values=settings.prometheus_max_samples,
     )
+
+
+def _authorize(settings: Settings) -> Authorize:
+    if settings.prometheus_auth is Identity.AWS:
+        return authorization.amazon(settings.prometheus_url)
+    if settings.prometheus_auth is Identity.GOOGLE:
+        return authorization.google()
+    if settings.prometheus_token_file:
+        return authorization.bearer(settings.prometheus_token_file)
+    if settings.prometheus_username:
+        return authorization.basic(settings.prometheus_username, settings.prometheus_password_file)
+    return authorization.nobody

@@ -48,6 +48,7 @@ READ = {
     "prometheus_token_file": ("FILE", "FILE"),
     "prometheus_username": ("reader", "reader"),
     "prometheus_password_file": ("FILE", "FILE"),
+    "prometheus_auth": ("aws", "aws"),
     "prometheus_ca_file": ("FILE", "FILE"),
     "prometheus_cert_file": ("FILE", "FILE"),
     "prometheus_key_file": ("FILE", "FILE"),
@@ -112,6 +113,7 @@ WRONG = {
     "SCRAPE_TARGETS": ("http://a/metrics", "lacks a name: write arm=http://host:port/metrics"),
     "PROMETHEUS_URL": ("prometheus:9090", "is no address: write http://host:port"),
     "PROMETHEUS_METHOD": ("PUT", "known: GET, POST"),
+    "PROMETHEUS_AUTH": ("amazon", "known: aws, google"),
     "PROMETHEUS_TIMEOUT": ("soon", "a duration such as 200ms"),
     "PROMETHEUS_HEADERS": ("X-Scope-OrgID: team-a", 'must be a JSON object such as {"X-Scope-OrgID": "team-a"}'),
     "PROMETHEUS_PARAMETERS": ("[1]", "must be a JSON object"),
@@ -272,3 +274,10 @@ def test_a_mounted_policy_replaces_the_packaged_one_and_adds_others(
         "own",
     }
     assert analyzer.default_policy == "own"
+
+
+def test_two_ways_to_say_who_asks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which one would be ignored."""
+    found = problems(monkeypatch, PROMETHEUS_AUTH="aws", PROMETHEUS_USERNAME="reader")
+
+    assert "set it or prometheus_auth, not both" in str(found)

@@ -28,6 +28,7 @@ from sources.pods import selection
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
 from analyzer.model.findings import Code, Gap
 from analyzer.sources import prometheus_api
+from analyzer.sources.authorization import basic, bearer
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
 
@@ -207,7 +208,7 @@ def test_the_token_is_read_anew_for_every_query(tmp_path: Path) -> None:
     """A token that Kubernetes rotates is used as soon as it is there."""
     token = tmp_path / "token"
     with serving(GOOD) as server:
-        api = PrometheusApi(Connection(server.url, token_file=token))
+        api = PrometheusApi(Connection(server.url, authorize=bearer(token)))
         for text in ("first\n", "second\n"):
             token.write_text(text, encoding="utf-8")
             api.instant("up", 1.0, time.monotonic() + 5)
@@ -220,7 +221,7 @@ def test_basic_authentication_takes_any_password(tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("pässwörd€\n", encoding="utf-8")
     with serving(GOOD) as server:
-        ask(Connection(server.url, username="reader", password_file=password))
+        ask(Connection(server.url, authorize=basic("reader", password)))
 
     kind, _, pair = server.asked[0].headers["authorization"].partition(" ")
     assert (kind, base64.b64decode(pair).decode()) == ("Basic", "reader:pässwörd€")
@@ -237,7 +238,7 @@ def test_a_bad_token_file_is_unavailable_and_not_shown(tmp_path: Path, content: 
     if content is not None:
         token.write_bytes(content)
     with serving(GOOD) as server, pytest.raises(SourceUnavailable) as caught:
-        ask(Connection(server.url, token_file=token))
+        ask(Connection(server.url, authorize=bearer(token)))
 
     assert server.asked == []
     assert str(token) in str(caught.value)
@@ -250,7 +251,11 @@ def test_no_error_shows_a_secret(name: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(SECRET, encoding="utf-8")
     with serving(WRONG[name][0]) as server, pytest.raises(SourceError) as caught:
-        ask(Connection(server.url, method="GET", token_file=token, headers={"X-Key": SECRET}, parameters={"k": SECRET}))
+        ask(
+            Connection(
+                server.url, method="GET", authorize=bearer(token), headers={"X-Key": SECRET}, parameters={"k": SECRET}
+            )
+        )
 
     assert SECRET not in str(caught.value)
 
