@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, PlainSerializer
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LATEST = 253402300800.0  # Unix seconds of the end of the year 9999, the last that can be written
+MOST_TEXT = 100  # characters of a quantity: nobody writes more, and to try all of a megabyte takes minutes
 PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
 
 
@@ -39,7 +40,7 @@ def parse_number(value: object) -> float:
     """Read a finite number, also from text; raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"must be a number, got {type(value).__name__}")  # noqa: TRY004 - pydantic wants this
-    if isinstance(value, str) and not NUMBER.fullmatch(value.strip()):
+    if isinstance(value, str) and (len(value) > MOST_TEXT or not NUMBER.fullmatch(value.strip())):
         raise ValueError(f"must be a number, got {value[:40]!r}")
     try:
         number = float(value)
@@ -62,7 +63,7 @@ def parse_ratio(value: object) -> float:
 
 def parse_seconds(value: object) -> float:
     """Read a duration in seconds: ``0.2``, ``"0.2"``, ``"200ms"``, ``"1h30m"``; raises ValueError."""
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= MOST_TEXT:
         text = value.strip()
         parts = PART.findall(text)
         if parts and "".join(number + unit for number, unit in parts) == text:

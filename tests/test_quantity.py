@@ -1,6 +1,8 @@
 """Quantities as people write them, and what is refused."""
 
 import math
+import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -156,3 +158,15 @@ def test_the_nearest_word_is_suggested_before_all_known_ones() -> None:
     """A typing error gets the right word, anything else the list."""
     assert nearest("eror_rate", ["error_rate", "latency"]) == "did you mean 'error_rate'? known: error_rate, latency"
     assert nearest("zzz", ["b", "a"]) == "known: a, b"
+
+
+@pytest.mark.parametrize("read", [parse_number, parse_ratio, parse_seconds, parse_instant])
+@pytest.mark.parametrize("text", ["9" * 300_000, "1s" * 150_000, "1." * 150_000, "9" * 300_000 + "%"])
+def test_text_of_any_length_is_refused_at_once(read: Callable[[str], float], text: str) -> None:
+    """Within the time that a request may take, and with a message that fits on a screen."""
+    began = time.process_time()
+    with pytest.raises(ValueError, match=r"must|is no moment") as refused:
+        read(text)
+
+    assert time.process_time() - began < 0.5
+    assert len(str(refused.value)) < 300

@@ -17,6 +17,9 @@ from analyzer import evaluate
 
 MEGABYTE = 1_000_000
 VERDICTS = 1500  # 10,000 take most of a minute on two cores: tests/bench/service_figures.py asks for those
+CHUNKED = (
+    b"POST /v1/verdict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 PAGE = b'http_requests_total{status="200"} 20000\nhttp_requests_total{status="500"} 4\n'
 
 
@@ -135,6 +138,9 @@ def test_it_needs_no_home_and_no_folder_of_its_own(service: Service) -> None:
         (b"POST /v1/verdict HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", 415),
         (b"POST /v1/verdict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n", 200),
+        (CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n", 400),
+        (CHUNKED + b"2\r\n{}xx\r\n0\r\n\r\n", 400),
+        (b"GET /v1/verdict HTTP/1.1\r\nHost: a\r\nSCRIPT_NAME: /v1\r\n\r\n", 400),
     ],
 )
 def test_every_answer_is_json(service: Service, request_: bytes, status: int) -> None:

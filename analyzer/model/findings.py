@@ -58,6 +58,7 @@ class Code(StrEnum):
     COMMON_MODE = "common_mode"
     TRAFFIC_SPLIT = "traffic_split"
     PLACEBO_FAILED = "placebo_failed"
+    OVERLOADED = "overloaded"
 
 
 @dataclass(frozen=True)

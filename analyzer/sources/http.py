@@ -1,11 +1,17 @@
 """Reading over HTTP within limits of time and size, several answers at once; shared by the sources that do."""
 
+import io
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, wait
-from typing import TypeVar
+from contextlib import contextmanager
+from http.client import HTTPResponse
+from socket import socket
+from typing import Any, TypeVar
 
-from urllib3 import BaseHTTPResponse
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from analyzer.errors import BadResponse, SourceError, SourceUnavailable
 
@@ -16,6 +22,80 @@ T = TypeVar("T")
 
 Observer = Callable[[float, str | None], None]
 """Told of every request to a source: seconds it took, and the error's reason or None."""
+
+
+class _Ends(threading.local):
+    """Until when the present thread reads its answer, on the monotonic clock."""
+
+    at: float | None = None
+
+
+_ends = _Ends()
+
+
+class _InTime(io.RawIOBase):
+    """What a socket receives, up to the deadline of the thread that reads.
+
+    The timeout of a socket is that of a single read: a server that sends a byte now and then, be it of a header or of
+    the length of a chunk, would hold the thread for ever.
+    """
+
+    def __init__(self, raw: Any, connection: socket) -> None:
+        self._raw, self._connection = raw, connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        if _ends.at is not None:
+            left = _ends.at - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._connection.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    def __init__(self, sock: socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_InTime(self.fp.detach(), sock))
+
+
+class _Http(HTTPConnection):
+    response_class = _Response
+
+
+class _Https(HTTPSConnection):
+    response_class = _Response
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Http
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _Https
+
+
+def connections(**options: Any) -> PoolManager:
+    """Return a pool of connections whose reads end at the deadline of `until`; options are those of urllib3's."""
+    pool = PoolManager(**options)
+    pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+    return pool
+
+
+@contextmanager
+def until(ends: float) -> Iterator[None]:
+    """Let every read of this thread end at a moment on the monotonic clock, with a timeout."""
+    _ends.at = ends
+    try:
+        yield
+    finally:
+        _ends.at = None
 
 
 def gather(pool: Executor, tasks: Mapping[K, Callable[[], T]], deadline: float) -> dict[K, T | SourceError]:

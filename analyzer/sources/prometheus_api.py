@@ -2,6 +2,7 @@
 
 import gc
 import math
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +15,13 @@ from urllib.parse import quote, urlencode
 import numpy as np
 import orjson
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as TimeoutError_
 
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
 from analyzer.model.counts import Floats
 from analyzer.sources.authorization import Authorize, ToSign, nobody
-from analyzer.sources.http import Observer, brief, ignore, read_body, timed_out
+from analyzer.sources.http import Observer, brief, connections, ignore, read_body, timed_out, until
 
 RETRIED = frozenset({429, 502, 503, 504})
 PAUSES = (0.1, 0.3)  # seconds before the second and the third try
@@ -79,7 +79,7 @@ class PrometheusApi:
         self._observe = observe
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **connection.headers}
         # Not requests, which takes a millisecond more for every query; and no proxy, no .netrc: only the settings.
-        self._pool = PoolManager(
+        self._pool = connections(
             num_pools=2,
             maxsize=pool_size,
             ca_certs=str(connection.ca_file or DEFAULT_CA_BUNDLE_PATH),
@@ -165,16 +165,19 @@ class PrometheusApi:
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
-            with self._pool.urlopen(
-                method,
-                url,
-                body=body,
-                headers=headers,
-                timeout=max(0.001, ends - time.monotonic()),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            ) as response:
+            with (
+                until(ends),
+                self._pool.urlopen(
+                    method,
+                    url,
+                    body=body,
+                    headers=headers,
+                    timeout=max(0.001, ends - time.monotonic()),
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                ) as response,
+            ):
                 return response.status, response.headers.get("Location", ""), read_body(response, ends)
         except TimeoutError_ as error:
             if isinstance(error, NewConnectionError):  # which urllib3 counts among the timeouts
@@ -203,7 +206,10 @@ def _unwrap(status: int, location: str, body: bytes, kind: str) -> list[dict[str
         unavailable = status in RETRIED or envelope.get("errorType") in ("timeout", "unavailable", "canceled")
         raise SourceUnavailable(text) if unavailable else BadResponse(text)
     # Hints on the query are among the warnings of Prometheus 2.48 to 2.53 and of Thanos.
-    if warnings := [text for text in envelope.get("warnings") or () if not str(text).startswith("PromQL info")]:
+    warnings = envelope.get("warnings") or []
+    if not isinstance(warnings, list):
+        raise BadResponse("it answered with warnings that are no list")
+    if warnings := [text for text in warnings if not str(text).startswith("PromQL info")]:
         raise PartialData(f"it warns that its answer may be partial: {str(warnings[0])[:200]}")
     if envelope.get("isPartial"):
         raise PartialData("it says that its answer is partial (isPartial)")
@@ -224,16 +230,31 @@ def _labelled(one: Any) -> bool:
     return True
 
 
+class _Collection:
+    """How many threads hold off the garbage collector at present, and whether it was on before the first of them."""
+
+    def __init__(self) -> None:
+        self.lock, self.held_by, self.enabled = threading.Lock(), 0, True
+
+
+_collection = _Collection()
+
+
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Hold off the garbage collector, which an answer's thousands of small lists set off to no avail."""
-    enabled = gc.isenabled()
-    gc.disable()
+    with _collection.lock:
+        if _collection.held_by == 0:
+            _collection.enabled = gc.isenabled()
+            gc.disable()
+        _collection.held_by += 1
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        with _collection.lock:
+            _collection.held_by -= 1
+            if _collection.held_by == 0 and _collection.enabled:
+                gc.enable()
 
 
 def _parse(result: list[dict[str, Any]], kind: str, *, finite: bool) -> list[Series]:

@@ -14,8 +14,9 @@ from functools import partial
 from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
-import requests
-from urllib3.exceptions import HTTPError
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as TimeoutError_
 
 from analyzer.config.profile import LatencyHistogram, Way, main_selectors, selectors, traffic_selectors
 from analyzer.config.selector import Selector, fill
@@ -25,7 +26,7 @@ from analyzer.model.findings import Code, Gap, Kind
 from analyzer.quantity import nearest
 from analyzer.sources.assembly import Grown, Selection, absent, assemble, choose_way, noted, window_of
 from analyzer.sources.exposition import ExpositionError, parse_page
-from analyzer.sources.http import Observer, brief, gather, ignore, read_body, timed_out
+from analyzer.sources.http import Observer, brief, connections, gather, ignore, read_body, timed_out, until
 from analyzer.sources.memory import Memory, Snapshot, with_memory
 from analyzer.sources.origins import origins, values_of
 from analyzer.sources.samples import may_fall
@@ -67,8 +68,10 @@ class ScrapeSource:
     ) -> None:
         self._targets = {arm: tuple({_same(page): page for page in pages}.values()) for arm, pages in targets.items()}
         self._most_bytes, self._observe, self._memory = most_bytes, observe, Memory()
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy, no .netrc
+        # No proxy, no .netrc: only the settings.
+        self._connections = connections(
+            num_pools=64, maxsize=4, ca_certs=DEFAULT_CA_BUNDLE_PATH, cert_reqs="CERT_REQUIRED"
+        )
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="scrape")
 
     def ready(self, deadline: float) -> None:
@@ -167,15 +170,20 @@ class ScrapeSource:
             raise timed_out(None)
         headers = {"Accept": "text/plain; version=0.0.4", "Accept-Encoding": "identity"}
         try:
-            with self._session.get(
-                address, headers=headers, timeout=left, allow_redirects=False, stream=True
-            ) as response:
-                body = read_body(response.raw, ends, self._most_bytes)
-                if response.status_code != 200:
-                    raise SourceUnavailable(f"{address} answered HTTP {response.status_code}")
-        except requests.Timeout as error:
+            with (
+                until(ends),
+                self._connections.urlopen(
+                    "GET", address, headers=headers, timeout=left, retries=False, redirect=False, preload_content=False
+                ) as response,
+            ):
+                body = read_body(response, ends, self._most_bytes)
+                if response.status != 200:
+                    raise SourceUnavailable(f"{address} answered HTTP {response.status}")
+        except TimeoutError_ as error:
+            if isinstance(error, NewConnectionError):  # which urllib3 counts among the timeouts
+                raise SourceUnavailable(f"{address} gave no answer: {brief(error)}") from error
             raise timed_out(left) from error
-        except (requests.RequestException, HTTPError) as error:
+        except (OSError, HTTPError) as error:
             raise SourceUnavailable(f"{address} gave no answer: {brief(error)}") from error
         return body
 

@@ -10,6 +10,7 @@ from analyzer.config.profile import Profile, choose_profile
 from analyzer.config.selector import Matcher
 from analyzer.errors import Problem, RequestError
 from analyzer.model.counts import Readings, Window
+from analyzer.model.findings import Gap
 from analyzer.quantity import nearest
 from analyzer.sources import inline
 from analyzer.sources.assembly import Selection
@@ -67,6 +68,13 @@ class Analyzer:
         chosen = checks_of(policy, request.checks)
         readings = self._read(request, chosen, policy, deadline)
         return Case(chosen, policy, readings, at_this_weight=request.window == "step", share=request.share)
+
+    def without(self, request: VerdictRequest, gap: Gap) -> Verdict:
+        """Return the verdict on a request for which nothing is read, for the reason of the gap; raises as `read`."""
+        policy = choose_policy(dict(self.policies), request.policy or self.default_policy, self.default_policy)
+        chosen = checks_of(policy, request.checks)
+        readings = Readings(Window(request.start, request.at), dict.fromkeys(chosen, gap))
+        return Case(chosen, policy, readings).verdict()
 
     def _read(self, request: VerdictRequest, chosen: Mapping[str, Check], policy: Policy, deadline: float) -> Readings:
         at = self.clock() if request.at is None else request.at

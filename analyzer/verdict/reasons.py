@@ -263,6 +263,18 @@ REASONS: Mapping[Code, Reason] = {
             "Or judge the change against the baseline only, with `rule: relative`.",
         ),
     ),
+    Code.OVERLOADED: Reason(
+        meaning="So many verdicts wait for their source that no thread is left for this one: nothing was read.",
+        rollout="The check waits for the next measurement.",
+        causes=(
+            "Prometheus is slow or hangs, so that every verdict takes all of its time",
+            "more rollouts ask than one pod can answer",
+        ),
+        remedies=(
+            "Look at `analyzer_source_request_duration_seconds` and `analyzer_source_errors_total`.",
+            "Give the analyzer more pods, or `ANALYZER_THREADS`.",
+        ),
+    ),
 }
 
 

@@ -5,6 +5,7 @@ is not JSON as a success, whatever the conditions say.
 """
 
 import hmac
+import json
 import logging
 import threading
 import time
@@ -15,12 +16,13 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response, request
+from gunicorn.http.errors import ParseException
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from analyzer.config.settings import OnSourceError, Settings
 from analyzer.errors import NotInstalled, Problem, RequestError
-from analyzer.model.findings import Code, Outcome
+from analyzer.model.findings import Code, Gap, Outcome
 from analyzer.report import html
 from analyzer.report.drawn import require_plots
 from analyzer.verdict.analysis import Analyzer
@@ -57,8 +59,16 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
     def verdict() -> Response:
         _authorize(settings.token_file)
         parsed = parse_request(_body())
-        with _admitted(gate):
-            return _verdict(parsed, analyzer, settings, telemetry)
+        try:
+            with _admitted(gate):
+                return _verdict(parsed, analyzer.verdict, settings, telemetry)
+        except _Full as full:
+            # Argo ends an analysis after some errors in a row: an outage of the source, which makes all verdicts
+            # wait, must hold canaries and not abort them.
+            if settings.on_source_error is OnSourceError.ERROR:
+                raise
+            gap = Gap(Code.OVERLOADED, str(full))
+            return _verdict(parsed, lambda request: analyzer.without(request, gap), settings, telemetry)
 
     _add_reports(app, analyzer, settings, gate)
     _add_service_routes(app, analyzer, settings, telemetry)
@@ -113,6 +123,10 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threa
             return Response(picture(parsed, case), content_type="image/png")
 
 
+class _Full(Refusal):
+    """There is no place."""
+
+
 def _address() -> str:
     return request.host_url.rstrip("/")
 
@@ -129,7 +143,7 @@ def _page(text: str, status: int = 200) -> Response:
 def _admitted(gate: threading.BoundedSemaphore, what: str = "verdicts") -> Iterator[None]:
     """Hold a place among those that are made at once; refuse where there is none."""
     if not gate.acquire(blocking=False):
-        raise Refusal(503, f"too many {what} at once: ask again", Retry_After="5")
+        raise _Full(503, f"too many {what} at once: ask again", Retry_After="5")
     try:
         yield
     finally:
@@ -176,10 +190,12 @@ def _wants_page() -> bool:
     return request.accept_mimetypes["text/html"] > request.accept_mimetypes["application/json"]
 
 
-def _verdict(parsed: VerdictRequest, analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> Response:
+def _verdict(
+    parsed: VerdictRequest, judge: Callable[[VerdictRequest], Verdict], settings: Settings, telemetry: Telemetry
+) -> Response:
     began = time.perf_counter()
     with telemetry.verdict_duration.time():
-        verdict = analyzer.verdict(parsed)
+        verdict = judge(parsed)
     telemetry.rollouts.record(parsed.namespace, parsed.service, verdict, parsed.window)
     _log(parsed, verdict, time.perf_counter() - began)
     if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(verdict)):
@@ -203,13 +219,28 @@ def _body() -> object:
         raise RequestError([Problem(name, "must be sent in the JSON body of a POST") for name in request.args])
     if request.mimetype != "application/json":
         raise Refusal(415, "the body must be JSON: send the header Content-Type: application/json")
-    body = request.get_data()
+    if coding := request.headers.get("Content-Encoding"):
+        raise Refusal(415, f"the body must not be coded ({coding[:20]}): send it without Content-Encoding")
+    try:
+        body = request.get_data()
+    except (OSError, ParseException) as error:
+        raise Refusal(400, "the body cannot be read: its chunks are malformed, or it ended too soon") from error
     if request.content_length is None and len(body) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge  # a chunked body is cut at the limit, not refused
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        fields = orjson.loads(body)
+        json.loads(body, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+    except (orjson.JSONDecodeError, RecursionError) as error:
         raise Refusal(400, f"the body is not valid JSON: {error}") from error
+    return fields
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    """Refuse an object that has a key twice, of which a parser takes the last without a word."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RequestError([Problem(twice[:80], "is given more than once")])
 
 
 def _query() -> dict[str, str]:

@@ -72,6 +72,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "graceful_timeout": 65,  # longer than any verdict may take; with nothing in flight it ends at once
             "keepalive": 75,
             "control_socket_disable": True,  # it would need a writable folder
+            "forwarder_headers": "",  # nobody's SCRIPT_NAME or PATH_INFO
             "proc_name": "rollout-analyzer",
             "loglevel": "warning",
             "post_worker_init": _begin,
@@ -91,9 +92,10 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from analyzer.errors import ConfigError  # noqa: PLC0415 - the master needs none of this
         from analyzer.verdict.wiring import build_analyzer  # noqa: PLC0415
         from analyzer.web.app import create_app  # noqa: PLC0415
+        from analyzer.web.event_log import EventLog  # noqa: PLC0415
         from analyzer.web.telemetry import Telemetry  # noqa: PLC0415
 
-        logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+        logging.basicConfig(handlers=[EventLog(sys.stderr)], format="%(message)s", level=logging.INFO)
         try:
             settings = load_settings()
             telemetry = Telemetry(settings.source.value)

@@ -135,7 +135,9 @@ class _Rollouts(Collector):
             rollout.totals[verdict.outcome] += 1
             self._rollouts.move_to_end(key)
             while len(self._rollouts) > MOST_ROLLOUTS:
-                self._rollouts.popitem(last=False)
+                # A rollout is asked about again and again: names that somebody made up must not push it out.
+                once = (name for name, rollout in self._rollouts.items() if sum(rollout.totals.values()) == 1)
+                del self._rollouts[next(once, next(iter(self._rollouts)))]
 
     def describe(self) -> list[Metric]:
         """Return nothing: no metrics are declared statically; rollouts are known only at scrape time."""

@@ -111,6 +111,12 @@ def trickle_headers(to: Connection) -> None:
     _drip(to, b"x")
 
 
+def trickle_chunks(to: Connection) -> None:
+    """Never come to an end of the length of a chunk."""
+    to.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    _drip(to, b"0")
+
+
 def _drip(to: Connection, drop: bytes) -> None:
     ends = time.monotonic() + 20
     while time.monotonic() < ends and not to.closing.wait(0.05):

@@ -1,6 +1,7 @@
 """Tests of the client of the query API against a server that answers wrongly, late, or not at all."""
 
 import base64
+import gc
 import ssl
 import subprocess
 import time
@@ -20,6 +21,7 @@ from sources.hostile import (
     say,
     serving,
     trickle,
+    trickle_chunks,
     trickle_headers,
     vector,
 )
@@ -364,3 +366,32 @@ def test_ready_asks_a_trivial_query() -> None:
         PrometheusSource(PrometheusApi(Connection(server.url))).ready(time.monotonic() + 2)
     with pytest.raises(SourceUnavailable):
         PrometheusSource(PrometheusApi(Connection(server.url))).ready(time.monotonic() + 2)
+
+
+@pytest.mark.parametrize("answer", [trickle, trickle_headers, trickle_chunks, hang], ids=lambda answer: answer.__name__)
+def test_no_thread_is_held_beyond_the_deadline(answer: Answer) -> None:
+    """The query itself ends, not only the waiting for it: threads that stay would be gone for good."""
+    with serving(answer) as server:
+        began = time.monotonic()
+        with pytest.raises(SourceUnavailable):
+            PrometheusApi(Connection(server.url, timeout=0.5)).instant("up", 1.0, began + 0.5)
+
+        assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("warnings", [{"a": 1}, 1, "text"])
+def test_warnings_that_are_no_list_are_refused(warnings: object) -> None:
+    """As all that is not what the API says."""
+    with serving(say(with_result([], warnings=warnings))) as server, pytest.raises(BadResponse, match="warnings"):
+        ask(Connection(server.url))
+
+
+def test_the_garbage_collector_is_on_after_queries_at_once() -> None:
+    """Whatever the order in which threads begin and end."""
+    first, second = prometheus_api._no_collection(), prometheus_api._no_collection()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not gc.isenabled()
+    second.__exit__(None, None, None)
+    assert gc.isenabled()

@@ -1,5 +1,6 @@
 """Tests of the answers that are no verdicts: JSON always, the right status, and a message with the remedy."""
 
+import gzip
 import io
 import json
 import logging
@@ -198,6 +199,28 @@ def test_json_is_known_in_every_spelling(client: FlaskClient, content_type: str)
     assert client.post("/v1/verdict", data=json.dumps(FAILING), content_type=content_type).status_code == 200
 
 
+def test_a_coded_body_is_415(client: FlaskClient) -> None:
+    """It would be read as something that is no JSON."""
+    response = client.post(
+        "/v1/verdict", data=gzip.compress(b"{}"), content_type=JSON, headers={"Content-Encoding": "gzip"}
+    )
+
+    assert response.status_code == 415
+    assert "without Content-Encoding" in json_of(response)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "body", ['{"service": "a", "service": "b"}', '{"data": {"error_rate": {"canary": 1, "canary": 2}}}']
+)
+def test_a_field_that_is_given_twice_is_400(client: FlaskClient, body: str) -> None:
+    """Of two values one would be lost without a word."""
+    response = client.post("/v1/verdict", data=body, content_type=JSON)
+
+    assert response.status_code == 400
+    assert json_of(response)["error"]["field"] in ("service", "canary")
+    assert "more than once" in json_of(response)["error"]["message"]
+
+
 def test_a_large_body_is_413(client: FlaskClient) -> None:
     """Ten megabytes are refused, whatever they are, with the limit in the message."""
     response = client.post("/v1/verdict", data=b"[" * 10_000_000, content_type=JSON)
@@ -285,17 +308,30 @@ def occupied(client: FlaskClient, pages: Pages) -> Iterator[None]:
         assert first.result(10)["verdict"] == "inconclusive"
 
 
-def test_too_many_verdicts_are_503_and_probes_go_on(pages: Pages) -> None:
-    """Threads stay free for probes and metrics while all others wait for the source."""
+def test_too_many_verdicts_hold_the_canary_and_probes_go_on(pages: Pages) -> None:
+    """Threads stay free while all others wait for the source; Argo would end the analysis after some errors."""
     client = client_of(threads=3, scrape_targets=pages.targets(v2="/held"))
     with occupied(client, pages):
-        response = client.post("/v1/verdict", json=PASSING)
+        held = ask(client, FAILING)
         alive, metrics = client.get("/healthz"), client.get("/metrics")
+
+    assert held["verdict"] == "inconclusive"
+    assert {check["code"] for check in held["checks"].values()} == {"overloaded"}
+    assert "too many verdicts at once" in held["reason"]
+    assert (alive.status_code, metrics.status_code) == (200, 200)
+    assert ask(client, FAILING)["verdict"] == "fail"
+    assert ask(client, PASSING)["verdict"] == "pass"
+
+
+def test_too_many_verdicts_are_503_where_errors_are_wanted(pages: Pages) -> None:
+    """As for a source that does not answer."""
+    client = client_of(threads=3, scrape_targets=pages.targets(v2="/held"), on_source_error="error")
+    with occupied(client, pages):
+        response = client.post("/v1/verdict", json=PASSING)
 
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
     assert json_of(response)["error"]["code"] == "overloaded"
-    assert (alive.status_code, metrics.status_code) == (200, 200)
     assert ask(client, PASSING)["verdict"] == "pass"
 
 

@@ -322,6 +322,17 @@ def test_the_number_of_rollouts_is_bounded(telemetry: Telemetry, clock: Clock, f
     assert "service-0" not in names
 
 
+def test_made_up_names_do_not_push_a_rollout_out(telemetry: Telemetry, clock: Clock, fraud: Verdict) -> None:
+    """Who is asked about again and again stays, however many others are asked about once."""
+    for name in ("guarded", "guarded", *(f"made-up-{number}" for number in range(2 * MOST_ROLLOUTS))):
+        clock.now += 0.001
+        telemetry.rollouts.record("ml", name, fraud)
+    names = {dict(labels)["service"] for labels in samples(telemetry, "analyzer_verdict")}
+
+    assert len(names) == MOST_ROLLOUTS
+    assert {"guarded", f"made-up-{2 * MOST_ROLLOUTS - 1}"} <= names
+
+
 def test_requests_to_the_source_are_timed_and_their_errors_counted(telemetry: Telemetry) -> None:
     """Every reason has a counter from the start, so that an alert sees its first increase."""
     before = samples(telemetry, "analyzer_source_errors_total")
