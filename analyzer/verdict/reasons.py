@@ -271,7 +271,7 @@ REASONS: Mapping[Code, Reason] = {
             "more rollouts ask than one pod can answer",
         ),
         remedies=(
-            "Look at `analyzer_source_request_duration_seconds` and `analyzer_source_errors_total`.",
+            "Look at the time and the errors of requests to the source, in the dashboard of the analyzer.",
             "Give the analyzer more pods, or `ANALYZER_THREADS`.",
         ),
     ),
