@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
-.PHONY: demo lint types quick test cover test-argo test-browser e2e check mutants test-stacks e2e-figures bench pictures \
+.PHONY: demo lint types quick test cover test-argo test-browser e2e check mutants test-stacks test-engines e2e-figures bench pictures \
 	image image-test lock clean
 .DEFAULT_GOAL := test
 PYTHON ?= python3
@@ -45,6 +45,9 @@ mutants: .venv/ready  ## faults of one line each, put in one by one: the tests m
 
 test-stacks: .venv/full  ## real model servers, each in an environment of its own; the first time installs them
 	$(PYTEST) $(ONLY) tests/stacks
+
+test-engines: .venv/full  ## counts on current Prometheus and VictoriaMetrics, built from source; needs Go
+	.venv/bin/python tests/engines.py $(ONLY)
 
 e2e-figures: .venv/full  ## time to recovery and to promotion, for rollouts/README.md; under half an hour
 	.venv/bin/python tests/e2e/recovery $(FORM)
