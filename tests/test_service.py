@@ -1,12 +1,14 @@
 """Tests of the real process, `python -m analyzer serve`: its start, its end, and what it needs in between."""
 
 import json
+import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +235,80 @@ def test_a_signal_ends_it_with_0(tmp_path: Path, number: signal.Signals) -> None
 
     assert refuses(service.port)
     assert service.log.count("\n") == 1
+
+
+# Clients that are slow
+
+
+@contextmanager
+def half_sent(port: int, number: int, part: bytes = b"POST /v1/verdict HTTP/1.1\r\nHost:") -> Iterator[None]:
+    """Keep connections whose requests never become whole."""
+    with ExitStack() as stack:
+        for _ in range(number):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            connection.sendall(part)
+        yield
+
+
+@pytest.mark.parametrize("part", [b"", b"GET /he", written("/v1/verdict", {"data": COUNTS})[:-1]])
+def test_requests_that_are_not_whole_take_nobodys_place(service: Service, part: bytes) -> None:
+    """Four hundred of them, and the next request is answered as if they were not there."""
+    with half_sent(service.port, 400, part):
+        for _ in range(20):
+            began = time.monotonic()
+            status, _ = raw(service.port, written("/healthz"))
+            assert status == 200
+            assert time.monotonic() - began < 1.0
+        assert raw(service.port, written("/v1/verdict", {"service": "fraud", "data": COUNTS}))[0] == 200
+
+
+def test_a_request_may_come_in_pieces(service: Service) -> None:
+    """Also one that follows another on its connection, and one that waits to be told to go on."""
+    request = written("/v1/verdict", {"service": "fraud", "data": COUNTS})
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        for part in (request + request[:10], request[10:100], request[100:] + request):
+            connection.sendall(part)
+            time.sleep(0.05)
+        assert answers(connection, 3) == [200, 200, 200]
+    head, _, body = request.partition(b"\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body)
+        assert answers(connection, 1) == [200]
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:])]
+        for part in (CHUNKED, *chunks, b"0\r\n", b"\r\n"):
+            connection.sendall(part)
+            time.sleep(0.05)
+        assert answers(connection, 1) == [200]
+
+
+def answers(connection: socket.socket, number: int) -> list[int]:
+    """Read answers until there are so many whole ones; return their statuses."""
+    text = b""
+    while len(re.findall(rb'"version":"[^"]+"[^{}]*}', text)) < number:
+        part = connection.recv(65536)
+        assert part, text
+        text += part
+    return [int(status) for status in re.findall(rb"HTTP/1.1 ([2-5]\d\d) ", text)]
+
+
+def test_what_is_no_request_is_refused_in_json(service: Service) -> None:
+    """Not in gunicorn's HTML."""
+    status, answer = raw(service.port, b"NO REQUEST AT ALL\r\n\r\n")
+
+    assert status == 400
+    assert answer["error"]["code"] == "bad_request"
+
+
+def test_a_half_sent_request_does_not_hold_the_end(tmp_path: Path) -> None:
+    """It has two seconds to become whole."""
+    service = Service(tmp_path)
+    with service.running(), half_sent(service.port, 3):
+        raw(service.port, written("/healthz"))
+        began = time.monotonic()
+        assert service.process is not None
+        service.process.terminate()
+        assert service.process.wait(30) == 0
+        assert time.monotonic() - began < 10.0

@@ -66,8 +66,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._options: dict[str, Any] = {
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": "analyzer.web.worker.Worker",
             "threads": _threads(),
+            "worker_connections": 4096,
             "timeout": 60,
             "graceful_timeout": 65,  # longer than any verdict may take; with nothing in flight it ends at once
             "keepalive": 75,
