@@ -1,14 +1,16 @@
 """Conversions that follow their requests by a delay, against the baseline's.
 
 The events of a slice belong to earlier requests, when the canary had another part of the traffic. So both arms are
-compared by the requests whose events are due, under each of some mean delays that the counts do not exclude; the
-least evidence counts.
+compared by the requests whose events are due, under each law of the delay that the counts do not exclude; the least
+evidence counts.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analyzer.checks import comparison
 from analyzer.checks.comparison import Rates, Tally
@@ -17,16 +19,20 @@ from analyzer.checks.decision import Question, Terms, decide, format_count
 from analyzer.checks.segments import Segments
 from analyzer.config.policy import Check
 from analyzer.model.counts import Conversions, Floats, Reading, Values
-from analyzer.model.findings import Estimate, Finding
+from analyzer.model.findings import Estimate, Finding, Rule
 from analyzer.quantity import format_ratio, format_seconds
 from analyzer.stats import delays, dispersion, share
 from analyzer.stats.dispersion import Dispersion
-from analyzer.stats.search import Side
+from analyzer.stats.search import Bools, Side
 
-EXCLUDING = 0.2  # of the check's level: for calling a delay impossible that is the true one
-CLEAR = 1.0  # nats by which a longer delay must explain the events better to be shown
+EXCLUDING = 0.2  # of the check's level: for calling the law of a delay impossible that is the true one
+CLEAR = 1.0  # nats by which a law of longer delays must explain the events better to be shown
 BEFORE = 300.0  # seconds of the window that tell the rate before it, where there is no history
-ASSUMPTION = "conversions follow their requests by an exponential delay of a mean of {} at most"
+REMEMBERED = 8.0  # longest mean delays of history that are regarded
+ASSUMPTION = (
+    "conversions follow their requests by a delay of a mean of {} at most: exponential, uniform, about fixed, or part "
+    "at once and part later"
+)
 
 
 @dataclass(frozen=True)
@@ -35,36 +41,56 @@ class LateRates:
 
     Attributes
     ----------
-    rates : under each delay that must be reckoned with, the likeliest first
+    likeliest : under the likeliest law of the delay, by the requests whose events are due
+    fewest, most : by the fewest and the most canary requests whose events are due, slice by slice, under any law that
+        is not excluded while the ratio is within, or beyond, the limit of a fail
     requests : of the canary, since each start
+    below : by limit, log evidence of the whole window that the ratio is below it, whichever the law
+    delay, outstanding : likeliest mean delay in seconds, and requests of the canary whose events are not due under it
     """
 
-    rates: tuple[Rates, ...]
+    likeliest: Rates
+    fewest: Rates
+    most: Rates
     requests: Floats
+    below: dict[float, float] = field(default_factory=dict)
+    delay: float = 0.0
+    outstanding: float = 0.0
 
     @property
     def values(self) -> Floats:
-        """Return the changes under the likeliest delay, since each start."""
-        return self.rates[0].values
+        """Return the changes under the likeliest law, since each start."""
+        return self.likeliest.values
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
-        """Return the least log evidence under any delay, since each start."""
-        return np.asarray(np.min([rates.log_evidence(limit, side) for rates in self.rates], axis=0))
+        """Return the least log evidence under any law, since each start."""
+        evidence = self._against(side).log_evidence(limit, side)
+        if side == "below" and limit in self.below:
+            evidence[0] = self.below[limit]
+        return evidence
 
     def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
         """Return the least log evidence since one start, were all counts `scale` times as large."""
-        return np.asarray(np.min([rates.forecast(limit, side, start, scale) for rates in self.rates], axis=0))
+        evidence = self._against(side).forecast(limit, side, start, scale)
+        if side == "below" and start == 0 and limit in self.below:
+            evidence = np.maximum(evidence, self.below[limit] * scale)
+        return evidence
 
     def information(self, limit: float, side: Side, start: int, deviations: float) -> float:
-        """Return the evidence that a further request brings under the likeliest delay."""
-        return self.rates[0].information(limit, side, start, deviations)
+        """Return the evidence that a further request brings under the likeliest law."""
+        return self.likeliest.information(limit, side, start, deviations)
 
     def interval(self, start: int, alpha_low: float, alpha_high: float) -> tuple[float, float]:
-        """Bound the ratio of the rates, whichever the delay."""
-        if sum(float(events[start]) for events in self.rates[0].events) <= 0:
+        """Bound the ratio of the rates, whichever the law."""
+        if sum(float(events[start]) for events in self.likeliest.events) <= 0:
             return 0.0, math.inf
-        bounds = [rates.known.interval(start, alpha_low=alpha_low, alpha_high=alpha_high) for rates in self.rates]
-        return min(low for low, _ in bounds), max(high for _, high in bounds)
+        low, _ = self.most.known.interval(start, alpha_low=alpha_low, alpha_high=alpha_high)
+        _, high = self.fewest.known.interval(start, alpha_low=alpha_low, alpha_high=alpha_high)
+        proved = [1 + limit for limit, known in self.below.items() if start == 0 and known >= -math.log(alpha_high)]
+        return low, max(low, min(high, *proved)) if proved else high
+
+    def _against(self, side: Side) -> Rates:
+        return self.fewest if side == "below" else self.most
 
 
 def judge(
@@ -78,21 +104,22 @@ def judge(
     """Judge the ratio of two conversion rates, of arms that both have requests."""
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     correlation, source = correlation_of(check, reading)
-    measure, delay, outstanding, fail = _measure(
-        check, reading, (canary, baseline), segments, correlation, terms, reach
-    )
-    if measure.rates[0].requests[segments.present] <= 0:
+    measure = _measure(check, reading, (canary, baseline), segments, correlation, terms, reach)
+    if measure.requests[segments.present] <= 0:
         return comparison.nothing_at_once(check, segments, reading.notes)
     question = Question(measure, check.promote, check.rollback, "below", segments)
-    decision = decide(check, question, Terms(fail, terms.passing, terms.elapsed_seconds, terms.at_this_weight))
+    left = 1 - EXCLUDING if measure.below else 1.0
+    decision = decide(check, question, replace(terms, fail=terms.fail * left))
     start = decision.start
-    best, requests = measure.rates[0], float(measure.requests[start])
+    best, requests = measure.likeliest, float(measure.requests[start])
     due = float(best.requests[start])
     ours = float(best.events[0][start]) / due if due else 0.0
     theirs, trials = float(segments.since(baseline.successes)[start]), float(segments.since(baseline.trials)[start])
-    late = outstanding * theirs / trials if trials else 0.0
+    late = measure.outstanding * theirs / trials if trials else 0.0
     waiting = (
-        f", about {format_count(late)} more outstanding at a delay of {format_seconds(delay)}" if late >= 1 else ""
+        f", about {format_count(late)} more outstanding at a delay of {format_seconds(measure.delay)}"
+        if late >= 1
+        else ""
     )
     text = f"{format_ratio(ours)} of {format_count(requests)} canary requests converted{segments.when(start)}{waiting}"
     versus = f" (baseline {format_ratio(theirs / trials if trials else 0.0)})"
@@ -114,36 +141,81 @@ def _measure(
     correlation: Dispersion,
     terms: Terms,
     reach: dict[Side, share.Reach],
-) -> tuple[LateRates, float, float, float]:
-    """Compare the arms under every delay that must be reckoned with.
-
-    Returns
-    -------
-    The measure, the likeliest delay in seconds, the canary's requests whose events are outstanding under it, and the
-    level that is left to fail.
-    """
+) -> LateRates:
+    """Compare the arms under every law of the delay that must be reckoned with."""
+    ours, theirs = (Tally(arm.successes, arm.trials) for arm in arms)
+    at_once = comparison.rates_of(ours, theirs, segments, correlation, reach)
     seconds = reading.lengths
     if seconds is None and segments.seconds:
         seconds = np.full(1, segments.seconds)
-    requests = segments.since(arms[0].trials * share.paired(arms[0].trials, arms[1].trials))
     if not check.delay or seconds is None:
-        rates = comparison.rates_of(*_tallies(arms), segments, correlation, reach)
-        return LateRates((rates,), requests), 0.0, 0.0, terms.fail
-    candidates = [_due(reading, arms, seconds, fraction * check.delay) for fraction in delays.FRACTIONS]
-    likelihoods = np.stack([delays.log_likelihoods(*tallies) for tallies, _ in candidates])
-    likelihoods /= _combined_factor(arms, segments, correlation)
-    last = delays.longest(likelihoods, -math.log(terms.fail * EXCLUDING))
-    profile = likelihoods.max(axis=1)[: last + 1]
-    likeliest = int(np.flatnonzero(profile >= profile.max() - CLEAR)[0])
-    # Evidence moves one way with the delay where the canary's part of the traffic does: the ends bound the rest.
-    reckoned = tuple(
-        comparison.rates_of(*candidates[number][0], segments, correlation, reach)
-        for number in dict.fromkeys((likeliest, 0, last))
+        return LateRates(at_once, at_once, at_once, at_once.requests)
+    due = _Due(
+        delays.exposures(ours.trials, seconds, check.delay, np.zeros(1)),
+        delays.exposures(theirs.trials, seconds, check.delay, _before(check, reading, arms, seconds)),
+        (ours.trials, theirs.trials),
     )
-    return (
-        LateRates(reckoned, requests),
-        delays.FRACTIONS[likeliest] * check.delay, candidates[likeliest][1], terms.fail * (1 - EXCLUDING),
+    limit = check.rollback if check.rule is Rule.STRICT else check.promote
+    known = delays.evidence(
+        *due.coarse(ours.events, ours.events + theirs.events), limit=1 + limit,
+        factor=_combined_factor(arms, segments, correlation), needed=-math.log(terms.fail * EXCLUDING),
     )  # fmt: skip
+    likely = np.flatnonzero(known.likelihoods >= known.likelihoods.max() - CLEAR)
+    likeliest = np.arange(len(delays.LAWS)) == likely[delays.MEANS[likely].argmin()]
+
+    def rates(odds: Floats) -> Rates:
+        return replace(at_once, known=replace(at_once.known, odds=odds, _summed={}))
+
+    requests = delays.mixed(due.canary, likeliest)[0]
+    return LateRates(
+        replace(rates(due.odds(likeliest)[0]), requests=segments.since(requests * due.both)),
+        rates(due.odds(known.if_above).min(axis=0)), rates(due.odds(known.if_below).max(axis=0)),
+        at_once.requests, {limit: known.below},
+        float(delays.MEANS[likeliest][0]) * check.delay, float(ours.trials.sum() - requests.sum()),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Due:
+    """Requests of both arms whose events are due, under each part of the laws.
+
+    Attributes
+    ----------
+    canary, baseline : shape (parts, slices)
+    trials : requests of canary and baseline, shape (slices,)
+    """
+
+    canary: Floats
+    baseline: Floats
+    trials: tuple[Floats, Floats]
+
+    @cached_property
+    def both(self) -> Bools:
+        """Return the slices in which both arms had requests."""
+        return share.paired(*self.trials)
+
+    @cached_property
+    def groups(self) -> tuple[NDArray[np.intp], Floats, Floats]:
+        """Return the first slice of each group, and what is due; few requests are taken together as in `share`."""
+        first = np.asarray(share.groups(*(trials * self.both for trials in self.trials)), np.intp)
+        canary, baseline = (np.add.reduceat(due * self.both, first, axis=1) for due in (self.canary, self.baseline))
+        return first, canary, baseline
+
+    def coarse(self, *counts: Floats) -> tuple[Floats, ...]:
+        """Sum up counts in a few periods; return them and the odds of each law, shape (laws, periods)."""
+        first, canary, baseline = self.groups
+        periods = np.arange(0, len(first), -(-len(first) // delays.MOST_SLICES))
+        traffic = np.add.reduceat(canary[0], periods) > 0
+        summed = (np.add.reduceat(each * self.both, first[periods])[traffic] for each in counts)
+        due, all_due = (delays.mixed(np.add.reduceat(each, periods, axis=1)[:, traffic]) for each in (canary, baseline))
+        return *summed, due / all_due
+
+    def odds(self, laws: Bools) -> Floats:
+        """Return the odds of each of these laws in each slice, shape (laws, slices)."""
+        first, *arms = self.groups
+        due, all_due = (delays.mixed(arm, laws) for arm in arms)
+        odds = np.divide(due, all_due, out=np.ones_like(due), where=all_due > 0)
+        return np.repeat(odds, np.diff(np.append(first, len(self.both))), axis=1)
 
 
 def _combined_factor(arms: tuple[Conversions, Conversions], segments: Segments, correlation: Dispersion) -> float:
@@ -152,28 +224,16 @@ def _combined_factor(arms: tuple[Conversions, Conversions], segments: Segments, 
     return float(dispersion.combined(*factors, *(segments.since(arm.trials) + 1e-200 for arm in arms))[0])
 
 
-def _tallies(arms: tuple[Conversions, Conversions]) -> tuple[Tally, Tally]:
-    return Tally(arms[0].successes, arms[0].trials), Tally(arms[1].successes, arms[1].trials)
-
-
-def _due(
-    reading: Reading[Conversions | Values], arms: tuple[Conversions, Conversions], seconds: Floats, delay: float
-) -> tuple[tuple[Tally, Tally], float]:
-    """Return the events of both arms among the requests whose events are due, and what is outstanding of the canary."""
-    ours, outstanding = delays.exposures(arms[0].trials, seconds, delay)
-    theirs, _ = delays.exposures(arms[1].trials, seconds, delay, _before(reading, arms, seconds, delay))
-    return (Tally(arms[0].successes, ours), Tally(arms[1].successes, theirs)), outstanding
-
-
 def _before(
-    reading: Reading[Conversions | Values], arms: tuple[Conversions, Conversions], seconds: Floats, delay: float
-) -> float:
-    """Return the baseline's requests before the window whose events are outstanding when it starts."""
-    past = reading.history
+    check: Check, reading: Reading[Conversions | Values], arms: tuple[Conversions, Conversions], seconds: Floats
+) -> Floats:
+    """Return the baseline's requests before the window, in slices as long as those of the window."""
+    past, length = reading.history, float(seconds[0])
     if isinstance(past, Conversions) and reading.history_seconds and len(past.trials):
-        lengths_before = np.full(len(past.trials), reading.history_seconds)
-        rate = float(past.trials.sum()) / float(lengths_before.sum())
-        return delays.exposures(past.trials, lengths_before, delay, rate * delay)[1]
+        ends = np.arange(len(past.trials) + 1) * reading.history_seconds
+        slices = max(1, int(min(ends[-1], REMEMBERED * check.delay) / length))
+        edges = ends[-1] - np.arange(slices, -1, -1) * length
+        return np.diff(np.interp(edges, ends, np.concatenate(([0.0], np.cumsum(past.trials)))))
     # Before its canary the baseline had all of the traffic.
-    first = max(1, min(len(seconds), math.ceil(BEFORE / float(seconds[0]))))
-    return float((arms[0].trials + arms[1].trials)[:first].sum() / seconds[:first].sum()) * delay
+    first = max(1, min(len(seconds), math.ceil(BEFORE / length)))
+    return np.full(1, float((arms[0].trials + arms[1].trials)[:first].sum() / seconds[:first].sum()) * length)

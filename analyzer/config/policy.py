@@ -94,8 +94,8 @@ class Check(BaseModel):
     warmup : seconds at the begin of the window that are left out: cold caches are no regression
     pod_warmup : seconds of each pod's life that are left out, once; where pods are not known, of the window
     lag : seconds at its end that are left out, requests and events alike, because the source is late as a whole
-    delay : business: the longest mean delay, in seconds, by which conversions follow their requests; shorter ones are
-        told from the counts
+    delay : business: the longest mean delay, and the longest fixed one, by which conversions follow their requests, in
+        seconds; shorter ones are told from the counts
     decide_by : settles a check that stays undecided, at the price of its proof; default never
     edge : rule ``relative`` for latency: the share of requests slower than this many seconds is compared; without
         it the quantiles are, which needs the fine buckets of a native histogram

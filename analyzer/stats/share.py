@@ -5,7 +5,7 @@ the events of each slice of time, whatever the common rate does from slice to sl
 cancel, and so does a change of the traffic's split.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -190,16 +190,16 @@ def odds_of(canary: ArrayLike, baseline: ArrayLike) -> Floats:
     """
     ours, theirs = np.asarray(canary, float), np.asarray(baseline, float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        if min(ours.min(), theirs.min()) >= FEWEST:
-            return np.asarray(ours / theirs)
-        first = _groups(ours, theirs)
+        first = groups(ours, theirs)
         members = np.diff(np.append(first, len(ours)))
         odds = np.add.reduceat(ours, first) / np.add.reduceat(theirs, first)
     return np.repeat(np.where(np.isfinite(odds), odds, 1.0), members)
 
 
-def _groups(ours: Floats, theirs: Floats) -> list[int]:
+def groups(ours: Floats, theirs: Floats) -> Sequence[int]:
     """Cut slices into groups with enough requests in both arms: the number of the first slice of each."""
+    if min(ours.min(), theirs.min()) >= FEWEST:
+        return range(len(ours))
     first, canary, baseline = [0], 0.0, 0.0
     for place in range(len(ours)):
         if canary >= FEWEST and baseline >= FEWEST:

@@ -214,6 +214,17 @@ def _business() -> Iterator[Cell]:
         f"mean {delay:g} s, {word}": {"delay": delay, "weights": weights, "short": 10.0 if delay == 600 else None}
         for delay in (10.0, 60.0, 600.0) for word, weights in (("weight 5%", ramp[:1]), ("5-25-50%", ramp))
     })  # fmt: skip
+    yield from _cells("late events", traffic.late, {"share": 0.05, "form": Form.CONVERSIONS, "delay": 600.0}, {
+        f"{shape}, {word}": {"shape": shape, "weights": weights, **fields}
+        for shape, fields in (
+            ("fixed", {"delay": 300.0, "short": 10.0}), ("uniform", {}), ("at once or later", {}), ("lognormal", {}),
+        ) for word, weights in (("weight 5%", ramp[:1]), ("5-25-50%", ramp))
+    })  # fmt: skip
+    yield from _cells("late events", traffic.late, {"share": 0.05, "form": Form.CONVERSIONS, "weights": ramp}, {
+        f"{shape}, {delay / 60:g} min and told": {
+            "shape": shape, "delay": delay, "policy": {"checks": {"business_proxy": {"delay": f"{delay:g}s"}}},
+        } for shape, delay in (("exponential", 1800.0), ("fixed", 1800.0), ("at once or later", 3600.0))
+    }, (10.0,))  # fmt: skip
     loss = {"share": 0.05, "loss": 0.2, "form": Form.CONVERSIONS, "aim": Aim.FOUND, "bound": None}
     yield from _cells("late, real loss", traffic.late, loss, {
         f"20% fewer, mean {delay:g} s": {"delay": delay} for delay in (0.0, 60.0, 600.0)

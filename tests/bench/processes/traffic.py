@@ -136,14 +136,27 @@ def bursts(rng: np.random.Generator, expected: Floats, share: float, correlation
     return independent(rng, expected, np.repeat(shares, MINUTE)[:, np.newaxis])
 
 
-def delayed(rng: np.random.Generator, expected: Floats, share: float, delay: float) -> Floats:
-    """Draw requests, and conversions that follow by an exponential delay of a mean (s); columns: conversions, all."""
+DELAYS: dict[str, Callable[[np.random.Generator, int], Floats]] = {  # of a unit; of a mean of about one or less
+    "exponential": lambda rng, number: rng.exponential(size=number),
+    "fixed": lambda _, number: np.ones(number),
+    "uniform": lambda rng, number: rng.uniform(0, 2, number),
+    "at once or later": lambda rng, number: np.where(rng.random(number) < 0.5, 1 / 60, 1.0),
+    "lognormal": lambda rng, number: rng.lognormal(-1.5, 1.5, number),
+}
+
+
+def delayed(
+    rng: np.random.Generator, expected: Floats, share: float, delay: float, shape: str = "exponential"
+) -> Floats:
+    """Draw requests, and conversions that follow by a delay of such a law, whose unit is in seconds; columns:
+    conversions, all.
+    """
     before = int(6 * delay / SLOT)  # slots, so that the first one has conversions of earlier requests
     total = rng.poisson(np.concatenate((np.repeat(expected[:1], before, axis=0), expected)))
     won = rng.binomial(total, share)
     slot, pod = (np.repeat(index, won[won > 0]) for index in np.nonzero(won))
     if delay:
-        slot = slot + (rng.random(len(slot)) + rng.exponential(delay / SLOT, len(slot))).astype(int)
+        slot = slot + (rng.random(len(slot)) + delay / SLOT * DELAYS[shape](rng, len(slot))).astype(int)
     return np.stack([_counted(slot, pod, total.shape), total], axis=-1)[before:].astype(float)
 
 
@@ -242,10 +255,14 @@ def _latencies(arm: Floats) -> Floats:
     return counts
 
 
-def late(rng: np.random.Generator, expected: Requests, share: float, delay: float, loss: float = 0.0) -> Rollout:
+def late(
+    rng: np.random.Generator, expected: Requests, share: float, delay: float, loss: float = 0.0,
+    shape: str = "exponential",
+) -> Rollout:  # fmt: skip
     """Draw conversions that come late; a loss is a part of them that the canary has less."""
     return Rollout(
-        delayed(rng, expected.canary, share * (1 - loss), delay), delayed(rng, expected.baseline, share, delay)
+        delayed(rng, expected.canary, share * (1 - loss), delay, shape),
+        delayed(rng, expected.baseline, share, delay, shape),
     )
 
 
