@@ -298,7 +298,7 @@ def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True
             return MeanOnly(total=added(way.sum or ()) * way.unit.seconds, count=added(way.count or ()))
         case ValueHistogram():
             histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0, whole=whole)
-            return _values(histogram, added([way.values.suffixed("_sum")]))
+            return values_of(histogram, added([way.values.suffixed("_sum")]))
 
 
 def window_of(selection: Selection, found: float | None) -> Window:
@@ -372,8 +372,8 @@ def _with_classes(counts: Classes, names: tuple[str, ...]) -> Classes:
     return Classes(names=names, counts=np.column_stack([columns.get(name, zeros) for name in names]))
 
 
-def _values(histogram: Histogram, total: Floats) -> Values:
-    """Bound the sum of squares from above by the buckets' edges.
+def values_of(histogram: Histogram, total: Floats) -> Values:
+    """Return the values of a histogram and their sum, with the sum of squares bounded from above by the buckets' edges.
 
     Not possible with values in the last bucket, nor with values in the first one where some are negative: those of
     which an edge says so, or which the sum shows, being less than positive ones of these buckets can add up to.

@@ -235,6 +235,7 @@ def _business() -> Iterator[Cell]:
         "30% negative, sigma 1": {"refunds": 0.3, "sigma": 1.0},
         "10% negative, five times as large": {"refunds": 0.1, "sigma": 0.5, "times": 5.0, "short": 1.0},
         "10% negative, sigma 1.5": {"refunds": 0.1, "sigma": 1.5},
+        "10% negative, sigma 1, in buckets": {"refunds": 0.1, "sigma": 1.0, "bucketed": True},
     })  # fmt: skip
 
 

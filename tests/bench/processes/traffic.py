@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from analyzer.model.counts import Histogram
+from analyzer.sources.assembly import values_of
+
 Floats = NDArray[np.float64]
 Draw = Callable[..., "Rollout"]
 
@@ -20,6 +23,7 @@ SLOT = 15  # seconds
 MINUTE = 60 // SLOT  # slots
 HOUR = 60 * MINUTE
 SLOTS = 4 * HOUR  # of the rollout
+PAYMENT_EDGES = np.array([-1e4, -1000, -300, -100, -30, -10, 0, 10, 20, 50, 100, 200, 500, 1000, 1e4, 1e6, np.inf])
 BINS = np.array([0.3, 0.2, 0.12, 0.1, 0.08, 0.07, 0.05, 0.04, 0.03, 0.01])  # shares of the scores
 
 
@@ -166,13 +170,25 @@ def multinomial(rng: np.random.Generator, expected: Floats, shares: Floats, rows
 
 
 def payments(
-    rng: np.random.Generator, expected: Floats, buying: float, refunds: float, sigma: float, times: float = 1.0
-) -> Floats:
-    """Draw lognormal payments, some of them refunds, so many times as large; columns: sum, sum of squares, number."""
+    rng: np.random.Generator, expected: Floats, buying: float, refunds: float, sigma: float, times: float = 1.0, *,
+    bucketed: bool = False,
+) -> Floats:  # fmt: skip
+    """Draw lognormal payments, some of them refunds, so many times as large; columns: sum, sum of squares, number.
+
+    Parameters
+    ----------
+    bucketed : the sum of squares is the product's bound of it, from a histogram
+    """
     number = rng.poisson(expected * buying)
     slot, pod = (np.repeat(index, number[number > 0]) for index in np.nonzero(number))
     values = rng.lognormal(3.0, sigma, len(slot)) * np.where(rng.random(len(slot)) < refunds, -times, 1.0)
     sums = [_counted(slot, pod, number.shape, power) for power in (values, values**2)]
+    if bucketed:
+        buckets = np.searchsorted(PAYMENT_EDGES, values)
+        counts = [_counted(slot, pod, number.shape, buckets == bucket) for bucket in range(len(PAYMENT_EDGES))]
+        arm = Histogram(PAYMENT_EDGES, np.stack(counts, axis=-1).reshape(number.size, -1))
+        squares = values_of(arm, sums[0].reshape(-1)).squares
+        sums[1] = np.full(number.shape, np.nan) if squares is None else squares.reshape(number.shape)
     return np.stack([*sums, number], axis=-1).astype(float)
 
 
