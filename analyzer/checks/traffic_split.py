@@ -13,8 +13,10 @@ from analyzer.stats import split
 
 ROUNDING = 1.1  # ratio of the odds that weights, routers and traffic that bypasses them may be off by
 UNEVEN = 0.5  # nats for missing requests, where the split varies twice as much as it would by chance
+SEEN = 2.0  # nats against missing requests, where most of those counted came at another weight
 RISING = 1.05  # ratio of the odds, later over earlier
 HALF = 0.5  # weight; Argo rounds the pods of both arms up, which leaves the canary less than a larger one
+PASSING = (Code.PROVED_GOOD, Code.DECIDED_BY_POINT)
 BROKEN = 0.001  # level, over all looks: below it the split is called broken
 
 
@@ -61,11 +63,12 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
     """Hold a finding back that is not a fail where requests of the canary are missing (sample-ratio mismatch).
 
     A request that hangs, or whose client leaves, is never counted: neither as failed nor as slow. But the canary's part
-    of the requests is then less than that of its weight. Business events come late and are left out.
+    of the requests is then less than that of its weight. Business events come late and are left out. Of what was
+    counted at another weight nothing is known: where most was, the present weight has to speak against a loss.
     """
     if (
         weight is None
-        or finding.code not in (Code.PROVED_GOOD, Code.UNDECIDED, Code.DECIDED_BY_POINT)
+        or finding.code not in (*PASSING, Code.UNDECIDED)
         or finding.outcome is Outcome.FAIL
         or reading.canary is None
         or reading.baseline is None
@@ -80,12 +83,16 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
     factor = split.overdispersion(ours, theirs)
     # Holding costs none of alpha: that requests are missing need only be likelier than not.
     needed = min(UNEVEN, UNEVEN * (factor - 1))
+    elsewhere = float(ours[:change].sum()) > float(ours[change:].sum())
     for first in {change, _later_half(ours, theirs, change)}:
         canary, baseline = float(ours[first:].sum()), float(theirs[first:].sum())
         blur = 1.0 if seconds is None else float(split.slack(seconds[first:].sum(), reading.scrape_seconds))
-        if min(canary + baseline, theirs.sum()) <= 0 or math.isinf(blur):
-            return finding
-        if split.log_evidence_of_loss(canary, baseline, weight, max(ROUNDING, blur), factor) <= needed:
+        known = min(canary + baseline, theirs.sum()) > 0 and not math.isinf(blur)
+        evidence = split.log_evidence_of_loss(canary, baseline, weight, max(ROUNDING, blur), factor) if known else 0.0
+        if elsewhere and -SEEN < evidence <= needed:
+            reason = f"{finding.reason}; too few requests at this weight to tell whether any are not counted"
+            return _held(finding, Code.UNDECIDED, finding.headline, reason) if finding.code in PASSING else finding
+        if not known or evidence <= needed:
             return finding
     headline = (
         f"the canary has only {format_ratio(canary / (canary + baseline))} of the counted requests where its weight is "
@@ -95,9 +102,14 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
         f"{headline} ({format_count(canary)} of {format_count(canary + baseline)}): some of its requests may never be "
         "counted, as those that hang or whose client leaves; look at the router's own counts"
     )
+    return _held(finding, Code.TRAFFIC_SPLIT, headline, reason)
+
+
+def _held(finding: Finding, code: Code, headline: str, reason: str) -> Finding:
+    """Return a finding that is withheld."""
     bars = Evidence(min(finding.evidence.towards_pass, UNDECIDED_AT_MOST), finding.evidence.towards_fail)
     return replace(
-        finding, outcome=Outcome.INCONCLUSIVE, code=Code.TRAFFIC_SPLIT, reason=reason, headline=headline,
+        finding, outcome=Outcome.INCONCLUSIVE, code=code, reason=reason, headline=headline,
         evidence=bars, remaining_requests=None, remaining_range=(None, None),
     )  # fmt: skip
 

@@ -72,6 +72,20 @@ def test_requests_that_go_missing_within_a_step_are_seen(look: Any) -> None:
     assert found["code"] == "traffic_split"
 
 
+@pytest.mark.parametrize(("requests", "held"), [(3, True), (100, False)])
+def test_a_weight_that_just_fell_does_not_pass_by_what_was_counted_before(
+    look: Any, requests: float, *, held: bool
+) -> None:
+    """What the canary had before its weight fell says nothing of lost requests: a few minutes later it may."""
+    canary = [failed(count, 0.0) for count in [800] * 10 + [requests] * 4]
+    baseline = [failed(count, 0.0) for count in [1000] * 10 + [19 * requests] * 4]
+
+    found = look("error_rate", canary, baseline, asked={"weight": 5})
+
+    assert (found["verdict"], found["code"]) == (("inconclusive", "undecided") if held else ("pass", "proved_good"))
+    assert held == ("too few requests at this weight" in found["reason"])
+
+
 @pytest.mark.parametrize(("pods", "weight"), [((1, 10), 5), ((10, 1), 95), ((3, 3), 50), ((5, 2), 75)])
 def test_pods_that_are_rounded_up_are_no_loss(look: Any, pods: tuple[int, int], weight: float) -> None:
     """Without a router the split is that of the pods, of which Argo rounds both numbers up."""
