@@ -150,7 +150,7 @@ def exposures(requests: Floats, seconds: Floats, longest: float, past: Floats) -
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LawEvidence:
     """What the events of both arms tell of the law of their delay, and of the ratio of the arms' rates with it.
 
     Attributes
@@ -167,7 +167,9 @@ class Evidence:
     if_below: Bools
 
 
-def evidence(canary: Floats, events: Floats, odds: Floats, *, limit: float, factor: float, needed: float) -> Evidence:
+def evidence(
+    canary: Floats, events: Floats, odds: Floats, *, limit: float, factor: float, needed: float
+) -> LawEvidence:
     """Weigh the laws of the delay by which arm each event was in.
 
     Parameters
@@ -211,7 +213,7 @@ def evidence(canary: Floats, events: Floats, odds: Floats, *, limit: float, fact
         return float(log_mean_exp(halves))
 
     everything = average(best, np.abs(ratio - border) + math.log(2))
-    return Evidence(
+    return LawEvidence(
         best, average(below, np.maximum(border - ratio, 0.0)) - float(above.max()),
         _not_excluded(above, everything - needed), _not_excluded(below, everything - needed),
     )  # fmt: skip
