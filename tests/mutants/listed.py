@@ -73,6 +73,15 @@ MUTANTS = [
         ("part = (needed - before) / (after - before) if", "part = 0.0 if"),
     ),
     *_of(
+        "analyzer/stats/delays.py", "tests/checks/test_late_events.py",
+        ("- float(above.max()),", "- float(above.mean()),"),
+        ("AT_ONCE = 1e-4", "AT_ONCE = 0.3"),
+    ),
+    *_of(
+        "analyzer/checks/late_events.py", "tests/checks/test_late_events.py",
+        ("due.odds(known.if_above).min(axis=0)", "due.odds(known.if_above).max(axis=0)"),
+    ),
+    *_of(
         "analyzer/stats/share.py", "tests/stats/test_share.py",
         ("UNEXPECTED = 0.05 ", "UNEXPECTED = 1.0 "),
         ("FEWEST = 10.0 ", "FEWEST = 1.0 "),
@@ -122,6 +131,7 @@ MUTANTS = [
     ),
     *_of(
         "analyzer/checks/traffic_split.py", "tests/checks/test_traffic_split.py",
+        ("SEEN = 2.0", "SEEN = 0.0"),
         ("BROKEN = 0.001 ", "BROKEN = 0.2 "),
         ("<= tolerated:", "<= 10 * tolerated:"),
         ("if math.isinf(blur):", "if False:"),
