@@ -215,7 +215,8 @@ def _peaks(values: Floats, restarted: Flags, back: Flags) -> Floats:
 def _new_starts(process_starts: Track, counters: Sequence[Track]) -> tuple[Floats, bool]:
     """Return when the process was found to be another, and whether several answer in turn.
 
-    The start of one process may seem to vary by less than `CLOCK_JITTER`: where no counter falls with it, it is none.
+    The start of one process may seem to vary by less than `CLOCK_JITTER`: where no counter begins anew with it, it is
+    none.
     """
     times, starts = process_starts.times, np.round(process_starts.values, 3)
     steps = np.diff(starts)
@@ -224,10 +225,12 @@ def _new_starts(process_starts: Track, counters: Sequence[Track]) -> tuple[Float
         return np.empty(0), False
     after = starts[changed + 1] > times[changed] - CLOCK_JITTER  # the process before was still alive then
     restarted = times[changed + 1][after | (steps[changed] > CLOCK_JITTER)]
-    fell = [np.empty(0)]
+    fell, began_anew = [np.empty(0)], [np.empty(0)]
     for track in counters:
-        unexplained = (np.diff(track.values) < 0) & ~_restarted(track.times, restarted)[1:]
+        known_ = _restarted(track.times, restarted)
+        unexplained = (np.diff(track.values) < 0) & ~known_[1:]
         fell.append(track.times[1:][unexplained])
+        began_anew.append(track.times[1:][unexplained & ~steps_back(track.values, known_, steady=True)[1:]])
     falls = np.isin(times[changed + 1], np.concatenate(fell))
     known: set[float] = set()
     revisited = []
@@ -240,7 +243,7 @@ def _new_starts(process_starts: Track, counters: Sequence[Track]) -> tuple[Float
         spread > CLOCK_JITTER and _alternates(starts[[0, *(changed + 1)]])
     ):
         return times[changed + 1], True
-    return np.union1d(restarted, times[changed + 1][falls]), False
+    return np.union1d(restarted, np.intersect1d(times[changed + 1], np.concatenate(began_anew))), False
 
 
 def _alternates(starts: Floats) -> bool:

@@ -19,7 +19,7 @@ from analyzer.sources.coverage import (
     interrupted,
     moved,
 )
-from analyzer.sources.lives import NO_LIVES, Life, pod_name
+from analyzer.sources.lives import NO_LIVES, OF_REPLICA_SET, POD_LABELS, Life, pod_name
 from analyzer.sources.samples import Settled, family_of, may_fall
 from analyzer.sources.streams import Target
 from analyzer.sources.timeline import slices_apart
@@ -121,9 +121,10 @@ class Growth:
                         "the profile"
                     )
                 elif target in self._several:
+                    other = "" if target in self._starts else ", or it restarts all the time and no gauge tells it"
                     reasons[selector] = (
-                        f"several processes answer the scrapes of {pod} in turn, each with its own {selector.metric}: "
-                        "export the sum of all (prometheus_client: multiprocess mode), or scrape each process by itself"
+                        f"several processes answer the scrapes of {pod} in turn, each with its own {selector.metric}"
+                        f"{other}: export the sum of all (prometheus_client: multiprocess mode), or scrape each one"
                     )
         return reasons
 
@@ -274,11 +275,13 @@ class Growth:
         if not together:
             recent = [start for start in canary.values() if start >= self._timeline.start - PAST]
             since = min([self._timeline.start, *recent])
-        new = {}
+        new, first = {}, 1 + self.scrape_seconds() / self._timeline.step
         for target in self._streams_of:
             start = started.get(target, -math.inf)
             if target[3] in self._settled.new_arms:
                 old = target in started and start < self._timeline.start - PAST and not together
+                if target not in started and not self._settled.watched:
+                    old = int(np.argmax(self._seen[target])) <= first  # Prometheus may have lost its data
                 new[target] = not old
                 if old:
                     self._uncovered.add(target[2])
@@ -302,6 +305,8 @@ class Growth:
         """Part the time of a target where it came back after a gap as a process that began in it."""
         if not len(places):
             return ()
+        if OF_REPLICA_SET.search(target[2]) and target[0] in POD_LABELS:  # it is the same pod, however long its gap
+            return ((int(places[0]), int(places[-1])),)
         gauge, apart = self._starts.get(target), np.diff(places)
         runs, first = [], int(places[0])
         for number in np.flatnonzero((apart - 1) * self._timeline.step >= BETWEEN_LIVES):

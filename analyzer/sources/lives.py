@@ -1,5 +1,6 @@
 """The pods of an arm: what they are called, when each began and how often it restarted."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -9,6 +10,8 @@ import numpy as np
 from analyzer.model.counts import Counts, Floats, Pod
 
 POD_LABELS = ("pod", "kubernetes_pod_name", "pod_name", "k8s_pod_name")
+OF_REPLICA_SET = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{5}$")
+"""What the names of a Deployment's pods end with, as Kubernetes draws it: no later pod has the same name."""
 SINGLE = 32  # pods that stand for themselves where there are more than `MOST_PODS`
 MOST_PODS = 64  # of an arm: above, those that are not single are dealt into groups
 

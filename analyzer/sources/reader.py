@@ -20,15 +20,23 @@ from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Grown, Selection, absent, assemble
 from analyzer.sources.coverage import LaterLife, lives_between
 from analyzer.sources.growth import Growth
+from analyzer.sources.instants import resets, seen_before
 from analyzer.sources.native import NativeGrowth, growth, native_histograms
-from analyzer.sources.promql import FINEST, LOOK_BACK, Queries, duration, in_arms, joined, tagged, timeline_of
+from analyzer.sources.promql import (
+    FINEST,
+    LOOK_BACK,
+    Queries,
+    duration,
+    in_arms,
+    joined,
+    tagged,
+    timeline_of,
+)
 from analyzer.sources.query_plan import QueryPlan, gap_of
 from analyzer.sources.samples import (
     Samples,
     Settled,
-    family_of,
     in_groups,
-    is_part,
     matchers_of,
     one_a_metric,
     target_of,
@@ -36,7 +44,7 @@ from analyzer.sources.samples import (
 from analyzer.sources.scouting import Scouted
 from analyzer.sources.server_sums import growth_query, kept_labels, placed
 from analyzer.sources.slicing import Limits, in_slices
-from analyzer.sources.streams import TARGET_LABELS, Target
+from analyzer.sources.streams import Target
 from analyzer.sources.timeline import Timeline
 
 LONG_LOOK_BACK = 3600.0  # the same of a series, whose target was there
@@ -163,13 +171,16 @@ class Reader:
 
     def _ends(self, metrics: list[Selector], timeline: Timeline) -> list[str]:
         """Write what the grid does not show: the tail, and which counters were reset."""
-        parts = [tagged("resets", f"({self._resets(metrics, timeline.end - timeline.start + LOOK_BACK)})")]
+        parts = [tagged("resets", f"({resets(metrics, self._selection, timeline.end - timeline.start + LOOK_BACK)})")]
         if timeline.tail > 0:
             tail = duration(timeline.tail)
             parts += [
                 tagged(f"tail {number}", f"last_over_time({self._in_arms(metric)}[{tail}])")
                 for number, metric in enumerate(metrics)
             ]
+        if self._since_start and self._selection.baseline:
+            seen = seen_before(in_groups(metrics), self._selection, timeline.end - timeline.start)
+            parts.append(tagged("before", seen))
         return joined(parts)
 
     def _look_back(self, samples: Samples, metrics: list[Selector], timeline: Timeline) -> None:
@@ -193,21 +204,6 @@ class Reader:
         for kind, _, _, seconds in wanted:
             # The start of the process of a whole target is read with it: a restart since then shows.
             samples.add_base(self._plan.answers(kind), timeline.start - seconds if kind == "late" else math.inf)
-
-    def _resets(self, metrics: list[Selector], seconds: float) -> str:
-        """Write which targets had a counter that was reset in the last seconds; of a histogram, its count tells."""
-        counts = dict.fromkeys(
-            Selector(family_of(metric.metric) + "_count" if is_part(metric.metric) else metric.metric, metric.matchers)
-            for metric in metrics
-            if metric.metric != self._gauge_metric
-        )
-        look = duration(seconds)
-        parts = [f"resets({self._in_arms(count)}[{look}]) > 0" for count in counts]
-        parts += [
-            f"changes({self._in_arms(metric)}[{look}]) > 0" for metric in metrics if metric.metric == self._gauge_metric
-        ]
-        labels = ", ".join(dict.fromkeys([*TARGET_LABELS, self._selection.profile.arm_label]))
-        return " or ".join(f"count by ({labels}) ({part})" for part in parts)
 
     @property
     def _gauge_metric(self) -> str | None:
@@ -267,6 +263,7 @@ class Reader:
             arm_label=self._selection.profile.arm_label,
             process_start=self._gauge_metric,
             new_arms=frozenset([self._selection.canary] if self._since_start else []),
+            watched=not (self._since_start and self._selection.baseline),
         )
         samples.add(self._plan.answers("grid"))
         samples.add_ends(self._plan.answers("ends"))
@@ -323,7 +320,7 @@ class Reader:
         """Read every sample around restarts, if those are not too many; raises SourceError."""
         timeline = settled.timeline
         limited = [Selector(one.metric, (*one.matchers, *matchers_of(restarted))) for one in metrics]
-        query = self._resets(limited, timeline.step + OVERLAP)
+        query = resets(limited, self._selection, timeline.step + OVERLAP)
         ends = Timeline(timeline.start, timeline.end + timeline.step - timeline.tail, timeline.step, timeline.slices)
         self._plan.range("resets", query, ends if timeline.tail > 0 else timeline, first=0)
         self._plan.run()

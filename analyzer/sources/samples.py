@@ -29,6 +29,7 @@ class Settled:
     streams : with their values at the window's start and at the ends of slices
     process_start : metric with the time at which a process started
     new_arms : arms of which every target began inside the window
+    watched : whether the other arm has samples from before the window, so that the new arm is seen from its birth
     based : streams whose value at the start was looked for further back
     suspects : slices in which a process may have restarted, by target
     zoomed : first and last slice of which every sample is known; None: of none
@@ -40,6 +41,7 @@ class Settled:
     streams: Streams
     process_start: str | None
     new_arms: frozenset[str]
+    watched: bool
     based: frozenset[int]
     unusable: Mapping[int, str]
     suspects: dict[Target, set[int]] = field(default_factory=dict)
@@ -75,10 +77,17 @@ class Samples:
     arm_label : which label tells the arms apart
     process_start : metric with the time at which a process started
     new_arms : arms of which every target began inside the window
+    watched : whether their birth is known to have been seen; else the answer `before` tells
     """
 
     def __init__(
-        self, timeline: Timeline, *, arm_label: str, process_start: str | None, new_arms: frozenset[str]
+        self,
+        timeline: Timeline,
+        *,
+        arm_label: str,
+        process_start: str | None,
+        new_arms: frozenset[str],
+        watched: bool,
     ) -> None:
         self._timeline, self._arm_label = timeline, arm_label
         self._process_start, self._new_arms = process_start, new_arms
@@ -89,6 +98,7 @@ class Samples:
         self._base: dict[int, tuple[float, float]] = {}
         self._unusable: dict[int, str] = {}
         self._restarted: set[Target] = set()
+        self._watched = watched
 
     def add(self, answer: Iterable[Series]) -> None:
         """Take in values at the window's start and at the ends of slices."""
@@ -109,6 +119,8 @@ class Samples:
                     self._take(self._row(labels), series.times, series.values)
                 case "resets":
                     self._restarted.add(pod_key(labels, self._arm_label))
+                case "before":
+                    self._watched = True
                 case _:
                     raise BadResponse(f"it answered with a series without the label {STAT}")
 
@@ -184,6 +196,7 @@ class Samples:
             streams=streams,
             process_start=self._process_start,
             new_arms=self._new_arms,
+            watched=self._watched,
             based=frozenset(stream for stream, rows in enumerate(streams.rows) if rows[:1].tolist()[0] in based),
             unusable={
                 stream: self._unusable[row]

@@ -189,10 +189,14 @@ class _Scraped:
 
 
 def _neighbours(values: Floats) -> tuple[Floats, Floats]:
-    """Return the least and the greatest value near each place."""
+    """Return the least and the greatest value near each place; unlimited where none came shortly before or after."""
     padded = np.pad(values, NEAR, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR + 1)
-    return np.fmin.reduce(windows, axis=1), np.fmax.reduce(windows, axis=1)
+    first, last = (np.isnan(part).all(axis=1) for part in (windows[:, :NEAR], windows[:, NEAR + 1 :]))
+    return (
+        np.where(first, -np.inf, np.fmin.reduce(windows, axis=1)),
+        np.where(last, np.inf, np.fmax.reduce(windows, axis=1)),
+    )
 
 
 def _near_falls(values: Floats) -> Flags:

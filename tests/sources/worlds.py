@@ -14,7 +14,7 @@ from analyzer.config.selector import Selector, parse_matchers, parse_selector
 ARM = "rollouts_pod_template_hash"
 TICK = 5.0  # seconds in which requests come together
 QUIET = 75.0  # seconds without requests at the end, so that every scrape job has seen all of them
-LOOK_BACK = 900.0
+PAST = 120.0  # seconds before the canary's first sample in which its processes may have begun, to count from 0
 NOON = 1_767_614_400.0
 PROFILE = Profile(
     name="worlds",
@@ -34,13 +34,6 @@ TROUBLES = (
     "missed scrapes", "outage", "step back", "bad value", "expiry", "lost history", "several processes",
     "earlier life", "births and deaths", "jitter",
 )  # fmt: skip
-NEVER_TOGETHER = (
-    {"no gauge", "restarts"}, {"no gauge", "crash loop"}, {"no gauge", "births and deaths"}, {"no gauge", "outage"},
-    {"no gauge", "lost history"}, {"no gauge", "expiry"}, {"crash loop", "expiry"}, {"restarts", "expiry"},
-    {"several processes", "step back"}, {"two replicas", "several processes"}, {"two jobs", "several processes"},
-    {"earlier life", "lost history"}, {"earlier life", "outage"}, {"step back", "crash loop"},
-    {"step back", "restarts"}, {"lost history", "outage"}, {"jitter", "several processes"},
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,6 +44,11 @@ class State:
     bad: int = 0
     quick: int = 0
 
+    @property
+    def values(self) -> tuple[int, int, int]:
+        """All three."""
+        return self.good, self.bad, self.quick
+
     def minus(self, other: "State") -> "State":
         """Return what came since another state."""
         return State(self.good - other.good, self.bad - other.bad, self.quick - other.quick)
@@ -58,11 +56,15 @@ class State:
 
 @dataclass
 class PodHistory:
-    """One pod: the lives of its process, each with what had been counted at the end of each tick."""
+    """One pod: the lives of its process, each with what had been counted at the end of each tick.
+
+    `earlier` is whether it belongs to an earlier life of the canary.
+    """
 
     arm: str
     name: str
     address: str
+    earlier: bool = False
     lives: list[tuple[float, float, list[State]]] = field(default_factory=list)
     scrapes: dict[str, list[tuple[float, int, State]]] = field(default_factory=dict)
 
@@ -101,35 +103,43 @@ class World:
     def truth(self, arm: str, start: float) -> tuple[State, State]:
         """Return the least and the most that an arm can be found to have counted since the start.
 
-        They are the same but where two jobs scrape a pod at different moments.
+        They are the same but where two jobs scrape a pod at different moments, or nothing tells of a restart.
         """
         least, most = [0, 0, 0], [0, 0, 0]
+        first = min(pod.lives[0][0] for pod in self.pods if pod.arm == self.arms[0] and not pod.earlier)
+        since = start - PAST if arm == self.arms[0] else min(start, max(first, start - PAST))
         for pod in (pod for pod in self.pods if pod.arm == arm):
-            counted = [_counted(scrapes, start, self.at, pod) for scrapes in pod.scrapes.values() if scrapes]
-            if counted:
-                for place, several in enumerate(zip(*counted, strict=True)):
-                    least[place] += min(several)
-                    most[place] += max(several)
+            counted = [self._counted(pod, scrapes, start, since) for scrapes in pod.scrapes.values() if scrapes]
+            for place in range(3) if counted else ():
+                least[place] += min(low[place] for low, _ in counted)
+                most[place] += max(high[place] for _, high in counted)
         return State(*least), State(*most)
 
-
-def _counted(scrapes: list[tuple[float, int, State]], start: float, at: float, pod: PodHistory) -> tuple[int, int, int]:
-    """Add up, scrape by scrape, what a pod counted in (start, at] by one job."""
-    total = [0, 0, 0]
-    before: tuple[int, State] | None = None
-    for moment, life, state in scrapes:
-        if moment > at:
-            break
-        if moment > start:
-            known = State()
-            if before is None:
-                known = State() if pod.lives[life][0] >= start - 20 else state
-            elif before[0] == life:
-                known = before[1]
-            since = state.minus(known)
-            total = [total[0] + since.good, total[1] + since.bad, total[2] + since.quick]
-        before = life, state
-    return total[0], total[1], total[2]
+    def _counted(
+        self, pod: PodHistory, scrapes: list[tuple[float, int, State]], start: float, since: float
+    ) -> tuple[list[int], list[int]]:
+        """Add up, scrape by scrape, the least and the most that a pod is known to have counted in (start, at]."""
+        hidden = "no gauge" in self.troubles
+        low, high = [0, 0, 0], [0, 0, 0]
+        before: tuple[int, State] | None = None
+        for moment, life, state in (scrape for scrape in scrapes if scrape[0] <= self.at):
+            if moment > start:
+                known = state if before is None and pod.lives[life][0] < since else State()
+                if before is not None and before[0] == life:
+                    known = before[1]
+                values, came = state.values, state.minus(known).values
+                for place in range(3):
+                    high[place] += came[place]
+                    fewest = came[place]
+                    if hidden and before is not None and before[0] != life:
+                        fewest = max(0, values[place] - before[1].values[place])
+                    if hidden and before is None and "lost history" in self.troubles:
+                        fewest = 0
+                    low[place] += fewest
+            before = life, state
+        if "step back" in self.troubles and len(pod.lives) > 1:  # the last sample of a process may be too low
+            low = [value - 2 for value in low]
+        return low, high
 
 
 def draw_world(number: int, troubles: frozenset[str] | None = None) -> World:
@@ -137,9 +147,6 @@ def draw_world(number: int, troubles: frozenset[str] | None = None) -> World:
     draw = random.Random(number)
     if troubles is None:
         troubles = frozenset(draw.sample(TROUBLES, draw.choice((0, 1, 1, 2, 2, 3))))
-        for pair in NEVER_TOGETHER:
-            if pair <= troubles:
-                troubles -= {sorted(pair)[1]}
     length = draw.choice((480.0, 900.0, 1800.0))
     world = World(number, troubles, at=NOON - draw.choice((0.0, 4.0, 7.5)))
     canary, baseline = world.arms
@@ -157,14 +164,16 @@ def draw_world(number: int, troubles: frozenset[str] | None = None) -> World:
         spans.append((canary, 9, born - gap - 300, born - gap))
         ratio[f"{canary} 9"] = 0.6
     for arm, place, begin, end in spans:
-        pod = PodHistory(arm, f"{arm}-{place}", f"10.{number % 250}.{len(world.pods)}.1:8080")
+        suffix = "".join(random.Random(f"{number} {place} {arm}").choices("bcdfghjklmnpqrstvwxz2456789", k=5))
+        name = f"{arm}-{place if number % 4 == 0 else suffix}"  # of a StatefulSet, or of a Deployment
+        pod = PodHistory(arm, name, f"10.{number % 250}.{len(world.pods)}.1:8080", earlier=place == 9)
         _live(pod, begin, end, world, draw, pace[arm], ratio.get(f"{arm} {place}", ratio[arm]))
         world.pods.append(pod)
         _scrape(pod, world, draw, born, length)
     world.begin = min(
         moment
         for pod in world.pods
-        if pod.arm == canary and not pod.name.endswith("-9")
+        if pod.arm == canary and not pod.earlier
         for scrapes in pod.scrapes.values()
         for moment, _, state in scrapes
         if state.good + state.bad
@@ -234,7 +243,7 @@ def _scrape(pod: PodHistory, world: World, draw: random.Random, born: float, len
                 jitter = draw.choice((0.0, 0.01, -0.01)) if "jitter" in troubles else 0.0
                 seen = _samples(world, pod, found, len(scrapes) == stepped, later, jitter)
                 for metric, own, value in seen:
-                    key = job, metric, tuple(own.items())
+                    key = job, metric, found[0], tuple(own.items())
                     if last_change.get(key, (0.0, math.nan))[1] != value:
                         last_change[key] = moment, value
                     expired = "expiry" in troubles and moment - last_change[key][0] > 300 and own and moment > born
