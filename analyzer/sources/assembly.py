@@ -23,6 +23,7 @@ from analyzer.model.counts import (
     Classes,
     Conversions,
     Counts,
+    Errors,
     Floats,
     Histogram,
     MeanOnly,
@@ -32,8 +33,8 @@ from analyzer.model.counts import (
     Window,
 )
 from analyzer.model.findings import Code, Gap, Kind
-from analyzer.sources.failed_requests import errors_of, total, untold, with_hang_ups
-from analyzer.sources.lives import NO_LIVES, Life, pod_of, pooled
+from analyzer.sources.failed_requests import errors_of, parts_of, total, untold, with_hang_ups
+from analyzer.sources.lives import NO_LIVES, Life, pod_of, pooled, restarted_pods
 
 UNEVEN = 9.0  # times the mean of the others' requests
 UNEVEN_FROM = 100.0  # requests
@@ -143,16 +144,18 @@ def assemble(
             counts = _same_classes(counts)
     except InconsistentError as error:
         return Gap(error.code, f"{error} ({main.metric})")
-    pods: dict[str, tuple[Pod[Counts], ...]] = {}
-    for arm, whole in counts.items():
-        if whole is not None:
-            counts[arm], pods[arm] = _alike(whole, _pods(way, arm, whole, table, slices, lives))
     told: tuple[str, ...] = ()
+    before = counts
     if isinstance(way, ErrorCounters) and way.gone:
         gone = {arm: total(way.gone, arm, table, slices) for arm in selection.arms}
         counts, told = with_hang_ups(way, counts, selection.canary, selection.baseline, gone)
+    pods: dict[str, tuple[Pod[Counts], ...]] = {}
+    for arm, whole in counts.items():
+        if whole is not None:
+            parts = _pods(way, arm, (before[arm], whole), table, slices, lives)
+            counts[arm], pods[arm] = _alike(whole, parts)
     baseline = counts[selection.baseline] if selection.baseline else None
-    restarted = _restarts(pods.get(selection.canary, ()))
+    restarted = restarted_pods(pods.get(selection.canary, ()))
     return Reading(
         canary=counts[selection.canary],
         baseline=baseline,
@@ -163,9 +166,12 @@ def assemble(
 
 
 def _pods(
-    way: Way, arm: str, total: Counts, table: Table, slices: int, lives: Mapping[str, Life]
+    way: Way, arm: str, totals: tuple[Counts | None, Counts], table: Table, slices: int, lives: Mapping[str, Life]
 ) -> tuple[Pod[Counts], ...]:
-    """Return what each pod of an arm counted, or groups of them where they are many; empty: no series has a pod."""
+    """Return what each pod of an arm counted, or groups of them where they are many; empty: no series has a pod.
+
+    They add up to the second total, of which the first does not have the requests whose clients hung up.
+    """
     by_pod: dict[str, dict[Selector, list[Grown]]] = {}
     for selector in selectors(way):
         for grown in table[selector]:
@@ -173,17 +179,20 @@ def _pods(
                 by_pod.setdefault(grown.pod, {}).setdefault(selector, []).append(grown)
     if "" in by_pod:
         return ()
-    pods = []
-    for name, members in pooled(sorted(by_pod)):
-        merged = {
-            selector: [grown for pod in members for grown in by_pod[pod].get(selector, ())]
-            for selector in selectors(way)
-        }
-        counts = _counts(way, arm, merged, slices, whole=False)
-        if isinstance(counts, Classes) and isinstance(total, Classes):
-            counts = _with_classes(counts, total.names)
-        pods.append(pod_of(name, members, counts, lives))
-    return tuple(pods)
+    groups = list(pooled(sorted(by_pod)))
+    tables = [
+        {selector: [grown for pod in members for grown in by_pod[pod].get(selector, ())] for selector in selectors(way)}
+        for _, members in groups
+    ]
+    counts: Sequence[Counts]
+    before, total_ = totals
+    if isinstance(way, ErrorCounters) and isinstance(before, Errors) and isinstance(total_, Errors):
+        counts = parts_of(way, arm, before, total_, tables, slices)
+    else:
+        counts = [_counts(way, arm, merged, slices, whole=False) for merged in tables]
+    if isinstance(total_, Classes):
+        counts = [_with_classes(part, total_.names) for part in counts if isinstance(part, Classes)]
+    return tuple(pod_of(*group, part, lives) for group, part in zip(groups, counts, strict=True))
 
 
 def _alike(total: Counts, pods: tuple[Pod[Counts], ...]) -> tuple[Counts, tuple[Pod[Counts], ...]]:
@@ -193,16 +202,6 @@ def _alike(total: Counts, pods: tuple[Pod[Counts], ...]) -> tuple[Counts, tuple[
         return total, pods
     total, *parts = (replace(counts, squares=None) for counts in values)
     return total, tuple(replace(pod, counts=part) for pod, part in zip(pods, parts, strict=True))
-
-
-def _restarts(canary: Iterable[Pod[Counts]]) -> tuple[str, ...]:
-    """Name the pods of the canary whose processes restarted."""
-    restarted = sorted((pod for pod in canary if pod.restarts), key=lambda pod: -pod.restarts)
-    if not restarted:
-        return ()
-    named = ", ".join(f"{pod.name} {pod.restarts} times" for pod in restarted[:3])
-    more = f" and {len(restarted) - 3} more pods" if len(restarted) > 3 else ""
-    return (f"restarts of the canary's processes: {named}{more}",)
 
 
 def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> tuple[str, ...]:

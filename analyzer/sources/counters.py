@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from analyzer.model.counts import Floats
 
 CLOCK_JITTER = 1.0  # seconds by which the start of one process may seem to vary
+FORGOTTEN = 4.0  # times the usual distance of samples, after which a counter that is lower was not only lagging
 MANY_FALLS = 3  # of counters, for which there is no other explanation than several processes
 
 Flags = NDArray[np.bool_]
@@ -161,7 +162,7 @@ def followed(track: Track, restarts_: Floats, *, from_zero: bool, steady: bool =
     before = np.concatenate([[0.0], values[:-1]])
     restarted = _restarted(times, restarts_)
     if not track.may_fall:
-        back = steps_back(values, restarted, steady=steady)
+        back = steps_back(times, values, restarted, steady=steady)
         if back.any():
             before = _peaks(values, restarted, back)
         restarted |= (values < before) & ~back & (before > 0)
@@ -170,23 +171,27 @@ def followed(track: Track, restarts_: Floats, *, from_zero: bool, steady: bool =
     return np.asarray(grown)
 
 
-def steps_back(values: Floats, restarted: Flags, *, steady: bool) -> Flags:
+def steps_back(times: Floats, values: Floats, restarted: Flags, *, steady: bool) -> Flags:
     """Tell which samples are below the one before without a restart: a copy of the counter that lags behind.
 
     Parameters
     ----------
-    values : of a counter
+    times, values : of a counter
     restarted : samples before which the process restarted
     steady : whether these are all restarts that there were
 
     Notes
     -----
     Where restarts are not known, a fall is none if the counter could not have come so far since: it is at more than
-    three times what it ever grew by from one sample to the next.
+    three times what it ever grew by from one sample to the next. A series that was absent for a while was forgotten by
+    its exporter, and began anew.
     """
     before = np.concatenate([[0.0], values[:-1]])
     fell = (values < before) & ~restarted
     fell[:1] = False
+    if fell.any():
+        apart = np.diff(times)
+        fell[1:] &= apart <= FORGOTTEN * np.median(apart)
     if not fell.any():
         return np.asarray(fell)
     back = fell & (2 * values >= before)
@@ -215,22 +220,18 @@ def _peaks(values: Floats, restarted: Flags, back: Flags) -> Floats:
 def _new_starts(process_starts: Track, counters: Sequence[Track]) -> tuple[Floats, bool]:
     """Return when the process was found to be another, and whether several answer in turn.
 
-    The start of one process may seem to vary by less than `CLOCK_JITTER`: where no counter begins anew with it, it is
-    none.
+    The start of one process may seem to vary by less than `CLOCK_JITTER`.
     """
     times, starts = process_starts.times, np.round(process_starts.values, 3)
     steps = np.diff(starts)
     changed = np.flatnonzero(steps)
     if not len(changed):
         return np.empty(0), False
-    after = starts[changed + 1] > times[changed] - CLOCK_JITTER  # the process before was still alive then
-    restarted = times[changed + 1][after | (steps[changed] > CLOCK_JITTER)]
-    fell, began_anew = [np.empty(0)], [np.empty(0)]
+    restarted = times[changed + 1][steps[changed] > CLOCK_JITTER]
+    fell = [np.empty(0)]
     for track in counters:
-        known_ = _restarted(track.times, restarted)
-        unexplained = (np.diff(track.values) < 0) & ~known_[1:]
-        fell.append(track.times[1:][unexplained])
-        began_anew.append(track.times[1:][unexplained & ~steps_back(track.values, known_, steady=True)[1:]])
+        unexplained = (np.diff(track.values) < 0) & ~_restarted(track.times, restarted)[1:]
+        fell.append(track.times[1:][unexplained & _returns(track.values)])
     falls = np.isin(times[changed + 1], np.concatenate(fell))
     known: set[float] = set()
     revisited = []
@@ -243,7 +244,14 @@ def _new_starts(process_starts: Track, counters: Sequence[Track]) -> tuple[Float
         spread > CLOCK_JITTER and _alternates(starts[[0, *(changed + 1)]])
     ):
         return times[changed + 1], True
-    return np.union1d(restarted, np.intersect1d(times[changed + 1], np.concatenate(began_anew))), False
+    return restarted, False
+
+
+def _returns(values: Floats) -> Flags:
+    """Tell which values come back within three samples, or may do so, after the next one; shape (samples - 1,)."""
+    padded = np.concatenate([values, np.full(3, np.inf)])
+    soon = np.lib.stride_tricks.sliding_window_view(padded, 3).max(axis=1)[2:]
+    return np.asarray(soon[: max(0, len(values) - 1)] >= values[:-1])
 
 
 def _alternates(starts: Floats) -> bool:
@@ -257,7 +265,11 @@ def _unlikely_falls(tracks: Sequence[Track], restarted: Floats) -> Floats:
     for track in tracks:
         values, known = track.values, _restarted(track.times, restarted)
         before = np.concatenate([[0.0], values[:-1]])
-        odd = (values < before) & (~known | (2 * values >= before)) & ~steps_back(values, known, steady=False)
+        odd = (
+            (values < before)
+            & (~known | (2 * values >= before))
+            & ~steps_back(track.times, values, known, steady=False)
+        )
         unlikely.append(track.times[1:][odd[1:]])
     return np.unique(np.concatenate(unlikely))
 
@@ -270,7 +282,7 @@ def _falls(tracks: Sequence[Track], restarted: Floats, *, steady: bool) -> Float
     for row, lagging, track in zip(values, back, tracks, strict=True):
         places = np.searchsorted(times, track.times)
         row[places] = track.values
-        lagging[places] = steps_back(track.values, _restarted(track.times, restarted), steady=steady)
+        lagging[places] = steps_back(track.times, track.values, _restarted(track.times, restarted), steady=steady)
     moments = []
     unknown = before = np.full(len(tracks), np.nan)
     known = _restarted(times, restarted)

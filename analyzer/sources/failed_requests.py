@@ -93,6 +93,36 @@ def errors_of(way: ErrorCounters, arm: str, table: "Table", slices: int) -> Erro
     return Errors(errors=share * certain, requests=requests, doubtful=share * max(perhaps, 0.0))
 
 
+def parts_of(
+    way: ErrorCounters, arm: str, before: Errors, whole: Errors, parts: Sequence["Table"], slices: int
+) -> list[Errors]:
+    """Return the counts of parts of an arm, which add up to it: what is doubtful of the whole is so of each part.
+
+    Parameters
+    ----------
+    before, whole : counts of the arm without the requests whose clients hung up, and with them
+    parts : series of each part
+    """
+    errors, gone = ([total(several, arm, part, slices) for part in parts] for several in (way.errors, way.gone))
+    none = np.zeros(slices)
+    doubts = [none if counts.doubtful is None else counts.doubtful for counts in (before, whole)]
+
+    def ratio(counted: Floats, of: Sequence[Floats]) -> float:
+        among = float(np.sum(of))
+        return float(counted.sum()) / among if among else 0.0
+
+    failed, doubted = ratio(before.errors, errors), ratio(doubts[0], errors)
+    hung_up, left_open = ratio(whole.errors - before.errors, gone), ratio(doubts[1] - doubts[0], gone)
+    return [
+        Errors(
+            errors=failed * errors[number] + hung_up * gone[number],
+            requests=total(way.requests, arm, part, slices),
+            doubtful=None if whole.doubtful is None else doubted * errors[number] + left_open * gone[number],
+        )
+        for number, part in enumerate(parts)
+    ]
+
+
 def with_hang_ups(
     way: ErrorCounters, counts: dict[str, Counts | None], canary: str, baseline: str | None, gone: Mapping[str, Floats]
 ) -> tuple[dict[str, Counts | None], tuple[str, ...]]:

@@ -20,14 +20,13 @@ from analyzer.sources.coverage import (
     moved,
 )
 from analyzer.sources.lives import NO_LIVES, OF_REPLICA_SET, POD_LABELS, Life, pod_name
-from analyzer.sources.samples import Settled, family_of, may_fall
+from analyzer.sources.samples import PAST, Settled, family_of, may_fall
 from analyzer.sources.streams import Target
 from analyzer.sources.timeline import slices_apart
 
 SMALL = 20.0  # events that a new series may have at once, however quiet its process is
 BURST = 3.0  # times what a process counts in a slice at most, that a new series may have at once
 FEWEST_SEEN = 4  # samples of a process, to know how much it counts
-PAST = 120.0  # seconds before the window in which a canary that is first seen in it may have begun
 
 
 @dataclass(frozen=True)
@@ -249,10 +248,14 @@ class Growth:
                     own[first[stream] - 1] = 0.0
                 metric = self._settled.metric(stream)
                 usual[metric] = usual.get(metric, 0.0) + np.abs(own)
+            others = [stream for stream in several if stream not in late and not self._gauges[stream]]
             for stream in late:
                 slice_, metric = first[stream] - 1, self._settled.metric(stream)
                 value = grown[stream, slice_]
-                if abs(value) > max(SMALL, BURST * usual[metric].max()):
+                beside = grown[others, max(0, slice_ - 1) : slice_ + 2].max(
+                    initial=0.0
+                )  # as a histogram that was there
+                if abs(value) > max(SMALL, BURST * usual[metric].max(), beside):
                     grown[stream, slice_] = 0.0
                     self._pasts.append(
                         f"a series of {metric} of {pod_name(self._labels[stream])} appeared with {value:,.0f} already "
@@ -350,7 +353,7 @@ class Growth:
                 if row in self._settled.tracks:
                     moment, value = self._settled.tracks[row]
                     within = ((moment > moments[first] + 1e-6) | (first == 0)) & (moment <= moments[last + 1] + 1e-6)
-                    mine = (source[self._slice_of(moment[within]) + 1] == row) | self._gauges[stream]
+                    mine = source[self._slice_of(moment[within]) + 1] == row
                     times.append(moment[within][mine])
                     inner.append(value[within][mine])
         joined, numbers = np.concatenate([moments[use], *times]), np.concatenate([values[use], *inner])

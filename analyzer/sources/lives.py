@@ -1,7 +1,7 @@
 """The pods of an arm: what they are called, when each began and how often it restarted."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -69,3 +69,13 @@ def pod_of(name: str, members: Sequence[str], counts: C, lives: Mapping[str, Lif
         start=min(began) if began and len(began) == len(members) else None,
         restarts=sum(len(life.restarts) for life in known),
     )
+
+
+def restarted_pods(canary: Iterable[Pod[Counts]]) -> tuple[str, ...]:
+    """Name the pods of the canary whose processes restarted."""
+    restarted = sorted((pod for pod in canary if pod.restarts), key=lambda pod: -pod.restarts)
+    if not restarted:
+        return ()
+    named = ", ".join(f"{pod.name} {pod.restarts} times" for pod in restarted[:3])
+    more = f" and {len(restarted) - 3} more pods" if len(restarted) > 3 else ""
+    return (f"restarts of the canary's processes: {named}{more}",)

@@ -15,6 +15,7 @@ from analyzer.sources.streams import Streams, Target, canonical, join, pod_key
 from analyzer.sources.timeline import OFF_GRID, Timeline
 
 STAT = "analyzer_stat"  # label that tells apart the values of one query
+PAST = 120.0  # seconds before the window in which a canary that is first seen in it may have begun
 GREATEST = 2.0**53  # up to which a counter is exact
 GREATEST_SUM = 1e18
 
@@ -133,12 +134,17 @@ class Samples:
                 self._base.setdefault(self._row(labels), (float(values[-1]), began_by))
 
     def absent_at_start(self) -> frozenset[Target]:
-        """Return the targets, other than those of new arms, that had no sample when the window began."""
+        """Return the targets that had no sample when the window began; of new arms those whose process is older."""
         present = self._present()
+        old = {
+            self._targets[row]
+            for row, _, values in self._chunks
+            if self._labels[row].get("__name__") == self._process_start and values[0] < self._timeline.start - PAST
+        }
         return frozenset(
             target
             for target in dict.fromkeys(self._targets)
-            if target not in present and target[3] not in self._new_arms
+            if target not in present and (target[3] not in self._new_arms or target in old)
         )
 
     def late_series(self, longest: float) -> tuple[frozenset[str], frozenset[Target], float]:
@@ -293,8 +299,16 @@ def _find_returned(settled: Settled) -> None:
     seen: dict[Target, Flags] = {}
     for target, known in zip(settled.streams.targets, ~np.isnan(settled.streams.values), strict=True):
         seen[target] = seen[target] | known if target in seen else known
+    starts = settled.gauges()
+    young = {
+        target
+        for target, is_start, values in zip(settled.streams.targets, starts, settled.streams.values, strict=True)
+        if is_start and np.nanmin(values, initial=np.inf) >= settled.timeline.start - PAST
+    }
+    gauged = {target for target, is_start in zip(settled.streams.targets, starts, strict=True) if is_start}
     for target, known in seen.items():
-        if known.any() and not known[0] and target[3] not in settled.new_arms:
+        new = target[3] in settled.new_arms and (target in young or (target not in gauged and settled.watched))
+        if known.any() and not known[0] and not new:
             settled.suspects.setdefault(target, set()).add(int(np.argmax(known)) - 1)
 
 

@@ -21,6 +21,7 @@ SCRAPING_LABELS = frozenset({
 MOST_VIOLATIONS = 0.1  # of the compared values
 FEWEST_STEPS = 3  # of counters that move together, for targets with different addresses to be one process
 NEAR = 2  # slices by which one copy may lag behind the other
+NEAR_SAME = 5  # the same where both have one address
 
 Target = tuple[str, ...]
 """A process group: label that names the pod, namespace, name of the pod, arm, number among the pod's processes."""
@@ -167,44 +168,53 @@ class _Scraped:
             return True
         same_start = False
         if self.start is not None and other.start is not None:
+            if _shared_starts(self.start, other.start) > 1:
+                return True
             apart = np.abs(self.start - other.start)[both]
             same = np.flatnonzero(both)[apart <= CLOCK_JITTER]
             if 2 * len(same) < np.isfinite(apart).sum():
                 return False
             same_start = bool(len(same))
-            if len(same) and np.ptp(self.start[same]) > CLOCK_JITTER:  # both restarted together
-                return True
         same_address = dict(self.identity).get("instance") == dict(other.identity).get("instance")
+        near = NEAR_SAME if same_address else NEAR
         compared = violated = steps = 0
         for key in self.counters.keys() & other.counters.keys():
-            low, high = _neighbours(other.counters[key])  # which was scraped no less often
+            low, high = _neighbours(other.counters[key], near)  # which was scraped no less often
             mine = self.counters[key]
-            use = both & ~np.isnan(other.counters[key]) & ~np.isnan(mine) & ~_near_falls(other.counters[key])
+            use = both & ~np.isnan(other.counters[key]) & ~np.isnan(mine) & ~_near_falls(other.counters[key], near)
             compared += int(use.sum())
             violated += int(((mine < low) | (mine > high))[use].sum())
             steps += int((np.diff(mine[use]) > 0).sum())
         if not compared:
             return same_start or same_address
-        return violated <= MOST_VIOLATIONS * compared and steps >= (1 if same_start or same_address else FEWEST_STEPS)
+        fewest = 0 if same_address else 1 if same_start else FEWEST_STEPS
+        return violated <= MOST_VIOLATIONS * compared and steps >= fewest
 
 
-def _neighbours(values: Floats) -> tuple[Floats, Floats]:
+def _shared_starts(some: Floats, others: Floats) -> int:
+    """Return how many starts of processes both name, one of which may lag behind the other."""
+    mine, theirs = (np.unique(starts[~np.isnan(starts)]) for starts in (some, others))
+    shared = mine[(np.abs(mine[:, np.newaxis] - theirs) <= CLOCK_JITTER).any(axis=1)]
+    return int((np.diff(shared) > CLOCK_JITTER).sum()) + bool(len(shared))
+
+
+def _neighbours(values: Floats, near: int) -> tuple[Floats, Floats]:
     """Return the least and the greatest value near each place; unlimited where none came shortly before or after."""
-    padded = np.pad(values, NEAR, constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR + 1)
-    first, last = (np.isnan(part).all(axis=1) for part in (windows[:, :NEAR], windows[:, NEAR + 1 :]))
+    padded = np.pad(values, near, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * near + 1)
+    first, last = (np.isnan(part).all(axis=1) for part in (windows[:, :near], windows[:, near + 1 :]))
     return (
         np.where(first, -np.inf, np.fmin.reduce(windows, axis=1)),
         np.where(last, np.inf, np.fmax.reduce(windows, axis=1)),
     )
 
 
-def _near_falls(values: Floats) -> Flags:
+def _near_falls(values: Floats, near_: int) -> Flags:
     """Tell which places are near one at which a counter began anew."""
     near = np.zeros(len(values), dtype=bool)
     known = np.flatnonzero(~np.isnan(values))
     for fall in known[1:][np.diff(values[known]) < 0]:
-        near[max(0, fall - NEAR) : fall + NEAR + 1] = True
+        near[max(0, fall - near_) : fall + near_ + 1] = True
     return near
 
 

@@ -6,7 +6,7 @@ from sources.pods import PROFILE
 
 from analyzer.config.profile import ErrorCounters, ValueHistogram
 from analyzer.config.selector import Selector
-from analyzer.model.counts import Reading, Values
+from analyzer.model.counts import Errors, Reading, Values
 from analyzer.model.findings import Code, Gap
 from analyzer.sources.assembly import Grown, Selection, assemble
 
@@ -86,3 +86,28 @@ def test_more_errors_than_requests_are_a_contradiction() -> None:
 
     assert isinstance(reading, Gap)
     assert reading.code is Code.INCONSISTENT_DATA
+
+
+def test_the_pods_add_up_to_the_arm_with_requests_that_clients_gave_up() -> None:
+    """What counts as failed of them, and what is doubtful, belongs to the pods that had them."""
+    way = ErrorCounters(requests=(Selector("all"),), errors=(Selector("some"),), gone=(Selector("gone"),))
+    counts = {"v2": {"a": (400, 4, 90), "b": (600, 6, 10)}, "v1": {"c": (5000, 50, 50)}}
+    table = {
+        Selector(name): [
+            Grown(arm, {"pod": pod}, np.array([values[number], values[number] / 2]), pod)
+            for arm, pods in counts.items()
+            for pod, values in pods.items()
+        ]
+        for number, name in enumerate(("all", "some", "gone"))
+    }
+    reading = assemble(way, table, selected(), SLICES)
+
+    assert isinstance(reading, Reading)
+    assert isinstance(reading.canary, Errors)
+    assert reading.canary.doubtful is not None
+    assert reading.canary.errors.sum() > 15
+    for name in ("errors", "requests", "doubtful"):
+        several = [getattr(pod.counts, name) for pod in reading.canary_pods]
+        assert np.allclose(sum(several), getattr(reading.canary, name)), name
+    first, second = (pod.counts.errors.sum() / pod.counts.requests.sum() for pod in reading.canary_pods)
+    assert first > 5 * second

@@ -4,12 +4,15 @@ import os
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from prometheus_server import StartPrometheus
 from sources.worlds import PROFILE, State, World, draw_world
 
+from analyzer.config.selector import Matcher
 from analyzer.model.counts import Errors, Histogram, Reading, Readings
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection
@@ -24,12 +27,9 @@ BATCH = 75
 CHECKS = {"error_rate": Kind.ERROR_RATE, "latency": Kind.LATENCY, "business": Kind.BUSINESS}
 
 
-def state_of(readings: Readings, arm: str) -> tuple[State, float] | None:
-    """Say what was read of an arm, and the requests of its histogram; None where it is not known."""
-    errors, latency = (readings.by_check[name] for name in ("error_rate", "latency"))
-    if isinstance(errors, Gap) or isinstance(latency, Gap):
-        return None
-    counts, histogram = getattr(errors, arm), getattr(latency, arm)
+def state_of(readings: Readings, arm: str) -> tuple[State, float]:
+    """Return what was read of an arm, and the requests of its histogram."""
+    counts, histogram = (getattr(readings.by_check[name], arm) for name in ("error_rate", "latency"))
     assert isinstance(counts, Errors)
     assert isinstance(histogram, Histogram)
     bad, total = counts.errors.sum(), counts.requests.sum()
@@ -40,21 +40,52 @@ def fault(world: World, source: PrometheusSource) -> str:
     """Say what is wrong with what is read of a world; empty: nothing."""
     asked = Selection("s", "ml", *world.arms, PROFILE, CHECKS, world.at)
     readings = source.read(asked, time.monotonic() + 60)
-    gaps = {name: gap for name, gap in readings.by_check.items() if isinstance(gap, Gap)}
-    expected = {"business"}
-    if "several processes" in world.troubles:
-        codes = {gap.code for gap in gaps.values()}
-        return "" if Code.INCONSISTENT_DATA in codes else f"no gap for several processes: {gaps}"
-    if {"no gauge", "crash loop"} <= world.troubles and any("restarts all the time" in g.reason for g in gaps.values()):
+    if not world.in_two_regions:
+        return fault_of(world, readings, "")
+    gaps = gaps_of(readings)
+    if not {"error_rate", "latency"} <= gaps.keys() or "region is eu, us" not in gaps["error_rate"].reason:
+        return f"the regions are not named: {gaps}"
+    return fault_of(
+        world, source.read(replace(asked, matchers=(Matcher("region", "=", "eu"),)), time.monotonic() + 60), "eu"
+    )
+
+
+def fault_of(world: World, readings: Readings, region: str) -> str:
+    """Say what is wrong with a reading of one region, or of all."""
+    gaps, begin = gaps_of(readings), world.begin(region)
+    if begin is None:
+        return "" if "error_rate" in gaps else "a canary without requests was read"
+    if named(world, gaps):
         return ""
-    if set(gaps) != expected:
+    if set(gaps) != {"business"}:
         return f"gaps: {gaps}"
     if "bad value" in world.troubles and gaps["business"].code is not Code.INCONSISTENT_DATA:
         return f"the bad value is not named: {gaps}"
     start = readings.window.start
     assert start is not None
-    if "lost history" not in world.troubles and not world.begin - 60 <= start <= world.begin:
-        return f"counted from {start - world.begin:+.1f} s"
+    first = min(begin - 60, world.first_scrape(region)) if world.earlier else begin - 60
+    if not {"lost history", "several processes"} & world.troubles and not first - 2 <= start <= begin:
+        return f"counted from {start - begin:+.1f} s"
+    return miscounted(world, readings, start, region)
+
+
+def gaps_of(readings: Readings) -> dict[str, Gap]:
+    """List what could not be read."""
+    return {name: gap for name, gap in readings.by_check.items() if isinstance(gap, Gap)}
+
+
+def named(world: World, gaps: Mapping[str, Gap]) -> bool:
+    """Tell whether the gaps are those of a trouble with which nothing can be counted."""
+    reason, latency = (gaps[name].reason if name in gaps else "" for name in ("error_rate", "latency"))
+    return (
+        ("several processes" in world.troubles and "several processes" in reason + latency)
+        or ("nan samples" in world.troubles and "has the value nan" in reason)
+        or ({"no gauge", "crash loop"} <= world.troubles and "restarts all the time" in reason + latency)
+    )
+
+
+def miscounted(world: World, readings: Readings, start: float, region: str) -> str:
+    """Say which counts are not the truth; empty: all are."""
     reading = readings.by_check["error_rate"]
     assert isinstance(reading, Reading)
     left_out = re.search(r"the first (\d+) s are left out", " ".join(reading.notes))
@@ -63,8 +94,9 @@ def fault(world: World, source: PrometheusSource) -> str:
         # Two jobs meet a process that crashes again and again at different moments of its lives.
         slack = 10 if "crash loop" in world.troubles and {"two jobs", "two replicas"} & world.troubles else 0
         found = state_of(readings, role)
-        assert found is not None
-        least, most = world.truth(arm, start)
+        least, most = world.truth(arm, start, region)
+        if "several processes" in world.troubles and world.troubles & {"crash loop", "restarts", "lull"}:
+            least = State()  # too few requests to tell
         bounds = [*zip(least.values, most.values, strict=True), (least.good + least.bad, most.good + most.bad)]
         for (low, high), value in zip(bounds, (*found[0].values, found[1]), strict=True):
             if not low - slack <= value <= high + slack:
