@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from analyzer.model.counts import Floats
 
 CLOCK_JITTER = 1.0  # seconds by which the start of one process may seem to vary
+USUAL_JITTER = 0.1  # the same but for rare exceptions
 FORGOTTEN = 4.0  # times the usual distance of samples, after which a counter that is lower was not only lagging
 MANY_FALLS = 3  # of counters, for which there is no other explanation than several processes
 
@@ -227,7 +228,9 @@ def _new_starts(process_starts: Track, counters: Sequence[Track]) -> tuple[Float
     changed = np.flatnonzero(steps)
     if not len(changed):
         return np.empty(0), False
-    restarted = times[changed + 1][steps[changed] > CLOCK_JITTER]
+    # A process that began after the last sample of the one before is another, but where its clock is ahead of samples.
+    after = (starts[changed + 1] > times[changed] - CLOCK_JITTER) & (starts[changed] <= times[changed])
+    restarted = times[changed + 1][steps[changed] > np.where(after, USUAL_JITTER, CLOCK_JITTER)]
     fell = [np.empty(0)]
     for track in counters:
         unexplained = (np.diff(track.values) < 0) & ~_restarted(track.times, restarted)[1:]

@@ -128,7 +128,7 @@ def test_followed_counts_every_life(lives: list[list[int]], from_zero: bool) -> 
 
 def test_the_gauge_shows_a_restart_that_the_counters_hide() -> None:
     """A process that counted more than before within one scrape restarted all the same."""
-    found = restarts([track([5, 6, 9])], track([100, 100, 101]))
+    found = restarts([track([5, 6, 9])], track([100, 100, 102]))
 
     assert found.by_family["f"].tolist() == [2]
 
@@ -223,3 +223,23 @@ def test_a_series_without_samples_is_no_restart() -> None:
     found = restarts([track([5, 6, 1]), track([])], gauge([100] * 3))
 
     assert found.by_family["f"].tolist() == [2]
+
+
+def test_a_start_that_varies_beside_a_lagging_copy_is_no_restart() -> None:
+    """One sample is 2 lower while the start seems 10 ms later, on a clock that is ahead of the samples."""
+    values, starts = [30, 34, 38, 36, 41, 44], [2000, 2000.01, 2000, 2000.01, 2000, 2000]
+    counter = track(values, [1000 + 15 * number for number in range(6)])
+    found = restarts([counter], gauge(starts))
+    growth = followed(counter, found.by_family["f"], from_zero=False, steady=True)
+
+    assert not found.several
+    assert growth.sum() == 14
+
+
+def test_a_series_that_its_exporter_forgot_begins_anew() -> None:
+    """After five minutes without a change it is dropped, and comes back lower; a lagging copy is not absent before."""
+    times = [0.0, 15, 30, 45, 360, 375]
+    track_ = Track("f", np.array(times), np.array([1.0, 2, 3, 3, 2, 4]))
+    found = restarts([track_], gauge([5] * 6, times))
+
+    assert followed(track_, found.by_family["f"], from_zero=False, steady=True).sum() == 2 + 4

@@ -166,20 +166,8 @@ def test_looks_are_the_verdicts_of_their_moments(
     check(prometheus.url, question("canary", "stable", start=start), profile, looks=10)
 
 
-# A recording knows what was counted before its window once, a verdict anew at each moment: in these a slice differs.
-ANEW = (12, 25)
-
-
 @pytest.mark.prometheus
-@pytest.mark.parametrize(
-    "number",
-    [
-        pytest.param(number, marks=pytest.mark.xfail(reason="a base known later", strict=False))
-        if number in ANEW
-        else number
-        for number in DRAWN
-    ],
-)
+@pytest.mark.parametrize("number", DRAWN)
 def test_so_they_are_for_drawn_rollouts(prometheus: PrometheusServer, number: int) -> None:
     """Where also the metrics that a check is read from may be others at first."""
     pods = scenario(number)
