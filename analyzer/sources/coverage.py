@@ -8,6 +8,7 @@ import numpy as np
 
 from analyzer.model.counts import Floats
 from analyzer.sources.counters import Flags, Places
+from analyzer.sources.timeline import slices_apart
 
 BETWEEN_LIVES = 90.0  # seconds without a pod of the canary, after which other pods are another life of it
 
@@ -76,6 +77,18 @@ def covered_from(processes: Sequence[Presence], arms: Iterable[str]) -> int:
         if mine and not any(process.new for process in mine):
             first = max(first, min(int(np.argmax(process.seen)) for process in mine))
     return first
+
+
+def over_the_same_time(growth: Floats, processes: Sequence[Presence], arms: Sequence[str]) -> tuple[Floats, int]:
+    """Return the growth in slices in which every arm was observed, and the first of these; shape (series, slices)."""
+    seen = np.array([process.seen for process in processes])
+    first = covered_from(processes, arms)
+    return moved(growth, interrupted(processes, arms, slices_apart(seen[:, 1:])), first), first
+
+
+def left_out(first: int, step: float) -> tuple[str, ...]:
+    """Return a note where counting begins with a later slice than the first."""
+    return (f"the first {first * step:.0f} s are left out: not every arm was observed in them",) if first else ()
 
 
 def moved(growth: Floats, belongs: Places, first: int) -> Floats:

@@ -1,7 +1,7 @@
 """How much each stream grew in each slice of a window: across restarts, births, gaps and pasts that are not news."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,8 @@ from analyzer.sources.coverage import (
     BETWEEN_LIVES,
     Presence,
     changeover,
-    covered_from,
     idle_between,
-    interrupted,
-    moved,
+    over_the_same_time,
 )
 from analyzer.sources.lives import NO_LIVES, OF_REPLICA_SET, POD_LABELS, Life, pod_name
 from analyzer.sources.samples import PAST, Settled, family_of, may_fall
@@ -36,10 +34,10 @@ class Followed:
     Attributes
     ----------
     series : with arm and labels
-    growth : in each slice; shape (series, slices)
+    growth : in each slice, whether or not the other arm was observed in it; shape (series, slices)
     since : the place from which an answer would have had it, 0: from the window's start; shape (series,)
     inside : the slice in which it was first seen, counted from 1, more than there are: in none; shape (series,)
-    seen : at which places each target has a sample; shape (targets, 1 + slices)
+    presences : where each target has samples
     selected : which of the series each selector means
     lives : of the pods, by name
     """
@@ -48,7 +46,7 @@ class Followed:
     growth: Floats
     since: Places
     inside: Places
-    seen: Flags
+    presences: Sequence[Presence]
     selected: Mapping[Selector, list[int]]
     lives: Mapping[str, Life]
 
@@ -64,6 +62,7 @@ class Growth:
     Attributes
     ----------
     notes : what was repaired, for the reader of the verdict
+    first : slice with which counting begins
     """
 
     def __init__(self, settled: Settled, arms: tuple[str, ...]) -> None:
@@ -89,7 +88,9 @@ class Growth:
         self._several: set[Target] = set()
         self._pasts: list[str] = []
         self.notes: tuple[str, ...] = ()
-        self.grown = self._all() if self._labels else np.zeros((0, self._timeline.slices))
+        self.first = 0
+        self._observed = np.zeros((0, self._timeline.slices))
+        self.grown = self._all() if self._labels else self._observed
 
     # What a verdict needs
 
@@ -132,16 +133,14 @@ class Growth:
         slices, selected = self._timeline.slices, self._selected(wanted)
         if not self._labels:
             none = np.zeros(0, dtype=np.intp)
-            seen = np.zeros((0, slices + 1), dtype=bool)
-            return Followed((), np.zeros((0, slices)), none, none, seen, selected, NO_LIVES)
+            return Followed((), np.zeros((0, slices)), none, none, (), selected, NO_LIVES)
         known = ~np.isnan(self._values)
         since, inside = _first(known), _first(known[:, 1:]) + 1
         for stream in self._settled.based:  # which was looked for because its target came back, and not before
             places = self._seen[self._settled.streams.targets[stream]][np.newaxis, 1:]
             since[stream] = max(since[stream], _first(places)[0] + 1)
         series = tuple(self._named(stream) for stream in range(len(self._labels)))
-        seen = np.array(list(self._seen.values()))
-        return Followed(series, self.grown, since, inside, seen, selected, self.lives())
+        return Followed(series, self._observed, since, inside, self._presences(), selected, self.lives())
 
     def scrape_seconds(self) -> float:
         """Return about how far apart the samples of a target are, by the one with the fewest; a slice at least."""
@@ -200,11 +199,10 @@ class Growth:
         for target in self._settled.suspects:
             self._follow(target, grown, from_zero)
         self._leave_pasts(grown, from_zero)
-        presences = self._presences()
-        belongs = interrupted(presences, self._arms, self.scrape_seconds() / self._timeline.step)
-        first = covered_from(presences, self._arms)
-        self.notes = (*self._notes(first), *self._pasts)
-        return moved(grown, belongs, first)
+        self._observed = grown
+        self.notes = (*self._notes(), *self._pasts)
+        moved, self.first = over_the_same_time(grown, self._presences(), self._arms)
+        return moved
 
     def _follow(self, target: Target, grown: Floats, from_zero: Flags) -> None:
         """Replace the growth of a target that may have restarted by that from sample to sample."""
@@ -320,7 +318,7 @@ class Growth:
                 first = back
         return (*runs, (first, int(places[-1])))
 
-    def _notes(self, first: int) -> tuple[str, ...]:
+    def _notes(self) -> tuple[str, ...]:
         streams, notes = self._settled.streams, []
         if streams.copies:
             notes.append(
@@ -333,10 +331,6 @@ class Growth:
             notes.append(
                 f"{_named(sorted(self._uncovered))} running long before counting begins: what had been counted by then "
                 "is left out"
-            )
-        if first:
-            notes.append(
-                f"the first {first * self._timeline.step:.0f} s are left out: not every arm was observed in them"
             )
         return tuple(notes)
 

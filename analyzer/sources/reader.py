@@ -18,7 +18,7 @@ from analyzer.errors import SourceError
 from analyzer.model.counts import Counts, Reading
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Grown, Selection, absent, assemble
-from analyzer.sources.coverage import LaterLife, lives_between
+from analyzer.sources.coverage import LaterLife, left_out, lives_between
 from analyzer.sources.growth import Growth
 from analyzer.sources.instants import resets, seen_before
 from analyzer.sources.native import NativeGrowth, growth, native_histograms
@@ -300,6 +300,7 @@ class Reader:
         except SourceError as error:
             return dict.fromkeys(ways.exact, gap_of(error))
         wanted, timeline, apart = self.wanted(ways.exact), ways.timeline, grown.scrape_seconds()
+        notes = (*notes, *left_out(grown.first, timeline.step))
         table, troubles, lives = grown.table(wanted), grown.troubles(wanted), grown.lives()
 
         def read(way: Way) -> Reading[Counts] | Gap:

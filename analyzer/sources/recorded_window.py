@@ -28,7 +28,7 @@ from analyzer.sources.assembly import (
     window_of,
 )
 from analyzer.sources.counters import Places
-from analyzer.sources.coverage import LaterLife
+from analyzer.sources.coverage import LaterLife, left_out, over_the_same_time
 from analyzer.sources.growth import Followed
 from analyzer.sources.lives import NO_LIVES
 from analyzer.sources.native import NativeGrowth, native_histograms
@@ -242,7 +242,8 @@ class _Counters(_Sums):
     def __init__(self, timeline: Timeline, followed: Followed, notes: tuple[str, ...], *, exact: bool = False) -> None:
         super().__init__(timeline, followed.growth)
         self._followed, self._notes = followed, notes
-        self._seen = _totals(followed.seen[:, 1:].astype(float)) if exact else None
+        seen = np.array([presence.seen for presence in followed.presences])
+        self._seen = _totals(seen[:, 1:].astype(float)) if exact and len(seen) else None
 
     def arms(self, way: Way, at: float) -> frozenset[str]:
         """Tell which arms had a series by then, as `Scout` does."""
@@ -258,7 +259,16 @@ class _Counters(_Sums):
     def read(self, way: Way, selection: Selection, wanted: Timeline) -> Found:
         """Put together what a verdict would have read in some slices."""
         timeline, grown, borders = self.cut(wanted)
-        followed, place = self._followed, borders[-1]
+        followed, place, apart, notes = self._followed, borders[-1], None, self._notes
+        if self._seen is not None:
+            inside = np.diff(self._seen[:, borders], axis=1) > 0
+            apart = timeline.step * slices_apart(inside)
+            known = [
+                replace(presence, seen=np.append(presence.seen[0], row))
+                for presence, row in zip(followed.presences, inside, strict=True)
+            ]
+            grown, first = over_the_same_time(grown, known, selection.arms)
+            notes = (*notes, *left_out(first, timeline.step))
         table: Table = {
             selector: [
                 replace(followed.series[row], growth=grown[row])
@@ -267,11 +277,8 @@ class _Counters(_Sums):
             ]
             for selector in selectors(way)
         }
-        apart = None
-        if self._seen is not None:
-            apart = timeline.step * slices_apart(np.diff(self._seen[:, borders], axis=1) > 0)
         lives = {name: life.until(timeline.end) for name, life in followed.lives.items()}
-        return in_slices(assemble(way, table, selection, timeline.slices, lives), timeline, self._notes, apart)
+        return in_slices(assemble(way, table, selection, timeline.slices, lives), timeline, notes, apart)
 
     def _arms(self, chosen: Iterable[Selector], place: int) -> frozenset[str]:
         rows = (row for one in chosen for row in self._followed.selected[one])
@@ -321,4 +328,4 @@ def _sums(table: Mapping[Selector, list[Grown]], slices: int) -> Followed:
     first = np.where(growth.any(axis=1), (growth != 0).argmax(axis=1), slices) + 1
     rows = iter(range(len(series)))
     selected = {selector: [next(rows) for _ in several] for selector, several in table.items()}
-    return Followed(series, growth, first, first, np.zeros((0, slices + 1), dtype=bool), selected, NO_LIVES)
+    return Followed(series, growth, first, first, (), selected, NO_LIVES)
