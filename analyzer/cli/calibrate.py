@@ -7,6 +7,7 @@ from cloup import command, option, option_group
 
 from analyzer.cli.manual import FILES, SOURCE, Manual
 from analyzer.cli.plan import chosen_policy
+from analyzer.cli.request_options import labels_option
 from analyzer.cli.shared import (
     NO_SOURCE,
     SOURCE_UNAVAILABLE,
@@ -40,6 +41,7 @@ TOO_MANY_FALSE_ALARMS = 1
         "--baseline", metavar="NAME", required=True, help="What tells its pods apart: with Argo, the pod template hash."
     ),
     option("--namespace", metavar="NAME", help="Its namespace; left out: any."),
+    labels_option,
     profile_option,
     option("--history", metavar="DURATION", default="24h", show_default=True, help="How much of the past to read."),
     option("--at", metavar="MOMENT", help="Its end, RFC 3339 or Unix seconds; default now."),

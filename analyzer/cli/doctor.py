@@ -5,6 +5,7 @@ import sys
 from cloup import command, option, option_group
 
 from analyzer.cli.manual import FILES, SOURCE, Manual
+from analyzer.cli.request_options import labels_option
 from analyzer.cli.shared import NO_SOURCE, console, json_option, options_named, policy_option, profile_option
 
 
@@ -31,7 +32,7 @@ from analyzer.cli.shared import NO_SOURCE, console, json_option, options_named, 
         help="The same for the baseline; with neither, the values to choose from are listed.",
     ),
     option("--namespace", metavar="NAME", help="Its namespace; left out: any."),
-    option("--labels", metavar="LABELS", help="Further labels of every series, such as cluster=eu,region=west."),
+    labels_option,
 )
 @option_group(
     "What it is tried with",

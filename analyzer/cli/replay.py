@@ -10,7 +10,7 @@ from cloup import command, option, option_group
 
 from analyzer.cli.completion import complete_policies
 from analyzer.cli.manual import FILES, SOURCE, Manual
-from analyzer.cli.request_options import CANARY, read_body
+from analyzer.cli.request_options import CANARY, labels_option, read_body
 from analyzer.cli.shared import (
     NO_SOURCE,
     SOURCE_UNAVAILABLE,
@@ -54,6 +54,7 @@ PATIENCE = 300.0  # seconds that reading the whole window may take
     option("--namespace", metavar="NAME", help="Its namespace; left out: any."),
     option("--canary", metavar="NAME", help=CANARY),
     option("--baseline", metavar="NAME", help="The same for the baseline; left out: nothing is compared."),
+    labels_option,
     profile_option,
 )
 @option_group(

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 CANARY = "What tells the canary apart: with Argo, its pod template hash."
 
+labels_option = option(
+    "--labels", metavar="LABELS", help="Further labels of every series, such as cluster=eu,region=west."
+)
 which_canary = option_group(
     "Which canary",
     option("--file", "-f", "file", type=click.File("rb"), help="Request as JSON; - reads standard input."),
@@ -22,7 +25,7 @@ which_canary = option_group(
     option("--namespace", metavar="NAME", help="Its namespace; left out: any."),
     option("--canary", metavar="NAME", help=CANARY),
     option("--baseline", metavar="NAME", help="The same for the baseline; left out: nothing is compared."),
-    option("--labels", metavar="LABELS", help="Further labels of every series, such as cluster=eu,region=west."),
+    labels_option,
     profile_option,
 )
 how_judged = option_group(

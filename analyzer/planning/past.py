@@ -10,6 +10,7 @@ import numpy as np
 
 from analyzer.config.policy import Policy
 from analyzer.config.profile import choose_profile
+from analyzer.config.selector import Matcher
 from analyzer.errors import ConfigError, Problem, RequestError, SourceUnavailable
 from analyzer.model.counts import (
     Classes,
@@ -70,7 +71,7 @@ def read_past_of(
     ----------
     analyzer : whose source is read
     policy : for whose checks
-    fields : of a request: service, baseline, namespace, profile, at; the end is moved back to a whole minute
+    fields : of a request: service, baseline, namespace, labels, profile, at; the end is moved back to a whole minute
     minutes : how far back
     watch : shows the progress
 
@@ -95,6 +96,7 @@ def read_past_of(
         profile=choose_profile(dict(analyzer.profiles), request.profile or analyzer.default_profile),
         checks={name: check.kind for name, check in policy.checks.items()},
         at=end,
+        matchers=tuple(Matcher(label, "=", value) for label, value in request.labels.items()),
     )
     return read_past(analyzer.source, selection, end - minutes * MINUTE, analyzer.deadline_seconds, watch)
 

@@ -135,6 +135,20 @@ def test_the_past_is_exact() -> None:
     assert len(latency.edges) == len(LATENCY_EDGES) + 1
 
 
+def test_labels_select_a_part_of_the_past() -> None:
+    """Of one of two pods, by a label that each of its series has."""
+    analyzer = build_analyzer(load_settings())
+    fields = {"service": "fraud", "baseline": STABLE, "at": str(NOON)}
+    whole, part = (
+        read_past_of(analyzer, analyzer.policies["ml-model"], fields | more, HOURS * 60).by_check["error_rate"]
+        for more in ({}, {"labels": "instance=a:80"})
+    )
+    assert isinstance(whole, Errors)
+    assert isinstance(part, Errors)
+    assert part.requests.sum() == pytest.approx(whole.requests.sum() / 2, rel=0.02)
+    assert run(*ASKED, "--labels", "instance=nowhere", "--runs", "1").exit_code != 0
+
+
 def test_more_false_alarms_than_alpha_are_1() -> None:
     """The plain table on estimates rolls back what is healthy, and the command says why it ends with 1."""
     policy = '{"checks": {"error_rate": {"rule": "point", "promote": "0.05%", "rollback": "0.1%"}}}'

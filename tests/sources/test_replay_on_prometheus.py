@@ -357,6 +357,17 @@ def test_the_command_replays_a_rollout() -> None:
 
 @pytest.mark.prometheus
 @pytest.mark.usefixtures("_settings")
+def test_labels_select_what_is_replayed() -> None:
+    """Those that every series has change nothing; others leave nothing to replay."""
+    same, none = (run("--every", "5m", "--json", "--labels", f"namespace={name}") for name in ("ml", "other"))
+
+    assert json.loads(same.stdout)["policies"] == json.loads(run("--every", "5m", "--json").stdout)["policies"]
+    assert none.exit_code != 0
+    assert "nothing to replay" in str(none.exception) + none.output
+
+
+@pytest.mark.prometheus
+@pytest.mark.usefixtures("_settings")
 def test_an_answer_that_cannot_be_used_is_4(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is replayed on a part of the counts."""
     monkeypatch.setenv("ANALYZER_PROMETHEUS_URL", f"{os.environ['ANALYZER_PROMETHEUS_URL']}/nowhere")
