@@ -230,10 +230,11 @@ class Growth:
         for target, several in self._streams_of.items():
             if self._new[target] and target in self._starts:
                 continue
+            born = int(np.argmax(self._seen[target])) if self._new[target] else 0  # with what it had served by then
             late = [
                 stream
                 for stream in several
-                if 0 < first[stream] <= self._timeline.slices
+                if born < first[stream] <= self._timeline.slices
                 and from_zero[stream, first[stream] - 1]
                 and not self._gauges[stream]
             ]

@@ -199,14 +199,14 @@ def _shared_starts(some: Floats, others: Floats) -> int:
 
 
 def _neighbours(values: Floats, near: int) -> tuple[Floats, Floats]:
-    """Return the least and the greatest value near each place; unlimited where none came shortly before or after."""
+    """Return the least and the greatest value near each place; unlimited near the first and the last that is known."""
     padded = np.pad(values, near, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * near + 1)
-    first, last = (np.isnan(part).all(axis=1) for part in (windows[:, :near], windows[:, near + 1 :]))
-    return (
-        np.where(first, -np.inf, np.fmin.reduce(windows, axis=1)),
-        np.where(last, np.inf, np.fmax.reduce(windows, axis=1)),
-    )
+    low, high = np.fmin.reduce(windows, axis=1), np.fmax.reduce(windows, axis=1)
+    known = np.flatnonzero(~np.isnan(values))
+    if len(known):
+        low[: known[0] + near], high[max(0, known[-1] + 1 - near) :] = -np.inf, np.inf
+    return low, high
 
 
 def _near_falls(values: Floats, near_: int) -> Flags:

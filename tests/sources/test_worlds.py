@@ -76,11 +76,12 @@ def gaps_of(readings: Readings) -> dict[str, Gap]:
 
 def named(world: World, gaps: Mapping[str, Gap]) -> bool:
     """Tell whether the gaps are those of a trouble with which nothing can be counted."""
+    cannot_be_followed = "no gauge" in world.troubles and bool({"crash loop", "replica lags"} & world.troubles)
     reason, latency = (gaps[name].reason if name in gaps else "" for name in ("error_rate", "latency"))
     return (
         ("several processes" in world.troubles and "several processes" in reason + latency)
         or ("nan samples" in world.troubles and "has the value nan" in reason)
-        or ({"no gauge", "crash loop"} <= world.troubles and "restarts all the time" in reason + latency)
+        or (cannot_be_followed and "restarts all the time" in reason + latency)
     )
 
 
@@ -92,7 +93,9 @@ def miscounted(world: World, readings: Readings, start: float, region: str) -> s
     start += float(left_out[1]) if left_out else 0.0
     for role, arm in zip(("canary", "baseline"), world.arms, strict=True):
         # Two jobs meet a process that crashes again and again at different moments of its lives.
-        slack = 10 if "crash loop" in world.troubles and {"two jobs", "two replicas"} & world.troubles else 0
+        slack = (
+            10 if "crash loop" in world.troubles and {"two jobs", "two replicas", "no gauge"} & world.troubles else 0
+        )
         found = state_of(readings, role)
         least, most = world.truth(arm, start, region)
         if "several processes" in world.troubles and world.troubles & {"crash loop", "restarts", "lull"}:

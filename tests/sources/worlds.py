@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,8 @@ TROUBLES = (
     "restarts", "crash loop", "no gauge", "two jobs", "two replicas", "label added", "instance renamed", "le rewritten",
     "missed scrapes", "outage", "step back", "bad value", "expiry", "lost history", "several processes",
     "earlier life", "births and deaths", "jitter", "counters reset", "collector reset", "lull", "ttl", "slow scrapes",
-    "quick scrapes", "late scrape", "clock skew", "undo", "scaled to zero", "replica lags", "two regions", "nan samples",
+    "quick scrapes", "late scrape", "clock skew", "undo", "scaled to zero", "replica lags", "two regions",
+    "nan samples",
 )  # fmt: skip
 IMPLIED = {"collector reset": "no gauge", "replica lags": "two replicas", "ttl": "lull"}
 
@@ -151,11 +152,6 @@ class World:
         self, pod: PodHistory, scrapes: list[tuple[float, int, State]], start: float, since: float
     ) -> tuple[list[int], list[int]]:
         """Add up, scrape by scrape, the least and the most that a pod is known to have counted in (start, at]."""
-
-        def hidden(one: int, other: int) -> bool:
-            return "no gauge" in self.troubles or pod.started[one] == pod.started[other]
-
-        uncertain = "clock skew" in self.troubles or {"no gauge", "lost history"} <= self.troubles
         low, high, changed = [0, 0, 0], [0, 0, 0], [0.0, 0.0, 0.0]
         before: tuple[int, State] | None = None
         for moment, life, state in (scrape for scrape in scrapes if scrape[0] <= self.at):
@@ -163,24 +159,35 @@ class World:
                 known = state if before is None and pod.lives[life][0] < since else State()
                 if before is not None and before[0] == life:
                     known = before[1]
-                values, came = state.values, state.minus(known).values
-                for place in range(3):
-                    high[place] += came[place]
-                    fewest = came[place]
-                    if before is not None and before[0] != life and hidden(before[0], life):
-                        fewest = max(0, values[place] - before[1].values[place])
-                    if "ttl" in self.troubles and before is not None and moment - changed[place] > LONGEST_IDLE:
-                        fewest = max(0, came[place] - before[1].values[place])
-                    if before is None and uncertain:
-                        fewest = 0
-                    low[place] += fewest
+                for place, came in enumerate(state.minus(known).values):
+                    high[place] += came
+                    forgotten = "ttl" in self.troubles and moment - changed[place] > LONGEST_IDLE
+                    low[place] += self._least(pod, before, (life, state), place, came, forgotten=forgotten)
             for place, value in enumerate(state.values):
                 if before is None or before[0] != life or before[1].values[place] != value:
                     changed[place] = moment
             before = life, state
-        if "step back" in self.troubles and (len(pod.lives) > 1 or "slow scrapes" in self.troubles):  # the last sample
-            low = [value - 2 for value in low]
+        if "step back" in self.troubles and (len(pod.lives) > 1 or "slow scrapes" in self.troubles):
+            low = [value - 2 for value in low]  # the last sample of a process, or of all, may be the one that is lower
         return low, high
+
+    def _least(
+        self,
+        pod: PodHistory,
+        before: tuple[int, State] | None,
+        now: tuple[int, State],
+        place: int,
+        came: int,
+        *,
+        forgotten: bool,
+    ) -> int:
+        """Return the least that may be known of what came, where a counter that began anew may hide it."""
+        if before is None:
+            return 0 if "clock skew" in self.troubles or {"no gauge", "lost history"} <= self.troubles else came
+        known = before[1].values[place]
+        if before[0] != now[0] and ("no gauge" in self.troubles or pod.started[before[0]] == pod.started[now[0]]):
+            return max(0, now[1].values[place] - known)
+        return max(0, came - known) if forgotten else came
 
 
 def draw_world(number: int, troubles: frozenset[str] | None = None) -> World:
@@ -288,33 +295,41 @@ def _scrape(pod: PodHistory, world: World, draw: random.Random, born: float, len
             )
             if found is not None and not missed and not ("lost history" in troubles and moment < lost):
                 scrapes.append((moment, *found))
-                labels = {ARM: pod.arm, "namespace": "ml", "pod": pod.name, "instance": pod.address, **extra}
                 later = moment > changed
-                labels |= {"team": "risk"} if "label added" in troubles and later else {}
-                labels |= {"instance": "node-1"} if "instance renamed" in troubles and later else {}
-                labels |= {"region": pod.region} if "two regions" in troubles else {}
                 jitter = draw.choice((0.0, 0.01, -0.01)) if "jitter" in troubles else 0.0
                 seen = _samples(world, pod, found, len(scrapes) == stepped, later, jitter + skew)
                 if "ttl" in troubles:
                     seen = _forgetful(list(seen), memory.setdefault((job, found[0]), {}), moment)
+                elif "expiry" in troubles and moment > born:
+                    seen = _unchanged_left_out(seen, last_change, (job, found[0]), moment)
+                labels = {ARM: pod.arm, "pod": pod.name, **extra, **_target(world, pod, later=later)}
                 for metric, own, value in seen:
-                    key = job, metric, found[0], tuple(own.items())
-                    if last_change.get(key, (0.0, math.nan))[1] != value:
-                        last_change[key] = moment, value
-                    expired = (
-                        "expiry" in troubles - {"ttl"}
-                        and moment - last_change[key][0] > LONGEST_IDLE
-                        and own
-                        and moment > born
-                    )
-                    if "nan samples" in troubles and metric == "http_requests_total" and draw.random() < 0.01:
-                        value = math.nan
-                    if not expired:
-                        world.points.append(Point(metric, {**labels, **own}, moment, value))
+                    nan = "nan samples" in troubles and metric == "http_requests_total" and draw.random() < 0.01
+                    world.points.append(Point(metric, {**labels, **own}, moment, math.nan if nan else value))
             moment += every
 
 
+def _target(world: World, pod: PodHistory, *, later: bool) -> dict[str, str]:
+    """Return the labels of a pod as a target, which may change."""
+    troubles, labels = world.troubles, {"namespace": "ml", "instance": pod.address}
+    labels |= {"team": "risk"} if "label added" in troubles and later else {}
+    labels |= {"instance": "node-1"} if "instance renamed" in troubles and later else {}
+    return labels | ({"region": pod.region} if "two regions" in troubles else {})
+
+
 Sample = tuple[str, Mapping[str, str], float]
+
+
+def _unchanged_left_out(
+    seen: Iterable[Sample], last_change: dict[Any, tuple[float, float]], process: tuple[str, int], moment: float
+) -> Iterator[Sample]:
+    """Yield what a collector shows that leaves out what has not changed for five minutes, and keeps its past."""
+    for metric, own, value in seen:
+        key = process, metric, tuple(own.items())
+        if last_change.get(key, (0.0, math.nan))[1] != value:
+            last_change[key] = moment, value
+        if not own or moment - last_change[key][0] <= LONGEST_IDLE:
+            yield metric, own, value
 
 
 def _forgetful(seen: list[Sample], memory: dict[Any, Any], moment: float) -> Iterator[Sample]:
