@@ -289,12 +289,13 @@ def _falls(tracks: Sequence[Track], restarted: Floats, *, steady: bool) -> Float
     moments = []
     unknown = before = np.full(len(tracks), np.nan)
     known = _restarted(times, restarted)
-    for moment, now, lagging, restart in zip(times, values.T, back.T, known, strict=True):
+    last = np.full(len(tracks), -1)  # number of the scrape at which each was seen last
+    for number, (now, lagging, restart) in enumerate(zip(values.T, back.T, known, strict=True)):
         before = unknown if restart else before
         absent = np.isnan(now)
         fell = (np.where(absent, 0.0, now) < np.nan_to_num(before)) & ~lagging
         if (fell & ~absent).any() and 2 * before[fell].sum() >= np.nansum(before):
-            moments.append(moment)
+            moments.append(times[last[fell & ~absent].max() + 1])  # it was absent since, for its process had restarted
             before = unknown
-        before = np.where(absent, before, now)
-    return np.array(moments)
+        before, last = np.where(absent, before, now), np.where(absent, last, number)
+    return np.unique(np.array(moments, dtype=float))

@@ -12,6 +12,8 @@ from analyzer.sources.timeline import slices_apart
 
 BETWEEN_LIVES = 90.0  # seconds without a pod of the canary, after which other pods are another life of it
 
+IN_USE = 0.1  # of its usual requests, which the baseline has at least while it is the only one in use
+
 
 class LaterLife(Exception):
     """Other pods were the canary before those that are it now, in Unix seconds; counting must begin with the latter."""
@@ -157,7 +159,7 @@ def idle_between(
     idle = (canary <= 0) & (np.arange(len(canary)) >= firsts[arms[1]])
     borders = np.flatnonzero(np.diff(np.concatenate([[False], idle, [False]]).astype(int)))
     for begin, end in borders.reshape(-1, 2).tolist():
-        used = baseline[begin:end].sum() > 0 and canary[:begin].sum() > 0
+        used = baseline[begin:end].mean() > IN_USE * baseline.mean() and canary[:begin].sum() > 0
         if used and (end - begin) * step >= BETWEEN_LIVES and canary[end:].sum() > 0:
             return begin, end
     return None

@@ -179,7 +179,7 @@ class Growth:
         counted = {arm: np.zeros(self._timeline.slices) for arm in self._arms}
         for stream, target in enumerate(self._settled.streams.targets):
             if target[3] in counted and not self._gauges[stream] and not may_fall(self._settled.metric(stream)):
-                counted[target[3]] += self.grown[stream]
+                counted[target[3]] += self._observed[stream]
         places = idle_between(self._presences(), counted, self._arms, self._timeline.step)
         return None if places is None else (float(self._moments[places[0]]), float(self._moments[places[1]]))
 
@@ -248,6 +248,7 @@ class Growth:
                 metric = self._settled.metric(stream)
                 usual[metric] = usual.get(metric, 0.0) + np.abs(own)
             others = [stream for stream in several if stream not in late and not self._gauges[stream]]
+            pasts: dict[tuple[str, int], tuple[str, int]] = {}
             for stream in late:
                 slice_, metric = first[stream] - 1, self._settled.metric(stream)
                 value = grown[stream, slice_]
@@ -255,11 +256,15 @@ class Growth:
                     initial=0.0
                 )  # as a histogram that was there
                 if abs(value) > max(SMALL, BURST * usual[metric].max(), beside):
-                    grown[stream, slice_] = 0.0
-                    self._pasts.append(
-                        f"a series of {metric} of {pod_name(self._labels[stream])} appeared with {value:,.0f} already "
-                        "counted, more than its process counts in this time: they are left out"
-                    )
+                    pasts[family_of(metric), slice_] = metric, int(value)
+            for stream in late:  # all series of a family or none, so that failed requests stay among all requests
+                if (family_of(self._settled.metric(stream)), first[stream] - 1) in pasts:
+                    grown[stream, first[stream] - 1] = 0.0
+            self._pasts += [
+                f"a series of {metric} of {pod_name(self._labels[several[0]])} appeared with {value:,} already counted"
+                ", more than its process counts in this time: they are left out"
+                for metric, value in pasts.values()
+            ]
         self._pasts = self._pasts[:1] + ([f"{len(self._pasts) - 1} more such series"] if len(self._pasts) > 1 else [])
 
     def _new_targets(self) -> dict[Target, bool]:

@@ -6,6 +6,7 @@ runs. Series that a client library tells apart differ in labels of the instrumen
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -122,10 +123,10 @@ def join(
         merged[stream], source[stream] = np.nan, -1
         free = np.ones(values.shape[1], dtype=bool)
         for row in several:
-            # All counters of a process are from the same scrape, so that they fit together.
+            # All counters of a process are from the same scrapes, so that they fit together; a copy may lag behind.
             use = free & seen[row]
             merged[stream, use], source[stream, use] = values[row, use], row
-            free &= ~use
+            free &= ~_spanned(seen[row])
     return Streams(
         labels=[labels[several[0]] for _, several in streams],
         targets=[target for target, _ in streams],
@@ -207,6 +208,16 @@ def _neighbours(values: Floats, near: int) -> tuple[Floats, Floats]:
     if len(known):
         low[: known[0] + near], high[max(0, known[-1] + 1 - near) :] = -np.inf, np.inf
     return low, high
+
+
+def _spanned(seen: Flags) -> Flags:
+    """Tell the places from which no other sample is needed: those with one, and those between two that are near."""
+    places = np.flatnonzero(seen)
+    spanned = seen.copy()
+    for before, after in pairwise(places):
+        if after - before <= NEAR_SAME:
+            spanned[before:after] = True
+    return spanned
 
 
 def _near_falls(values: Floats, near_: int) -> Flags:

@@ -98,6 +98,8 @@ def miscounted(world: World, readings: Readings, start: float, region: str) -> s
         )
         found = state_of(readings, role)
         least, most = world.truth(arm, start, region)
+        if "already counted" in " ".join(reading.notes):  # it was left out, and said so
+            least = State()
         if "several processes" in world.troubles and world.troubles & {"crash loop", "restarts", "lull"}:
             least = State()  # too few requests to tell
         bounds = [*zip(least.values, most.values, strict=True), (least.good + least.bad, most.good + most.bad)]

@@ -152,7 +152,7 @@ class World:
         self, pod: PodHistory, scrapes: list[tuple[float, int, State]], start: float, since: float
     ) -> tuple[list[int], list[int]]:
         """Add up, scrape by scrape, the least and the most that a pod is known to have counted in (start, at]."""
-        low, high, changed = [0, 0, 0], [0, 0, 0], [0.0, 0.0, 0.0]
+        low, high, shown, changed = [0, 0, 0], [0, 0, 0], [0, 0, 0], [0.0, 0.0, 0.0]
         before: tuple[int, State] | None = None
         for moment, life, state in (scrape for scrape in scrapes if scrape[0] <= self.at):
             if moment > start:
@@ -160,13 +160,17 @@ class World:
                 if before is not None and before[0] == life:
                     known = before[1]
                 for place, came in enumerate(state.minus(known).values):
-                    high[place] += came
+                    unknown = before is None and "clock skew" in self.troubles  # it may seem to have begun just now
+                    high[place] += state.values[place] if unknown else came
                     forgotten = "ttl" in self.troubles and moment - changed[place] > LONGEST_IDLE
-                    low[place] += self._least(pod, before, (life, state), place, came, forgotten=forgotten)
+                    low[place] += self._least(
+                        pod, before, (life, state), place, came, shown[place], forgotten=forgotten
+                    )
             for place, value in enumerate(state.values):
                 if before is None or before[0] != life or before[1].values[place] != value:
                     changed[place] = moment
             before = life, state
+            shown = [value or last for value, last in zip(state.values, shown, strict=True)]  # 0 is not shown
         if "step back" in self.troubles and (len(pod.lives) > 1 or "slow scrapes" in self.troubles):
             low = [value - 2 for value in low]  # the last sample of a process, or of all, may be the one that is lower
         return low, high
@@ -178,16 +182,17 @@ class World:
         now: tuple[int, State],
         place: int,
         came: int,
+        shown: int,
         *,
         forgotten: bool,
     ) -> int:
         """Return the least that may be known of what came, where a counter that began anew may hide it."""
         if before is None:
             return 0 if "clock skew" in self.troubles or {"no gauge", "lost history"} <= self.troubles else came
-        known = before[1].values[place]
-        if before[0] != now[0] and ("no gauge" in self.troubles or pod.started[before[0]] == pod.started[now[0]]):
-            return max(0, now[1].values[place] - known)
-        return max(0, came - known) if forgotten else came
+        value, reset = now[1].values[place], len({pod.started[life] for life in range(now[0] + 1)}) <= now[0]
+        if shown > value - came and ("no gauge" in self.troubles or reset):  # it is taken for a copy that lags behind
+            return value if 2 * value < shown else value - shown
+        return max(0, came - before[1].values[place]) if forgotten else came
 
 
 def draw_world(number: int, troubles: frozenset[str] | None = None) -> World:
@@ -286,7 +291,7 @@ def _scrape(pod: PodHistory, world: World, draw: random.Random, born: float, len
         scrapes = pod.scrapes.setdefault(job, [])
         begin, end = pod.lives[0][0], pod.lives[-1][1]
         moment = begin + late + draw.uniform(1, every - 1)
-        lag = 30.0 if "replica lags" in troubles and job.endswith("b") else 0.0
+        lag = 30.0 if "replica lags" in troubles and "ttl" not in troubles and job.endswith("b") else 0.0
         while moment < end:
             moment = round(moment, 3)
             found = pod.state(max(moment - lag, begin))
