@@ -881,6 +881,19 @@ def test_pods_that_two_jobs_scrape(doctor: Any) -> None:
 
 
 @pytest.mark.usefixtures("source")
+@pytest.mark.parametrize(("history", "code"), [("twice", "duplicates"), ("vanishing", "series_vanish")])
+def test_what_sums_of_the_server_count_wrongly_is_missing(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch, history: str, code: str
+) -> None:
+    """What a verdict repairs series by series is wrong where there are too many series to follow."""
+    monkeypatch.setattr("analyzer.doctor.diagnosis.FEWEST_SLICES", 100_000)
+    told = doctor(history, checks="error_rate")
+
+    assert told.code == 1
+    assert told.codes("error_rate")[code] == "missing"
+
+
+@pytest.mark.usefixtures("source")
 def test_series_that_vanish(doctor: Any) -> None:
     """A label set that is gone while its pod lives, as a collector drops it after some minutes."""
     told = doctor("vanishing", checks="error_rate")

@@ -32,6 +32,7 @@ from analyzer.sources.slicing import FEWEST_SLICES
 from analyzer.verdict.analysis import Analyzer
 
 PROCESSES_GO_BACK = 2  # times that the start of a process is an earlier one
+REPAIRED = (DoctorCode.DUPLICATES, DoctorCode.SERIES_VANISH)  # by a verdict that follows each series
 WEIGHT = 0.05  # of the canary, where a rollout begins
 
 
@@ -123,12 +124,16 @@ def examine(analyzer: Analyzer, settings: Settings, fields: Mapping[str, str | N
     found = survey(question, source, analyzer.profiles)
     values = {} if question.arms else _values(question, found)
     examined = {} if values else question.checks
+    notices = tuple(_about_engine(question, found, settings))
+    checks = {name: _examine(question, name, found, analyzer.profiles) for name in examined}
+    if any(notice.code is DoctorCode.TOO_MANY_SERIES for notice in notices):
+        checks = {name: _added_up(check) for name, check in checks.items()}
     return Diagnosis(
         question=question,
         url=settings.prometheus_url,
         engine=found.engine,
-        notices=tuple(_about_engine(question, found, settings)),
-        checks={name: _examine(question, name, found, analyzer.profiles) for name in examined},
+        notices=notices,
+        checks=checks,
         values=values,
         hints=_hints(question.profile, None),
     )
@@ -160,6 +165,17 @@ def _about_engine(question: DoctorRequest, found: Survey, settings: Settings) ->
         what = f"{series:,} series are too many to follow one by one: the server adds up what does not fit"
         remedy = f"raise ANALYZER_PROMETHEUS_MAX_SAMPLES, now {most:,}, or drop labels that no check needs"
         yield Advice(Status.WARNING, DoctorCode.TOO_MANY_SERIES, what, remedy)
+
+
+def _added_up(check: CheckDiagnosis) -> CheckDiagnosis:
+    """Return the same where the server adds up series: what is repaired series by series makes its sums wrong."""
+    notices = (
+        replace(notice, status=Status.MISSING, what=f"{notice.what}; too many series to repair that")
+        if notice.code in REPAIRED
+        else notice
+        for notice in check.notices
+    )
+    return replace(check, notices=tuple(notices))
 
 
 def _values(question: DoctorRequest, found: Survey) -> dict[str, Value]:

@@ -163,7 +163,8 @@ def _about_copies(word: str, series: Sequence[SeriesFacts]) -> Iterable[Advice]:
         return
     names = [name for name in sorted(OF_THE_SCRAPE) if len({one.labels.get(name) for one in copies}) > 1]
     shown = " and ".join(f"{name} {listed(sorted({one.labels.get(name, '') for one in copies}))}" for name in names)
-    what = f"pods of the {word} are scraped more than once, by {shown}: each request is there {len(copies)} times"
+    times = f"each request is there {len(copies)} times, and counted once"
+    what = f"pods of the {word} are scraped more than once, by {shown}: {times}"
     alone = f"{names[0]}={copies[0].labels.get(names[0], '')}"
     remedy = f"scrape them by one PodMonitor or ServiceMonitor, or give --labels {alone}"
     yield Advice(Status.WARNING, DoctorCode.DUPLICATES, what, remedy)

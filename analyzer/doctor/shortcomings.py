@@ -201,7 +201,7 @@ def about_scrapes(question: DoctorRequest, seen: Reads, facts: Mapping[str, ArmF
         copies = {label: times for one in by_metric.values() for label, times in one.copies.items()}
         for label, times in copies.items():
             what = (
-                f"each series of the {word} is there {times} times, but for the label {label}: all counts are too high"
+                f"each series of the {word} is there {times} times, but for the label {label}: a verdict counts it once"
             )
             remedy = (
                 "ask an address that removes copies (Thanos Query with --query.replica-label), or write a profile of "
