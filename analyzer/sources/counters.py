@@ -147,7 +147,7 @@ def restarts(tracks: Sequence[Track], process_starts: Track | None) -> Restarts:
     return Restarts(by_family, several=len(falls) >= MANY_FALLS)
 
 
-def followed(track: Track, restarts_: Floats, *, from_zero: bool, steady: bool = False) -> Floats:
+def followed(track: Track, restarts_: Floats, *, from_zero: bool, steady: bool = False, alone: bool = True) -> Floats:
     """Tell how much a series grew up to each of its samples since the one before; the first is the base.
 
     Parameters
@@ -156,6 +156,7 @@ def followed(track: Track, restarts_: Floats, *, from_zero: bool, steady: bool =
     restarts_ : scrapes before which the process restarted, ascending
     from_zero : whether there is no base: the first sample counts from 0
     steady : whether all restarts are known, so that a fall at another time is none of the process
+    alone : whether the series may begin anew by itself, as no bucket of a histogram does
     """
     values, times = track.values, track.times
     if not len(values):
@@ -164,6 +165,8 @@ def followed(track: Track, restarts_: Floats, *, from_zero: bool, steady: bool =
     restarted = _restarted(times, restarts_)
     if not track.may_fall:
         back = steps_back(times, values, restarted, steady=steady)
+        if not alone:
+            back |= (values < np.concatenate([[0.0], values[:-1]])) & ~restarted
         if back.any():
             before = _peaks(values, restarted, back)
         restarted |= (values < before) & ~back & (before > 0)

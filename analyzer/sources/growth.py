@@ -18,7 +18,7 @@ from analyzer.sources.coverage import (
     over_the_same_time,
 )
 from analyzer.sources.lives import NO_LIVES, OF_REPLICA_SET, POD_LABELS, Life, pod_name
-from analyzer.sources.samples import PAST, Settled, family_of, may_fall
+from analyzer.sources.samples import PAST, Settled, family_of, is_part, may_fall
 from analyzer.sources.streams import Target
 from analyzer.sources.timeline import slices_apart
 
@@ -219,7 +219,11 @@ class Growth:
                 continue
             zero = bool(from_zero[stream, places[0]]) or track.times[0] > first
             growth = followed(
-                track, changes.by_family[track.family], from_zero=zero and places[0] >= 0, steady=gauge is not None
+                track,
+                changes.by_family[track.family],
+                from_zero=zero and places[0] >= 0,
+                steady=gauge is not None,
+                alone=not is_part(self._settled.metric(stream)),
             )
             inside = places >= 0
             grown[stream] = np.bincount(places[inside], growth[inside], minlength=self._timeline.slices)
@@ -245,21 +249,19 @@ class Growth:
                 own = grown[stream].copy()
                 if stream in late:
                     own[first[stream] - 1] = 0.0
-                metric = self._settled.metric(stream)
-                usual[metric] = usual.get(metric, 0.0) + np.abs(own)
+                usual[self._settled.metric(stream)] = usual.get(self._settled.metric(stream), 0.0) + np.abs(own)
             others = [stream for stream in several if stream not in late and not self._gauges[stream]]
             pasts: dict[tuple[str, int], tuple[str, int]] = {}
             for stream in late:
                 slice_, metric = first[stream] - 1, self._settled.metric(stream)
                 value = grown[stream, slice_]
-                beside = grown[others, max(0, slice_ - 1) : slice_ + 2].max(
-                    initial=0.0
-                )  # as a histogram that was there
+                # As a histogram that was there, and grew as much.
+                beside = grown[others, max(0, slice_ - 1) : slice_ + 2].max(initial=0.0)
                 if abs(value) > max(SMALL, BURST * usual[metric].max(), beside):
                     pasts[family_of(metric), slice_] = metric, int(value)
             for stream in late:  # all series of a family or none, so that failed requests stay among all requests
-                if (family_of(self._settled.metric(stream)), first[stream] - 1) in pasts:
-                    grown[stream, first[stream] - 1] = 0.0
+                slice_ = first[stream] - 1
+                grown[stream, slice_] *= (family_of(self._settled.metric(stream)), slice_) not in pasts
             self._pasts += [
                 f"a series of {metric} of {pod_name(self._labels[several[0]])} appeared with {value:,} already counted"
                 ", more than its process counts in this time: they are left out"
