@@ -142,10 +142,15 @@ class World:
         first = min(pod.lives[0][0] for pod in self.pods if pod.arm == self.arms[0] and not pod.earlier)
         since = start - PAST if arm == self.arms[0] else min(start, max(first, start - PAST))
         for pod in (pod for pod in self.pods if pod.arm == arm and pod.region.startswith(region)):
-            counted = [self._counted(pod, scrapes, start, since) for scrapes in pod.scrapes.values() if scrapes]
+            several = [scrapes for scrapes in pod.scrapes.values() if scrapes and scrapes[0][0] <= self.at]
+            counted = [self._counted(pod, scrapes, start, since) for scrapes in several]
+            ends = [[state.values for moment, _, state in scrapes if moment <= self.at][-1] for scrapes in several]
             for place in range(3) if counted else ():
-                least[place] += min(low[place] for low, _ in counted)
-                most[place] += max(high[place] for _, high in counted)
+                # One job may have been the last to scrape it before the start, another before its end.
+                last = [end[place] for end in ends] if len(pod.lives) == 1 else [0]
+                apart = max(last) - min(last)
+                least[place] += min(low[place] for low, _ in counted) - apart
+                most[place] += max(high[place] for _, high in counted) + apart
         return State(*least), State(*most)
 
     def _counted(
