@@ -12,6 +12,7 @@ from analyzer.model.findings import Code, Gap, Outcome
 from analyzer.verdict.judge import Verdict, combine
 
 SAME = 1e-6  # seconds
+MANY_RESTARTS = 3  # of a pod, for a crash loop
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,17 @@ class Case:
             for name, check in self.checks.items()
         }
         outcome, reason = combine(findings, self.policy)
+        reason += self._crash_loop()
         return Verdict(outcome, reason, findings, self.policy, replace(self.readings, by_check=trimmed))
+
+    def _crash_loop(self) -> str:
+        """Return the end of a sentence about the pod of the canary that restarted most; empty: none did often."""
+        readings = (reading for reading in self.readings.by_check.values() if isinstance(reading, Reading))
+        pods = [pod for reading in readings for pod in reading.canary_pods]
+        worst = max(pods, key=lambda pod: pod.restarts, default=None)
+        if worst is None or worst.restarts < MANY_RESTARTS:
+            return ""
+        return f"; {worst.name} of the canary restarted {worst.restarts} times"
 
     def moments(self) -> Floats:
         """Return the ends of all time slices, in seconds since the start, ascending; empty where there are none."""

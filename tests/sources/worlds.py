@@ -101,9 +101,11 @@ class World:
 
     @property
     def in_two_regions(self) -> bool:
-        """Whether an arm is."""
-        alive = [pod for pod in self.pods if pod.lives[-1][1] > (self.begin() or self.at)]
-        return any(len({pod.region for pod in alive if pod.arm == arm}) > 1 for arm in self.arms)
+        """Whether the requests of an arm are."""
+        start = (self.begin() or self.at) - 60
+        return any(
+            all(sum(self.truth(arm, start, region)[1].values) > 0 for region in ("eu", "us")) for arm in self.arms
+        )
 
     def begin(self, region: str = "") -> float | None:
         """Return when the present life of the canary began to be scraped; None: it has had no request."""

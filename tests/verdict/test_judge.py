@@ -8,7 +8,7 @@ import pytest
 
 import analyzer
 from analyzer.config.policy import Policy, choose_policy, load_policies
-from analyzer.model.counts import Errors, Reading, Readings, Window
+from analyzer.model.counts import Errors, Pod, Reading, Readings, Window
 from analyzer.model.findings import Code, Estimate, Evidence, Finding, Outcome, Role
 from analyzer.verdict.case import Case
 from analyzer.verdict.judge import combine
@@ -269,3 +269,15 @@ def test_a_guardrail_step_stops_faults_and_lets_healthy_canaries_go_on(
                 break
 
     assert least <= passed / runs <= most
+
+
+@pytest.mark.parametrize(("restarts", "said"), [(2, False), (9, True)])
+def test_the_reason_names_a_crash_loop(restarts: int, said: bool) -> None:
+    """Of the pod that restarted most; a restart or two are in the notes only."""
+    counts = Errors(np.zeros(4), np.full(4, 50.0))
+    pods = (Pod("canary-a", counts, restarts=1), Pod("canary-b", counts, restarts=restarts))
+    reading = Reading(counts, counts, slice_seconds=15.0, canary_pods=pods)
+    judged = load_policies(None)["ml-model"]
+    case = Case({"error_rate": judged.checks["error_rate"]}, judged, Readings(Window(0, 60), {"error_rate": reading}))
+
+    assert case.verdict().reason.endswith(f"; canary-b of the canary restarted {restarts} times") is said
