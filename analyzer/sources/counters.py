@@ -7,7 +7,7 @@ because a counter that grew past its old value again does not show on the grid.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from analyzer.model.counts import Floats
 CLOCK_JITTER = 1.0  # seconds by which the start of one process may seem to vary
 USUAL_JITTER = 0.1  # the same but for rare exceptions
 FORGOTTEN = 4.0  # times the usual distance of samples, after which a counter that is lower was not only lagging
+BY_FAR = 3.0  # times what a counter ever grew by between two samples, to which it cannot have come in so short a time
 MANY_FALLS = 3  # of counters, for which there is no other explanation than several processes
 
 Flags = NDArray[np.bool_]
@@ -109,11 +110,13 @@ class Restarts:
     Attributes
     ----------
     by_family : scrapes before which its process restarted, by family of metrics
+    sure : those of them that the start of the process tells
     several : processes answer in turn, each with counters of its own: nothing can be counted
     """
 
     by_family: Mapping[str, Floats]
     several: bool = False
+    sure: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 def restarts(tracks: Sequence[Track], process_starts: Track | None) -> Restarts:
@@ -144,10 +147,18 @@ def restarts(tracks: Sequence[Track], process_starts: Track | None) -> Restarts:
         by_family[family] = np.union1d(changed, _falls(members, changed, steady=steady))
         if not steady:
             falls = np.union1d(falls, _unlikely_falls(members, by_family[family]))
-    return Restarts(by_family, several=len(falls) >= MANY_FALLS)
+    return Restarts(by_family, several=len(falls) >= MANY_FALLS, sure=changed)
 
 
-def followed(track: Track, restarts_: Floats, *, from_zero: bool, steady: bool = False, alone: bool = True) -> Floats:
+def followed(
+    track: Track,
+    restarts_: Floats,
+    *,
+    from_zero: bool,
+    steady: bool = False,
+    alone: bool = True,
+    sure: Floats | None = None,
+) -> Floats:
     """Tell how much a series grew up to each of its samples since the one before; the first is the base.
 
     Parameters
@@ -157,12 +168,18 @@ def followed(track: Track, restarts_: Floats, *, from_zero: bool, steady: bool =
     from_zero : whether there is no base: the first sample counts from 0
     steady : whether all restarts are known, so that a fall at another time is none of the process
     alone : whether the series may begin anew by itself, as no bucket of a histogram does
+    sure : the restarts that the start of the process tells; at the others a series that goes on as if nothing had been
+        is believed; None: all are sure
     """
     values, times = track.values, track.times
     if not len(values):
         return values
     before = np.concatenate([[0.0], values[:-1]])
     restarted = _restarted(times, restarts_)
+    if sure is not None:
+        rises = np.where(restarted, 0.0, values - before)[1:]
+        goes_on = (values >= before) & (before > 0) & (values > BY_FAR * max(rises.max(initial=0.0), 1.0))
+        restarted &= ~goes_on | _restarted(times, sure)
     if not track.may_fall:
         back = steps_back(times, values, restarted, steady=steady)
         if not alone:
@@ -202,7 +219,7 @@ def steps_back(times: Floats, values: Floats, restarted: Flags, *, steady: bool)
     if steady:
         return np.asarray(back | (fell & (np.concatenate([values[1:], [-1.0]]) >= before)))
     rises = np.where(restarted, 0.0, values - before)[1:]
-    return np.asarray(back & (values > 3 * max(rises.max(initial=0.0), 0.0)))
+    return np.asarray(back & (values > BY_FAR * max(rises.max(initial=0.0), 0.0)))
 
 
 def _restarted(times: Floats, restarts_: Floats) -> Flags:

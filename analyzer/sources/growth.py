@@ -224,6 +224,7 @@ class Growth:
                 from_zero=zero and places[0] >= 0,
                 steady=gauge is not None,
                 alone=not is_part(self._settled.metric(stream)),
+                sure=changes.sure,
             )
             inside = places >= 0
             grown[stream] = np.bincount(places[inside], growth[inside], minlength=self._timeline.slices)
@@ -234,7 +235,7 @@ class Growth:
         for target, several in self._streams_of.items():
             if self._new[target] and target in self._starts:
                 continue
-            born = int(np.argmax(self._seen[target])) if self._new[target] else 0  # with what it had served by then
+            born = int(np.argmax(self._seen[target])) if self._new[target] else 0
             late = [
                 stream
                 for stream in several
@@ -255,8 +256,7 @@ class Growth:
             for stream in late:
                 slice_, metric = first[stream] - 1, self._settled.metric(stream)
                 value = grown[stream, slice_]
-                # As a histogram that was there, and grew as much.
-                beside = grown[others, max(0, slice_ - 1) : slice_ + 2].max(initial=0.0)
+                beside = grown[others, max(0, slice_ - 1) : slice_ + 2].max(initial=0.0)  # such as a histogram's
                 if abs(value) > max(SMALL, BURST * usual[metric].max(), beside):
                     pasts[family_of(metric), slice_] = metric, int(value)
             for stream in late:  # all series of a family or none, so that failed requests stay among all requests
@@ -280,8 +280,8 @@ class Growth:
         canary = {target: start for target, start in started.items() if target[3] in self._settled.new_arms}
         since = min([self._timeline.start, *canary.values()])
         others = [start for target, start in started.items() if target[3] not in self._settled.new_arms]
-        together = bool(others) and min(others) >= since  # an experiment: both arms began at about this time
-        if not together:
+        together = bool(others) and since <= min(others) <= since + PAST
+        if not together:  # no experiment, in which both arms begin at about the same time
             recent = [start for start in canary.values() if start >= self._timeline.start - PAST]
             since = min([self._timeline.start, *recent])
         new, first = {}, 1 + self.scrape_seconds() / self._timeline.step

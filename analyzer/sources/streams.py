@@ -22,7 +22,7 @@ SCRAPING_LABELS = frozenset({
 MOST_VIOLATIONS = 0.1  # of the compared values
 FEWEST_STEPS = 3  # of counters that move together, for targets with different addresses to be one process
 NEAR = 2  # slices by which one copy may lag behind the other
-NEAR_SAME = 5  # the same where both have one address
+NEAR_SAME = 8  # the same where both have one address
 
 Target = tuple[str, ...]
 """A process group: label that names the pod, namespace, name of the pod, arm, number among the pod's processes."""

@@ -243,3 +243,15 @@ def test_a_series_that_its_exporter_forgot_begins_anew() -> None:
     found = restarts([track_], gauge([5] * 6, times))
 
     assert followed(track_, found.by_family["f"], from_zero=False, steady=True).sum() == 2 + 4
+
+
+def test_a_series_that_goes_on_while_others_of_its_family_begin_anew_is_not_counted_again() -> None:
+    """An exporter forgot the many answered requests; the failed ones go on from 40, which one scrape cannot bring."""
+    answered, failed = track([500, 500, 7, 9]), track([40, 40, 41, 41])
+    found = restarts([answered, failed], gauge([5] * 4, [0, 1, 2, 3]))
+    both = [
+        followed(one, found.by_family["f"], from_zero=False, steady=True, sure=found.sure).sum()
+        for one in (answered, failed)
+    ]
+
+    assert both == [9, 1]

@@ -24,7 +24,29 @@ pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(600)]
 WORLDS = int(os.environ.get("ANALYZER_WORLDS", "300"))
 FIRST = int(os.environ.get("ANALYZER_FIRST_WORLD", "0"))
 BATCH = 75
-MET = (312, 501, 606, 710, 1031, 1269, 1463, 1789, 1841, 1850, 2315, 2395, 2402, 2579, 3147, 3287, 4484)
+MET = (
+    312,
+    501,
+    606,
+    710,
+    1031,
+    1269,
+    1463,
+    1789,
+    1841,
+    1850,
+    2315,
+    2395,
+    2402,
+    2579,
+    3147,
+    3287,
+    4484,
+    5644,
+    5667,
+    5668,
+    5948,
+)
 """Worlds of which something was once read wrongly."""
 TOGETHER = (
     ("jitter", "step back"),
