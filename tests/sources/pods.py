@@ -121,7 +121,8 @@ def truth(pods: Sequence[Pod], arm: str, start: float, end: float, *, new: bool 
         role: [one.process_start for pod in pods if pod.arm.startswith(role) for one in seen(pod, start, end)]
         for role in ("canary", "stable")
     }
-    together = new and began["canary"] and min(began["stable"], default=0.0) >= min([start, *began["canary"]])
+    first = min([start, *began["canary"]])
+    together = new and began["canary"] and first <= min(began["stable"], default=0.0) <= first + PAST
     recent = [moment for moment in began["canary"] if together or moment >= start - PAST]
     since = min([start, *recent]) if new else start
     totals: Totals = {}
