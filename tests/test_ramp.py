@@ -61,7 +61,7 @@ def harm(ramp: Ramp, rate: float, fault: float, rng: np.random.Generator) -> flo
 @pytest.mark.statistical
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_harm_is_that_of_simulated_rollouts(fault: float) -> None:
-    """Of both ramps within a factor of 1.4, and the planned one harms less by about what the plan says."""
+    """Of both ramps within a factor of 1.5, and the planned one harms less."""
     rng = np.random.default_rng(11)
     best, usual = planned(200, 1800)
     found = {
@@ -70,8 +70,8 @@ def test_the_harm_is_that_of_simulated_rollouts(fault: float) -> None:
     }
 
     for name, ramp in (("best", best), ("usual", usual)):
-        assert 1 / 1.4 < found[name] / ramp.by_fault["error_rate", fault] < 1.4, (name, found)
-    assert found["best"] < 0.9 * found["usual"]
+        assert 1 / 1.5 < found[name] / ramp.by_fault["error_rate", fault] < 1.5, (name, found)
+    assert found["best"] < 0.6 * found["usual"]
 
 
 def test_more_time_never_harms_more() -> None:
@@ -129,7 +129,7 @@ WRONG = {
     ("--rate", "0"): "Error: --rate: must be above 0",
     ("--rate", "10", "--within", "2m"): "Error: --within: 2 min is too short to prove anything at this rate: error",
     ("--rate", "10", "--within", "soon"): "Error: --within: must be a number, got 'soon'",
-    ("--rate", "10", "--within", "0s"): "Error: --within: 0 s is too short",
+    ("--rate", "10", "--within", "0s"): "Error: --within: 0 ms is too short",
     ("--rate", "10", "--healthy", "error_rate=0.6%"): "Error: --healthy: error_rate can never pass at this value",
     ("--rate", "10", "--policy", '{"alpha": 0.01}'): "Error: --policy: must be a name with --ramp",
 }
