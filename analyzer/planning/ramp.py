@@ -24,8 +24,10 @@ SCRAPE = 15.0  # seconds between two samples of a pod
 INTERVALS = (10.0, 30.0)  # of measurements: the shortest that the packaged templates use, and their default
 INITIAL_DELAY = 30.0  # of the analysis of a step, as in the packaged templates
 LONGER = (0.0, 0.05, 0.1, 0.2, 0.4)  # part of the wanted time that a step waits beyond what it has to
-# Requests to a rollback, as parts of the forecast: the middles of tenths of simulated rollouts, alike for all faults.
-TENTHS = (0.25, 0.4, 0.55, 0.67, 0.82, 0.97, 1.13, 1.38, 1.7, 2.3)
+# Requests to a rollback, as parts of the forecast: the middles of twentieths of simulated rollouts, of any fault.
+PARTS = (
+    0.21, 0.3, 0.37, 0.44, 0.51, 0.57, 0.63, 0.7, 0.76, 0.84, 0.91, 0.99, 1.08, 1.19, 1.3, 1.42, 1.57, 1.76, 2.04, 2.6,
+)  # fmt: skip
 LATE = 3.0  # times the forecast of a step, after which it pauses for a person
 LOOKS = 60  # at least
 
@@ -153,8 +155,8 @@ class _Faults:
             begun += seconds
         harms = {
             (name, need.value): need.value
-            * sum(self._requests(steps, name, number, interval, part) for part in TENTHS)
-            / len(TENTHS)
+            * sum(self._requests(steps, name, number, interval, part) for part in PARTS)
+            / len(PARTS)
             for name, row in self.rows[weights[0]].items()
             if _has_share(row.check)
             for number, need in enumerate(row.faults)
@@ -188,19 +190,24 @@ class _Faults:
 
     def _requests(self, steps: list[Step], name: str, number: int, interval: float, part: float) -> float:
         """Return the canary's requests until a fault is rolled back that takes a part of the forecast to be proved."""
-        proof, sent, end = 0.0, 0.0, 0.0
+        proof, end, found = 0.0, 0.0, 0.0
         waits = _unjudged(self.rows[steps[0].weight][name].check)
-        for place, step in enumerate(steps):
-            per_second = self._canary_rate(step.weight)
-            begun, end = end, end + step.seconds
+        for step in steps:
+            begun, end = max(end, waits), end + step.seconds
             needed = part * (self.rows[step.weight][name].faults[number].requests or math.inf)
-            judged = max(end - max(begun, waits), 0.0)
-            left = (1 - proof) * needed / per_second
-            if judged >= left or place == len(steps) - 1:
-                found = max(begun, waits) + left
-                return sent + per_second * (found - begun + (SCRAPE + interval) / 2)
-            proof += judged * per_second / needed
-            sent += per_second * step.seconds
+            found = begun + (1 - proof) * needed / self._canary_rate(step.weight)
+            if found <= end:
+                break
+            proof += max(end - begun, 0.0) * self._canary_rate(step.weight) / needed
+        return self._sent(steps, found + (SCRAPE + interval) / 2)
+
+    def _sent(self, steps: list[Step], until: float) -> float:
+        """Return the canary's requests up to a moment; the last step goes on until then."""
+        sent, begun = 0.0, 0.0
+        for step in steps:
+            end = until if step is steps[-1] else min(begun + step.seconds, until)
+            sent += max(end - begun, 0.0) * self._canary_rate(step.weight)
+            begun = end
         return sent
 
     def _canary_rate(self, weight: int) -> float:
