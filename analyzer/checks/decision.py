@@ -17,7 +17,7 @@ level: a fault that begins late is not hidden by the good hours before it.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -26,11 +26,13 @@ from analyzer.checks.negative_control import Control
 from analyzer.checks.segments import Indices, Segments
 from analyzer.config.policy import Check, Policy, SharedRegression
 from analyzer.model.findings import Code, Evidence, Outcome, Rule
+from analyzer.stats.induced import Induced
 from analyzer.stats.onset import WHOLE
 from analyzer.stats.search import Bools, Floats, Side, trials_until
 
 UNDECIDED_AT_MOST = 0.99  # the bar of a check that did not decide never looks full
 HOLD = 0.5  # evidence towards fail, of that needed, which keeps a check from passing: something may just have begun
+DECLARED = 0.5  # the part of the level, at most, of the test of a declared number of requests
 LIKELY = 1.5  # standard errors of the estimate within which the time to a decision is given
 
 
@@ -104,6 +106,7 @@ class Question:
     worse : the side of the limits that is bad
     segments : since when the measure counts
     control : judges pods of the baseline as if each were the canary, see `negative_control`; None: not known
+    by_requests : tests a limit by a declared number of requests, at most at a level; None where there is no such test
     shared : whether what is bad is, or may be, the service's and not the canary's; None: nothing to compare with
     """
 
@@ -114,6 +117,7 @@ class Question:
     segments: Segments
     shared: Shared | None = None
     control: Callable[[float, float, int], Control | None] | None = None
+    by_requests: Callable[[float, float, float], Induced | None] | None = None
 
     def is_beyond(self, values: Floats | float, limit: float) -> Bools:
         """Whether values are on the bad side of a limit."""
@@ -183,13 +187,13 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
         elif enough and question.is_within(value, question.promote) and not (settle and failing.part >= HOLD):
             outcome, code = Outcome.PASS, Code.DECIDED_BY_POINT
     weight = float(question.segments.starts.weights[start]) or WHOLE
-    levels = terms.fail * weight, terms.passing
+    levels = terms.fail * weight * failing.mixture, terms.passing
     low, high = levels if question.worse == "above" else levels[::-1]
     held = held and outcome is Outcome.INCONCLUSIVE and code is Code.UNDECIDED
     remaining: tuple[float | None, tuple[float | None, float | None]] = 0.0, (0.0, 0.0)
     if outcome is Outcome.INCONCLUSIVE:
         foreseen = code is Code.UNDECIDED and not held
-        remaining = _remaining(check, question, terms) if foreseen else (None, (None, None))
+        remaining = _remaining(check, question, terms, failing.mixture) if foreseen else (None, (None, None))
     return Decision(
         outcome, code, Evidence(towards_pass=passing, towards_fail=failing.part),
         start, float(measure.values[start]), low, high, *remaining,
@@ -199,10 +203,14 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
 
 @dataclass(frozen=True)
 class _Failing:
-    """How near a check is to failing: the part of the evidence needed, since which start, and why it is withheld."""
+    """How near a check is to failing: the part of the evidence needed, since which start, and why it is withheld.
+
+    `mixture` is the part of the level that is not that of a declared number of requests.
+    """
 
     part: float
     start: int
+    mixture: float = 1.0
     withheld: Code | None = None
     control: Control | None = None
 
@@ -212,7 +220,12 @@ def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
     limit = question.rollback if check.rule is Rule.STRICT else question.promote
     with np.errstate(divide="ignore"):
         weights = np.log(question.segments.starts.weights)
-    parts = (question.measure.log_evidence(limit, question.worse) + weights) / -math.log(terms.fail)
+    evidence, mixture = question.measure.log_evidence(limit, question.worse) + weights, 1.0
+    if declared := _by_requests(check, question, limit, terms):
+        mixture = 1 - declared.level / terms.fail
+        evidence += math.log(mixture)
+        evidence[0] = np.logaddexp(evidence[0], declared.log_evidence + math.log1p(-mixture))
+    parts = evidence / -math.log(terms.fail)
     parts = np.minimum(np.where(parts > 0, parts, 0.0), 1e6)  # nan and -inf: nothing speaks for it
     values = question.measure.values
     counts = np.ones(len(parts), bool) if check.rule is Rule.STRICT else question.is_beyond(values, question.rollback)
@@ -223,20 +236,28 @@ def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
         start = int(pardoned[parts[pardoned].argmax()]) if excused else 0
         parts[pardoned] = np.minimum(parts[pardoned], UNDECIDED_AT_MOST)
         if excused:
-            return _Failing(float(parts[start]), start, Code.COMMON_MODE)
+            return _Failing(float(parts[start]), start, mixture, Code.COMMON_MODE)
     best = int(np.where(counts, parts, -1.0).argmax())
     if counts.any() and parts[best] >= 1:
-        return _controlled(float(parts[best]), best, question, limit, terms)
+        return replace(_controlled(float(parts[best]), best, question, limit, terms), mixture=mixture)
     # Not beyond the rollback limit as well: the bar shows how far the estimate has come.
     others = min(float(parts.max()), _progress(question, float(values[0])), UNDECIDED_AT_MOST)
-    return _Failing(max(float(parts[best]) if counts[best] else 0.0, others), best)
+    return _Failing(max(float(parts[best]) if counts[best] else 0.0, others), best, mixture)
+
+
+def _by_requests(check: Check, question: Question, limit: float, terms: Terms) -> Induced | None:
+    """Test by the number of requests that the policy declares, with half of the level at most; see `stats.induced`."""
+    declared = check.decide_by.requests if check.decide_by is not None else None
+    if declared is None or question.by_requests is None or check.rule is Rule.POINT:
+        return None
+    return question.by_requests(declared, limit, DECLARED * terms.fail)
 
 
 def _controlled(part: float, start: int, question: Question, limit: float, terms: Terms) -> _Failing:
     """Withhold a failure whose evidence does not exceed that of the same test against pods of the baseline."""
     control = None if question.control is None else question.control(limit, terms.fail, start)
     if control is not None and part - control.log_evidence / -math.log(terms.fail) < 1:
-        return _Failing(UNDECIDED_AT_MOST, start, Code.PLACEBO_FAILED, control)
+        return _Failing(UNDECIDED_AT_MOST, start, withheld=Code.PLACEBO_FAILED, control=control)
     return _Failing(part, start, control=control)
 
 
@@ -264,7 +285,7 @@ def _progress(question: Question, value: float) -> float:
 
 
 def _remaining(
-    check: Check, question: Question, terms: Terms
+    check: Check, question: Question, terms: Terms, mixture: float
 ) -> tuple[float | None, tuple[float | None, float | None]]:
     """About how many more canary requests decide, if they come as the ones so far did, and within which range.
 
@@ -280,7 +301,7 @@ def _remaining(
         limit = question.rollback if check.rule is Rule.STRICT else question.promote
         weight = float(question.segments.starts.weights[start]) or WHOLE
         side, least = question.worse, 0.0
-        to_decide = -math.log(terms.fail * weight)
+        to_decide = -math.log(terms.fail * weight * mixture)
     elif question.is_within(value, question.promote):
         limit, side, to_decide, least = question.promote, question.better, -math.log(terms.passing), check.min_requests
     else:

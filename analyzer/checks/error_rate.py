@@ -7,7 +7,7 @@ from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
 from analyzer.checks.negative_control import Control, control_of
-from analyzer.checks.one_arm import BadRequests
+from analyzer.checks.one_arm import BadRequests, past_of
 from analyzer.checks.segments import Segments
 from analyzer.checks.shared_trouble import SharedTrouble
 from analyzer.checks.wording import conclusion, decided, no_traffic
@@ -38,13 +38,14 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
     correlation, source = correlation_of(check, reading)
     canary = tally(reading.canary)
     expected = None if check.rule is Rule.STRICT else FAULTY * check.rollback
-    measure, baseline, shared = share_of(canary, segments, correlation, expected), None, None
+    past = None if reading.history is None else tally(reading.history)
+    known = None if past is None else past_of(reading, np.asarray(past.events + past.doubtful), past.trials)
+    measure, baseline, shared = share_of(canary, segments, correlation, expected, known), None, None
     if compared and reading.baseline is not None:
         other = tally(reading.baseline)
         beside = Tally(other.events * (canary.trials > 0), other.trials * (canary.trials > 0))
         baseline = share_of(other, segments, correlation, expected)
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
-        past = None if reading.history is None else tally(reading.history)
         shared = SharedTrouble(
             measure,
             share_of(beside, segments, correlation),
@@ -59,7 +60,7 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
 
         return control_of(reading, measure, measuring, limit, level, start)
 
-    question = Question(measure, check.promote, check.rollback, "above", segments, shared, control)
+    question = Question(measure, check.promote, check.rollback, "above", segments, shared, control, measure.by_requests)
     decision = decide(check, question, terms)
     start = decision.start
     text = (
@@ -83,7 +84,13 @@ def tally(counts: Counts) -> Tally:
     return Tally(counts.errors, counts.requests, 0.0 if counts.doubtful is None else counts.doubtful)
 
 
-def share_of(arm: Tally, segments: Segments, correlation: Dispersion, expected: float | None = None) -> BadRequests:
+def share_of(
+    arm: Tally,
+    segments: Segments,
+    correlation: Dispersion,
+    expected: float | None = None,
+    past: tuple[float, float] | None = None,
+) -> BadRequests:
     """Measure the share of failed requests since each start."""
 
     def bad(_limit: float, side: Side) -> Floats:
@@ -91,7 +98,7 @@ def share_of(arm: Tally, segments: Segments, correlation: Dispersion, expected: 
 
     with np.errstate(divide="ignore", invalid="ignore"):
         values = segments.since(arm.events) / segments.since(arm.trials)
-    return BadRequests(values, arm.trials, segments, correlation, bad=bad, allowed=float, expected=expected)
+    return BadRequests(values, arm.trials, segments, correlation, bad=bad, allowed=float, expected=expected, past=past)
 
 
 def estimates(canary: BadRequests, baseline: BadRequests | None, decision: Decision) -> tuple[Estimate, Estimate]:
@@ -106,6 +113,7 @@ def estimates(canary: BadRequests, baseline: BadRequests | None, decision: Decis
         alpha_low=decision.alpha_low,
         alpha_high=decision.alpha_high,
         expected=canary.expected,
+        past=canary.past,
     )
     found = [
         Estimate(value=float(share), low=float(low), high=float(high), n=float(arm.requests[start]))

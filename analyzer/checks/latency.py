@@ -16,7 +16,7 @@ from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
 from analyzer.checks.negative_control import Control, control_of
-from analyzer.checks.one_arm import BadRequests
+from analyzer.checks.one_arm import BadRequests, past_of
 from analyzer.checks.quantile_ratio import QuantileRatio
 from analyzer.checks.segments import Segments
 from analyzer.checks.shared_trouble import SharedTrouble
@@ -80,6 +80,9 @@ def _judge_quantile(
     pass_edge = tail.edge_below(check.promote)
     fail_edges = {limit: tail.edge_above(limit) for limit in limits}
     correlation, source = correlation_of(check, reading)
+    past = Tail.of(reading.history, limits) if isinstance(reading.history, Histogram) else None
+    alike = past is not None and np.array_equal(past.edges, tail.edges)
+    known = past_of(reading, past.above(pass_edge), past.requests) if past is not None and alike else None
 
     def measure_of(arm: Tail, of: Segments = segments) -> BadRequests:
         totals = arm.since(of)
@@ -91,7 +94,7 @@ def _judge_quantile(
         # The estimate is beyond rollback when the bucket's edge on the safe side says so, not by interpolation.
         beyond = totals.above(fail_edges[check.rollback]) > allowed * totals.requests
         values = np.where(beyond, np.inf, np.minimum(totals.quantile(quantile, of.present), check.rollback))
-        return BadRequests(values, arm.requests, of, correlation, bad=slow, allowed=lambda _: allowed)
+        return BadRequests(values, arm.requests, of, correlation, bad=slow, allowed=lambda _: allowed, past=known)
 
     measure, shared = measure_of(ours), None
     if theirs is not None:
@@ -103,7 +106,7 @@ def _judge_quantile(
             measure_of(theirs.where(ours.requests > 0)),
             lambda: comparison.rates_of(slow[0], slow[1], segments, correlation, steady=True),
             limit, terms,
-            before=_before(reading, limits, edge),
+            before=_before(past, edge),
         )  # fmt: skip
 
     def control(limit: float, level: float, start: int) -> Control | None:
@@ -112,7 +115,7 @@ def _judge_quantile(
 
         return control_of(reading, measure, measuring, limit, level, start)
 
-    question = Question(measure, check.promote, check.rollback, "above", segments, shared, control)
+    question = Question(measure, check.promote, check.rollback, "above", segments, shared, control, measure.by_requests)
     decision = decide(check, question, terms)
     start = decision.start
     value = tail.quantile(quantile, start)
@@ -122,7 +125,8 @@ def _judge_quantile(
     )
     short = text
     levels = decision.alpha_low, decision.alpha_high
-    estimates = tail.estimate(quantile, start, measure.factors, *levels), Estimate()
+    learned = None if known is None else past
+    estimates = tail.estimate(quantile, start, measure.factors, *levels, learned), Estimate()
     if theirs is not None:
         other = theirs.since(segments)
         if other.requests[start] > 0:
@@ -148,14 +152,9 @@ def _tail(counts: Counts, limits: tuple[float, ...]) -> Tail:
     return Tail.of(counts, limits)
 
 
-def _before(
-    reading: Reading[Histogram | MeanOnly], limits: tuple[float, ...], edge: float
-) -> tuple[float, float] | None:
+def _before(past: Tail | None, edge: float) -> tuple[float, float] | None:
     """Return how many requests of the baseline before the canary were slower than an edge, and how many there were."""
-    if not isinstance(reading.history, Histogram) or not math.isfinite(edge):
-        return None
-    past = Tail.of(reading.history, limits)
-    if edge not in past.edges:
+    if past is None or edge not in past.edges:
         return None
     return float(past.above(edge).sum()), float(past.requests.sum())
 

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from analyzer.checks.segments import Segments
+from analyzer.model.counts import Counts, Reading
 from analyzer.stats import binomial, bursts
 from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
+from analyzer.stats.induced import Induced, induced
 from analyzer.stats.search import Floats, Side
 
 FEWEST_BAD = 4.0  # bad requests, below which nothing is called bad: three may be one client that tries again
@@ -30,6 +32,7 @@ class BadRequests:
         (slices,), or None where nothing can tell
     allowed : of a limit, the share of bad requests that it allows
     expected : share of bad requests at a fault, about; None: twice the allowed one
+    past : bad and all requests of the baseline before the canary, of which a pass learns what to expect; see `past_of`
     """
 
     values: Floats
@@ -39,6 +42,7 @@ class BadRequests:
     bad: Callable[[float, Side], Floats | None]
     allowed: Callable[[float], float]
     expected: float | None = None
+    past: tuple[float, float] | None = None
 
     @cached_property
     def requests(self) -> Floats:
@@ -60,7 +64,7 @@ class BadRequests:
             bad = bad - self._worst_batch(events, allowed)
         evidence = binomial.log_evidence(
             bad / self.factors, self.requests / self.factors, allowed,
-            side=side, prior_mean=self.prior_mean(side, allowed),
+            side=side, prior_mean=self.prior_mean(side, allowed), past=self.past,
         )  # fmt: skip
         if side == "below":
             return evidence
@@ -74,8 +78,25 @@ class BadRequests:
         times, allowed = scale / self.factors[start], self.allowed(limit)
         seen = float(events[self.segments.starts.places[start] :].sum())
         return binomial.log_evidence(
-            seen * times, self.requests[start] * times, allowed, side=side, prior_mean=self.prior_mean(side, allowed)
-        )
+            seen * times, self.requests[start] * times, allowed,
+            side=side, prior_mean=self.prior_mean(side, allowed), past=self.past,
+        )  # fmt: skip
+
+    def by_requests(self, declared: float, limit: float, level: float) -> Induced | None:
+        """Test by a declared number of requests since the begin; after them it stays what it was at the last slice."""
+        events = self.bad(limit, "above")
+        if events is None:
+            return None
+        counted = np.cumsum(self.trials)
+        slices = int(np.searchsorted(counted, declared * (1 + 1e-9), side="right"))
+        trials, bad = float(counted[slices - 1]) if slices else 0.0, float(events[:slices].sum())
+        allowed = self.allowed(limit)
+        if self.dispersion.incident:
+            bad = max(bad - float(self._worst_batch(events, allowed)[0]), 0.0)
+        found = induced(bad, trials, declared, allowed, level, float(self.factors[0]), FEWEST_BAD)
+        if found is None:
+            return None
+        return replace(found, log_evidence=min(found.log_evidence, float(self._in_bursts(events, allowed)[0])))
 
     def prior_mean(self, side: Side, allowed: float) -> float | None:
         """Give the mean of the prior, see `stats.binomial`; None: its default."""
@@ -119,3 +140,13 @@ class BadRequests:
             (1 - share) / (1 - allowed)
         )
         return math.copysign(told / float(self.factors[start]), share - allowed)
+
+
+def past_of(reading: Reading[Counts], bad: Floats, requests: Floats) -> tuple[float, float] | None:
+    """Return how many requests of the baseline were bad before the canary, and how many there were.
+
+    None where it is not sure that they were all before it: a source without time slices goes on remembering.
+    """
+    if reading.slice_seconds is None or not requests.sum() > 0:
+        return None
+    return float(bad.sum()), float(requests.sum())

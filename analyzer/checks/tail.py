@@ -77,19 +77,23 @@ class Tail:
         inside = before - float(slower[place])
         return low + (float(self.edges[place]) - low) * ((before - wanted) / inside if inside > 0 else 1.0)
 
-    def estimate(self, q: float, start: int, factors: Floats, alpha_low: float, alpha_high: float) -> Estimate:
+    def estimate(
+        self, q: float, start: int, factors: Floats, alpha_low: float, alpha_high: float, past: "Tail | None" = None
+    ) -> Estimate:
         """Estimate a quantile and bound it between two edges, right at every look; 0 and inf where none is proved.
 
         Parameters
         ----------
         factors : by which counts are divided for overdispersion, since each start
         alpha_low, alpha_high : how often at most, over all looks together, the lower (upper) bound may be wrong
+        past : of the baseline before the canary, in slices and with the same edges
         """
         if self.requests[start] <= 0:
             return Estimate()
         slower, requests = self.slower[start] / factors[start], self.requests[start] / factors[start]
         above = binomial.log_evidence(slower, requests, 1 - q, side="above") >= -math.log(alpha_low)
-        below = binomial.log_evidence(slower, requests, 1 - q, side="below") >= -math.log(alpha_high)
+        known = None if past is None else (past.slower.sum(axis=0), past.requests.sum())
+        below = binomial.log_evidence(slower, requests, 1 - q, side="below", past=known) >= -math.log(alpha_high)
         low = float(self.edges[above][-1]) if above.any() else 0.0
         high = float(self.edges[below][0]) if below.any() else math.inf
         return Estimate(value=self.quantile(q, start), low=low, high=high, n=float(self.requests[start]))

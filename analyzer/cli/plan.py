@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     examples="""
         analyzer plan --rate 10 --weight 5
         analyzer plan --rate 200 --healthy error_rate=0.1% --fault error_rate=2% --fault latency_p99=3%
+        analyzer plan --rate 200 --ramp --within 30m
     """,
 )
 @option_group(
@@ -46,19 +47,43 @@ if TYPE_CHECKING:
         help="Of requests of the same minute, which `analyzer calibrate` measures.",
     ),
 )
+@option_group(
+    "The steps of a Rollout",
+    option("--ramp", is_flag=True, help="Print those that harm least, as YAML to paste; they choose the weights."),
+    option(
+        "--within",
+        metavar="DURATION",
+        default="1h",
+        show_default=True,
+        help="With --ramp: until a healthy canary is to be promoted.",
+    ),
+)
 @option_group("Output", json_option)
-def plan(rate: str, weight: str, policy: str | None, conversion: str, as_json: bool, **options: Any) -> None:  # noqa: FBT001
+def plan(
+    rate: str,
+    weight: str,
+    policy: str | None,
+    conversion: str,
+    ramp: bool,  # noqa: FBT001
+    within: str,
+    as_json: bool,  # noqa: FBT001
+    **options: Any,
+) -> None:
     """Estimate how long each check takes at this traffic.
 
     For a healthy canary until it passes, for small, medium and large faults until they are rolled back. It computes,
     and asks no source. Values are in the check's unit: a share of failed requests, a share of requests slower than the
     limit of the latency, a PSI, a change against the baseline.
+
+    With --ramp: the weights and pauses at which a faulty canary serves the fewest bad requests until it is rolled back,
+    on average over the faults, and a healthy one is promoted in time.
     """
-    from analyzer.cli.planning_tables import plan_as_json, print_plan
+    from analyzer.cli.planning_tables import plan_as_json, print_plan, ramp_as_json, ramp_as_yaml
     from analyzer.config.settings import load_settings
     from analyzer.planning.assumptions import read_assumptions
     from analyzer.planning.forecast import plan as compute
-    from analyzer.quantity import parse_number, parse_ratio
+    from analyzer.planning.ramp import ramps
+    from analyzer.quantity import parse_number, parse_ratio, parse_seconds
     from analyzer.verdict.wiring import build_analyzer
 
     analyzer = build_analyzer(load_settings())
@@ -68,8 +93,19 @@ def plan(rate: str, weight: str, policy: str | None, conversion: str, as_json: b
         if per_second <= 0:
             raise RequestError([Problem("rate", f"must be above 0, got {rate}: give the requests a second")])
         converting = read_option("conversion", parse_ratio, conversion)
-        rows = compute(chosen, per_second, share, read_assumptions(chosen, options, converting))
-    if as_json:
+        assumptions = read_assumptions(chosen, options, converting)
+        if ramp and policy is not None and policy.lstrip().startswith("{"):
+            text = "must be a name with --ramp, because the steps name it; write a file, and set ANALYZER_CONFIG_DIR"
+            raise RequestError([Problem("policy", text)])
+        if ramp:
+            best, usual = ramps(chosen, per_second, read_option("within", parse_seconds, within), assumptions)
+        else:
+            rows = compute(chosen, per_second, share, assumptions)
+    if ramp and as_json:
+        print_json(ramp_as_json(best, usual, chosen, per_second))
+    elif ramp:
+        print(ramp_as_yaml(best, usual, chosen, per_second), end="")
+    elif as_json:
         print_json(plan_as_json(rows, chosen, per_second, share))
     else:
         print_plan(rows, chosen, per_second, share, console())

@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from analyzer.checks.decision import format_count
 from analyzer.config.policy import Policy
 from analyzer.model.findings import Gap
 from analyzer.planning.assumptions import FAULTS
 from analyzer.planning.calibration import CONFIDENCE, Calibration, CheckReport, Share
 from analyzer.planning.forecast import Need, PlanRow, remarks, show_need, show_seconds
+from analyzer.planning.ramp import Ramp, manifest
 from analyzer.quantity import format_instant, format_ratio, format_seconds
 from analyzer.verdict.answer import number
 
@@ -64,6 +67,51 @@ def plan_as_json(rows: Mapping[str, PlanRow], policy: Policy, rate: float, share
             for name, row in rows.items()
         },
         "remarks": remarks(rows),
+    }
+
+
+def ramp_as_yaml(best: Ramp, usual: Ramp | None, policy: Policy, rate: float) -> str:
+    """Return what a Rollout has under `spec.strategy.canary`, after comments that say what it comes to."""
+    lines = [f"For spec.strategy.canary of a Rollout. Policy {policy.name} at {rate:,.4g} requests/s: {_ramp(best)}."]
+    if usual is not None:
+        weights = ", ".join(f"{step.weight}%" for step in usual.steps)
+        lines.append(f"The usual {weights}, measured every {format_seconds(usual.interval)}: {_ramp(usual)}.")
+    lines.append("Bad requests by fault" + ("" if usual is None else " (usual)") + ":")
+    for (name, value), harm in best.by_fault.items():
+        other = "" if usual is None else f" ({format_count(usual.by_fault[name, value])})"
+        lines.append(f"  {name} {format_ratio(value)}: {format_count(harm)}{other}")
+    lines.append(
+        "Assumptions: those of `analyzer plan`, and scrapes every 15 s. Weights below 5% need a router or a mesh."
+    )
+    text = yaml.safe_dump(manifest(best, policy.name), sort_keys=False, width=120)
+    return "".join(f"# {line}\n" for line in lines) + text
+
+
+def ramp_as_json(best: Ramp, usual: Ramp | None, policy: Policy, rate: float) -> dict[str, Any]:
+    """Return it as JSON."""
+    return {
+        "policy": policy.name,
+        "policy_digest": policy.digest,
+        "rate": number(rate, 6),
+        "ramp": _ramp_numbers(best),
+        "usual": None if usual is None else _ramp_numbers(usual),
+        "canary": manifest(best, policy.name),
+    }
+
+
+def _ramp(ramp: Ramp) -> str:
+    return (
+        f"promoted after about {show_seconds(ramp.seconds)}; a fault serves {format_count(ramp.harm)} bad requests on "
+        "average until it is rolled back"
+    )
+
+
+def _ramp_numbers(ramp: Ramp) -> dict[str, Any]:
+    return {
+        "seconds": number(ramp.seconds),
+        "bad_requests": number(ramp.harm),
+        "interval": ramp.interval,
+        "steps": [{"weight": step.weight, "pause": step.pause, "seconds": number(step.seconds)} for step in ramp.steps],
     }
 
 

@@ -57,7 +57,7 @@ class DecideBy(BaseModel):
     Attributes
     ----------
     after : seconds since the begin of the window
-    requests : canary requests
+    requests : canary requests; by then limits on a share of bad requests are tested exactly, see `stats.induced`
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -13,9 +13,9 @@ from scipy.special import ndtr, ndtri
 
 from analyzer import checks
 from analyzer.checks.decision import format_count
-from analyzer.config.policy import Check, Policy
+from analyzer.config.policy import Check, DecideBy, Policy
 from analyzer.model.counts import Classes, Conversions, Counts, Errors, Floats, Histogram, MeanOnly, Reading, Values
-from analyzer.model.findings import Kind, Outcome, Role, Rule
+from analyzer.model.findings import Code, Kind, Outcome, Role, Rule
 from analyzer.planning.assumptions import FINE, SPREAD, Assumption, allowed
 from analyzer.quantity import format_seconds
 from analyzer.sources.promql import timeline_of
@@ -108,24 +108,31 @@ def _proof(
 ) -> float | None:
     """Find the fewest canary requests that prove a value; None: no number does."""
     ratio = traffic.baseline / traffic.canary
+    before = policy.history * traffic.baseline
+    # Evidence on counts divided by a factor is that of as many times fewer.
+    factor = 1.0 if check.rule is Rule.POINT else _factor(check, traffic, assumption.correlation)
+    declared = (
+        None if check.decide_by is None or check.decide_by.requests is None else check.decide_by.requests / factor
+    )
+    by_then = None if declared is None or declared < 1 else DecideBy(requests=declared)
     # One slice stands for all of the time: which events are late cannot be told from it.
-    bare = check.model_copy(update={"decide_by": None, "min_requests": 1.0, "delay": 0.0})
+    bare = check.model_copy(update={"decide_by": by_then, "min_requests": 1.0, "delay": 0.0})
 
     def decides(requests: float) -> bool:
         if check.kind is Kind.MEAN_LATENCY:
             reading = _expected_means(check, assumption, value, requests / traffic.canary, traffic)
         else:
-            reading = _expected(check, assumption, value, requests, requests * ratio)
-        return checks.judge(bare, reading, policy).outcome is wanted
+            reading = _expected(check, assumption, value, requests, requests * ratio, before)
+        finding = checks.judge(bare, reading, policy)
+        return finding.outcome is wanted and (check.rule is Rule.POINT or finding.code is not Code.DECIDED_BY_POINT)
 
     promote, rollback = _limits(check)
     if not _is_beyond(check, value, rollback) if wanted is Outcome.FAIL else not _is_beyond(check, promote, value):
         return None
-    requests = _fewest(decides)
+    requests = _fewest(decides, math.inf if declared is None else declared)
     if requests is None:
         return None
-    if check.rule is not Rule.POINT:  # evidence on counts divided by a factor is that of as many times fewer
-        requests *= _factor(check, traffic, assumption.correlation)
+    requests *= factor
     return max(requests, check.min_requests) if wanted is Outcome.PASS else requests
 
 
@@ -145,15 +152,15 @@ def _settled(check: Check, traffic: RequestRates, value: float, wanted: Outcome)
     return max(first, check.min_requests) if passes else first
 
 
-def _fewest(decides: Callable[[float], bool]) -> float | None:
-    requests = 1.0
-    while not decides(requests):
-        requests *= 2
-        if requests > MOST:
+def _fewest(decides: Callable[[float], bool], declared: float) -> float | None:
+    """Find the fewest requests that decide; those declared are tried as well, for after them their test is over."""
+    low, high = 0.0, 1.0
+    while not decides(high):
+        low, high = high, min(2 * high, declared) if high < declared else 2 * high
+        if high > MOST:
             return None
-    if requests == 1:
-        return requests
-    low, high = requests / 2, requests
+    if not low:
+        return high
     for _ in range(REFINED):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if decides(middle) else (middle, high)
@@ -185,26 +192,31 @@ def _is_beyond(check: Check, value: float, limit: float) -> bool:
 # Counts as they are expected
 
 
-def _expected(check: Check, assumption: Assumption, value: float, ours: float, theirs: float) -> Reading[Counts]:
+def _expected(
+    check: Check, assumption: Assumption, value: float, ours: float, theirs: float, before: float
+) -> Reading[Counts]:
     """Build what a source would read if everything came as expected, in one slice since the start.
 
     Parameters
     ----------
     value : of the canary; the baseline is healthy
-    ours, theirs : requests of canary and baseline
+    ours, theirs, before : requests of canary and baseline, and of the baseline before
     """
     canary: Counts
     baseline: Counts
+    history: Counts | None = None
     base = assumption.level if check.compares else assumption.healthy
     rate = min(base * (1 + value), 1.0) if check.compares else value
     match check.kind:
         case Kind.ERROR_RATE:
             canary, baseline = Errors(_one(rate * ours), _one(ours)), Errors(_one(base * theirs), _one(theirs))
+            history = Errors(_one(base * before), _one(before))
         case Kind.LATENCY if check.compares and check.edge is None:
             canary, baseline = _latencies(check, 1 + value, ours), _latencies(check, 1.0, theirs)
         case Kind.LATENCY:
             limits = {check.edge or check.promote, check.edge or check.rollback}
             canary, baseline = _two_speeds(limits, rate, ours), _two_speeds(limits, base, theirs)
+            history = _two_speeds(limits, base, before)
         case Kind.DRIFT:
             canary, baseline = _drifted(assumption.bins, value, ours, theirs)
         case Kind.BUSINESS if assumption.variation is not None:
@@ -220,7 +232,7 @@ def _expected(check: Check, assumption: Assumption, value: float, ours: float, t
         case Kind.MEAN_LATENCY:
             raise TypeError("one sum does not tell how much it varies")
     # With the length of the slice known, the start has its part of the level, as in a rollout.
-    return Reading(canary=canary, baseline=baseline, slice_seconds=dispersion.BATCH_SECONDS)
+    return Reading(canary=canary, baseline=baseline, slice_seconds=dispersion.BATCH_SECONDS, history=history)
 
 
 def _expected_means(

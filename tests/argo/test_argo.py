@@ -20,9 +20,12 @@ from typing import Any
 import pytest
 import yaml
 from argo.model_metrics import MODELS
+from click.testing import CliRunner
 from kustomize import render
 from needs import go_program
 from ports import free_port
+
+from analyzer.cli import cli
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -248,6 +251,19 @@ def test_examples_are_valid(argo: Argo, cluster_templates: Path, file: Path) -> 
 
     assert errors_of(found) == {}
     assert any(each["file"] == str(file) for each in found)
+
+
+@pytest.mark.parametrize("rate", ["10", "200"])
+def test_the_steps_of_a_planned_ramp_are_valid(argo: Argo, cluster_templates: Path, tmp_path: Path, rate: str) -> None:
+    """What `analyzer plan --ramp` prints is accepted in place of the steps of a Rollout, references included."""
+    printed = CliRunner().invoke(cli, ["plan", "--ramp", "--rate", rate]).stdout
+    manifests = list(yaml.safe_load_all(render(OVERLAYS[0])))
+    (rollout,) = (each for each in manifests if each["kind"] == "Rollout")
+    rollout["spec"]["strategy"]["canary"] |= yaml.safe_load(printed)
+    file = tmp_path / "ramp.yaml"
+    file.write_text(yaml.safe_dump_all(manifests))
+
+    assert errors_of(argo.validate(cluster_templates, file)) == {}
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,29 @@ MUTANTS = [
         ("np.where(seen > 0, low, 0.0)", "np.where(seen > 1, low, 0.0)"),
     ),
     *_of(
+        "analyzer/stats/binomial.py", "tests/stats/test_binomial.py tests/checks/test_decide_sooner.py",
+        ("LEARNED = 0.5 ", "LEARNED = 0.95 "),
+        ("learned += np.log(LEARNED) - betaln(won, lost)", "learned += np.log(LEARNED) - betaln(won, lost) - np.log(within)"),
+        ('past is not None and side == "below"', "past is not None"),
+    ),
+    *_of(
+        "analyzer/stats/induced.py", "tests/stats/test_induced.py",
+        ("if _tail(middle, declared, limit, factor) <= level", "if _tail(middle + 1, declared, limit, factor) <= level"),
+        ("_tail(least - events, declared - trials", "_tail(least - events, declared"),
+        ("math.log(now / rejecting)", "math.log(now / level)"),
+    ),
+    *_of(
+        "analyzer/checks/one_arm.py", "tests/checks/test_decide_sooner.py",
+        ("float(events[:slices].sum())", "float(events.sum())"),
+        ("float(self.factors[0]), FEWEST_BAD)", "1.0, FEWEST_BAD)"),
+        ("reading.slice_seconds is None or not requests", "not requests"),
+    ),
+    *_of(
+        "analyzer/planning/ramp.py", "tests/test_ramp.py",
+        ("found + (SCRAPE + interval) / 2)", "found)"),
+        ("if ramp.seconds <= within]", "if ramp.seconds > 0]"),
+    ),
+    *_of(
         "analyzer/stats/bursts.py", "tests/stats/test_bursts.py",
         ("return log_mean_exp(np.moveaxis(summed, -2, -1) + LOG_WEIGHTS)", "return log_mean_exp(np.moveaxis(summed, -2, -1) + LOG_WEIGHTS) / 2"),
         ("a, b = strength * share, strength * (1 - share)", "a, b = strength * share, strength"),
@@ -107,7 +130,7 @@ MUTANTS = [
         "analyzer/checks/decision.py", "tests/checks/test_decision.py tests/checks/test_remaining.py",
         ("HOLD = 0.5 ", "HOLD = 0.99 "),
         ("LIKELY = 1.5 ", "LIKELY = 4.0 "),
-        ("levels = terms.fail * weight, terms.passing", "levels = terms.fail, terms.passing"),
+        ("levels = terms.fail * weight * failing.mixture, terms.passing", "levels = terms.fail * failing.mixture, terms.passing"),
         ("enough = requests >= check.min_requests", "enough = True"),
         ("limit = question.rollback if check.rule is Rule.STRICT else question.promote\n    with", "limit = question.promote\n    with"),
         ("and not (settle and failing.part >= HOLD)", ""),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import brentq
+from scipy.stats import binom
 
 from analyzer.stats import binomial
 from analyzer.stats.search import Side
@@ -231,3 +232,46 @@ def test_counts_broadcast() -> None:
 
     assert found.shape == (2, 3)
     assert found[1, 2] == evidence(5, 100, 0.03, "above")
+
+
+# A past
+
+
+@pytest.mark.parametrize("past", [(0, 36000), (36, 36000), (400, 36000), (2, 20), (0, 0)])
+@pytest.mark.parametrize("trials", [1, 30, 900])
+def test_what_is_learned_keeps_the_expectation(past: tuple[float, float], trials: int) -> None:
+    """Exactly 1 at the limit whatever the past was, as it is known beforehand; less above it."""
+    counts = np.arange(trials + 1)
+    evidence = np.exp(binomial.log_evidence(counts, trials, 0.005, side="below", past=past))
+
+    assert (binom.pmf(counts, trials, 0.005) * evidence).sum() == pytest.approx(1, rel=1e-9)
+    assert (binom.pmf(counts, trials, 0.006) * evidence).sum() < 1
+
+
+def test_a_misleading_past_costs_at_most_ln_2() -> None:
+    """Half of the prior stays the default one; of a past beyond the limit nothing is learned."""
+    counts = np.arange(6)
+    plain = binomial.log_evidence(counts, 1500, 0.005, side="below")
+
+    for past in [(0, 1e6), (2000, 1e6), (4900, 1e6)]:
+        assert (binomial.log_evidence(counts, 1500, 0.005, side="below", past=past) >= plain - np.log(2)).all()
+    beyond = binomial.log_evidence(counts, 1500, 0.005, side="below", past=(2e5, 1e6))
+    assert beyond == pytest.approx(plain, abs=0.1)
+
+
+def test_a_past_is_of_no_use_to_the_other_side() -> None:
+    """Nor does it move the lower bound."""
+    with_past, plain = (
+        binomial.confidence_sequence(3, 1000, alpha_low=0.01, alpha_high=0.05, past=past) for past in ((20, 9000), None)
+    )
+
+    assert with_past[0] == plain[0]
+    assert with_past[1] != plain[1]
+
+
+def test_the_upper_bound_knows_the_past_too() -> None:
+    """It is where the evidence for the share to be below is as large as needed."""
+    past = 20.0, 9000.0
+    high = binomial.confidence_sequence(3, 1000, alpha_low=0.01, alpha_high=0.05, past=past)[1]
+
+    assert binomial.log_evidence(3, 1000, high, side="below", past=past) == pytest.approx(np.log(20), abs=0.02)

@@ -16,7 +16,7 @@ BENCH = Path(__file__).parents[1]
 sys.path[0] = str(BENCH.parent)  # the modules of this folder are imported by their full names only
 sys.path.insert(1, str(BENCH.parents[1]))
 
-from bench.simulation import cells, figures, plot, report, results  # noqa: E402
+from bench.simulation import cells, figures, plot, report, results, sooner  # noqa: E402
 from bench.simulation.data import Cell  # noqa: E402
 
 
@@ -26,9 +26,8 @@ def simulate(chosen: Sequence[Cell], processes: int) -> list[results.Row]:
         return [row for rows in pool.map(results.run, chosen) for row in rows]
 
 
-def check(rows: Sequence[results.Row]) -> bool:
+def check(found: Sequence[figures.Figure]) -> bool:
     """Print every figure with its bound; tell whether all hold."""
-    found = figures.figures(figures.Results(rows))
     for figure in found:
         is_probability = not math.isnan(figure.proved)
         measured = f"{figure.proved:8.4f} at most" if is_probability else f"{figure.measured:8.2f} times  "
@@ -46,10 +45,11 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     rows = simulate(cells.short_cells() if options.short else cells.every_cell(), options.processes)
-    holds = check(rows)
+    found = [*figures.figures(figures.Results(rows)), *sooner.figures(short=options.short)]
+    holds = check(found)
     print(f"{len({row.cell.name for row in rows})} cells in {time.monotonic() - began:.0f} s", flush=True)
     if not options.short:
-        report.write(rows, BENCH / "README.md")
+        report.write(rows, found, BENCH / "README.md")
         plot.write(rows, BENCH / "verdicts.svg")
     sys.exit(not holds)
 

@@ -43,6 +43,7 @@ class OneArm:
         self._events, self._sizes = summed(data.canary.events), Sizes.of(data.canary.requests)
         self._beyond = self._events - (limit if strict else limits.rollback) * self._sizes.requests
         self._known = correlations.of_arms(data.history)
+        self._past = data.history.events.sum(axis=1), data.history.requests.sum(axis=1)
         self._expected = None if strict or limits.promote == limits.rollback else FAULTY * limits.rollback
 
     def may_fail(self, block: Block) -> Callable[[int, float], Triples]:
@@ -129,7 +130,8 @@ class OneArm:
         if side == "above":
             seen = seen - self._worst_batch(triples, limit)
         mean = self._expected if side == "above" else None
-        found = binomial.log_evidence(seen / factors, requests / factors, limit, side=side, prior_mean=mean)
+        past = self._past[0][triples.runs], self._past[1][triples.runs]
+        found = binomial.log_evidence(seen / factors, requests / factors, limit, side=side, prior_mean=mean, past=past)
         return found if side == "below" else np.where(seen >= FEWEST_BAD, found, -np.inf)
 
     def _worst_batch(self, triples: Triples, limit: float) -> Floats:
