@@ -153,6 +153,14 @@ def test_the_arms_can_be_exchanged(canary: Floats, baseline: Floats) -> None:
     assert split.last_change(canary, baseline) == split.last_change(baseline, canary)
 
 
+def test_counts_next_to_nothing_are_counts() -> None:
+    """A fraction of a request, so small that its share of the others is 0 in a double."""
+    canary, baseline = np.full(20, 1e9), np.zeros(20)
+    baseline[0] = 5e-324
+
+    assert split.last_change(canary, baseline) == split.last_change(baseline, canary) == 0
+
+
 # Whether the split is what it should be
 
 
