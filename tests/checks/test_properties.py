@@ -244,7 +244,7 @@ def halved(counts: Counts) -> Counts:
 
 
 def healthy(baseline: Counts) -> Counts:
-    """Keep 0.4% of what is bad: trouble that the arms share is compared slice by slice, and tells more in finer ones."""
+    """Keep 0.4% of what is bad: trouble that the arms share is compared slice by slice, so finer ones tell more."""
     if isinstance(baseline, Errors):
         return replace(baseline, errors=0.004 * baseline.errors)
     if isinstance(baseline, Histogram):
