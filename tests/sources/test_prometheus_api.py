@@ -343,7 +343,7 @@ def test_answers_that_do_not_fit_the_question_are_gaps(spoiled: str) -> None:
     def answer(asked: Asked) -> dict[str, object]:
         form = {name: values[0] for name, values in parse_qs(asked.body.decode()).items()}
         if "step" in form:
-            pairs = {"off the grid": [[at - 33.3, "1"]], "NaN": [[at - 60, "NaN"]], "empty": []}
+            pairs: dict[str, object] = {"off the grid": [[at - 33.3, "1"]], "NaN": [[at - 60, "NaN"]], "empty": []}
             return matrix([{"metric": {"__name__": "http_requests_total", **arm}, "values": pairs.get(spoiled, [])}])
         if "count by" in form["query"] and "analyzer_stat" not in form["query"]:
             return vector("1", **arm)

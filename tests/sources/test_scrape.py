@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def pods() -> Iterator[list[HostileServer]]:
         server.stop()
 
 
-def source_of(pods: list[HostileServer], **arms: list[object]) -> ScrapeSource:
+def source_of(pods: list[HostileServer], **arms: list[Any]) -> ScrapeSource:
     """Start a server for every page and name them by arm."""
     targets: dict[str, list[str]] = {}
     for arm, pages in arms.items():
