@@ -199,6 +199,18 @@ MUTANTS = [
         ("if low == high:", "if False:"),
     ),
     *_of(
+        "analyzer/sources/memory.py", "tests/sources/test_scrape.py",
+        ("if after.at - before.at <= UNEVEN * apart and ", "if "),
+        ("if any((part < 0).any() for name, part in parts.items() if name not in may_fall):", "if False:"),
+        ('may_fall = ("total",) if isinstance(after, Values) else ()', "may_fall = ()"),
+    ),
+    *_of(
+        "analyzer/sources/native.py", "tests/sources/test_native.py",
+        ("previous = {} if is_new(dict(key)) else present", "previous = present"),
+        ("return fell and len(_widths(present) | _widths(previous)) == 1", "return fell"),
+        ("if len(schemas) > 1:", "if False:"),
+    ),
+    *_of(
         "analyzer/sources/slicing.py", "tests/sources/test_slicing.py",
         ("count = max(1, math.ceil(apart / timeline.step - 1e-6))", "count = 1"),
         ("most_slices = timeline.count // 2", "most_slices = timeline.count - 1"),
