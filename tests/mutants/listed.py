@@ -177,7 +177,7 @@ MUTANTS = [
     *_of(
         "analyzer/sources/prometheus_api.py", "tests/sources/test_prometheus_api.py",
         ('error.reason == "timeout" or pause == LAST_TRY', "pause == LAST_TRY"),
-        ('envelope.get("warnings") or ()', 'envelope.get("warning") or ()'),
+        ('envelope.get("warnings") or []', 'envelope.get("warning") or []'),
         ('if envelope.get("isPartial"):', "if False:"),
         ("if 300 <= status < 400:", "if 300 < status < 300:"),
         ("left = min(deadline - time.monotonic(), self._connection.timeout)", "left = self._connection.timeout"),
