@@ -213,3 +213,12 @@ def test_seconds_leave_a_warm_up_out(look: Any) -> None:
 
         assert found["canary"]["n"] == seen
         assert found["remaining"]["seconds"] == pytest.approx(found["remaining"]["requests"] * 6, rel=0.01)
+
+
+@pytest.mark.parametrize(("requests", "reaches"), [(1000, True), (950, False)])
+def test_the_range_is_that_of_one_and_a_half_standard_errors(judge: Any, requests: float, reaches: bool) -> None:
+    """Two errors are 1.59 standard errors below 0.5% of 1,000 requests, and 1.43 of 950: then it may never pass."""
+    few, many = judge("error_rate", {"errors": 2, "requests": requests})["remaining"]["range"]["requests"]
+
+    assert few > 0
+    assert (many is not None) == reaches

@@ -133,7 +133,7 @@ MUTANTS = [
         ("other.events * (canary.trials > 0)", "other.events"),
     ),
     *_of(
-        "analyzer/checks/one_arm.py", "tests/checks/test_error_rate.py tests/stats/test_simulation_agrees.py",
+        "analyzer/checks/one_arm.py", "tests/checks/test_one_arm.py",
         ("FEWEST_BAD = 4.0 ", "FEWEST_BAD = 2.0 "),
         ("SHOWS = 0.05 ", "SHOWS = 1.0 "),
         ("bad = bad - self._worst_batch(events, allowed)", "pass"),

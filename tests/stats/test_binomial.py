@@ -193,6 +193,23 @@ def test_a_limit_is_outside_exactly_when_the_evidence_suffices(trials: int, shar
 # Edges
 
 
+def test_each_bound_has_its_own_level() -> None:
+    """The lower one may be wrong as often as `alpha_low`, the upper one as `alpha_high`."""
+    low, high = binomial.confidence_sequence([14], [865], alpha_low=0.01, alpha_high=0.2)
+
+    strict, loose = (binomial.confidence_sequence([14], [865], alpha_low=a, alpha_high=a) for a in (0.01, 0.2))
+    assert (low, high) == (strict[0], loose[1])
+    assert strict[0] < loose[0] < loose[1] < strict[1]
+
+
+def test_one_event_excludes_shares_far_below_the_expected_one() -> None:
+    """So much does the prior expect it; without an expectation one event excludes nothing."""
+    levels = {"alpha_low": 0.01, "alpha_high": 0.01}
+
+    assert binomial.confidence_sequence([1], [865], expected=0.02, **levels)[0] > 0
+    assert binomial.confidence_sequence([1], [865], **levels)[0] == 0
+
+
 def test_no_event_leaves_the_lower_bound_at_zero() -> None:
     """With no event nothing is proved from below, however many requests there were."""
     low, high = binomial.confidence_sequence([0, 0], [10, 1e12], alpha_low=0.05, alpha_high=0.05)
