@@ -141,7 +141,7 @@ def arms_matcher(label: str, arms: tuple[str, ...]) -> Matcher:
 
 def literal(value: str, *, regex: bool) -> str:
     """Write a value as the literal of a matcher, escaped where it is a regular expression."""
-    # [.] and not \. so that one text means the same in Python's, RE2's and PromQL's quoting; [^] would be none.
-    return (
-        re.sub(r"[^A-Za-z0-9_:/@-]", lambda m: f"\\{m[0]}" if m[0] in "^\\" else f"[{m[0]}]", value) if regex else value
-    )
+    if not regex:
+        return value
+    # [.] and not \. so that one text means the same in Python's, RE2's and PromQL's quoting; [^] and [[] would not.
+    return re.sub(r"[^A-Za-z0-9_:/@-]", lambda m: f"\\{m[0]}" if m[0] in "^[\\" else f"[{m[0]}]", value)
