@@ -283,8 +283,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("ca", "stranger"):
         openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", *extensions)
     for name in ("server", "client"):
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost")
-        signed += ("-addext", "basicConstraints=critical,CA:FALSE")  # else Python 3.13 asks for a key usage as well
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost"]
+        signed += ["-addext", "basicConstraints=critical,CA:FALSE"]  # else Python 3.13 asks for a key usage as well
         openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", *signed)
     return folder
 
