@@ -1,5 +1,6 @@
 """What the tests share: reproducible properties, signals, and requests as people write them."""
 
+import secrets
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,19 @@ settings.load_profile(PROFILE)
 # A shell that starts a job in the background has it ignore SIGINT, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed of the profile `ci` before hypothesis and the other processes of a run take it."""
+    if PROFILE == "ci" and config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(secrets.randbelow(2**32))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what draws the same examples again, also where all is well."""
+    if PROFILE == "ci":
+        terminalreporter.write_line(f"drawn with --hypothesis-seed={config.getoption('--hypothesis-seed')}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

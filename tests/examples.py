@@ -1,6 +1,6 @@
 """How many examples hypothesis draws: few and always the same, or in CI many and others in each run.
 
-HYPOTHESIS_PROFILE=ci chooses the second; pytest prints the seed, and `--hypothesis-seed` draws the same again.
+HYPOTHESIS_PROFILE=ci chooses the second; pytest prints the seed in its last lines.
 """
 
 import os

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ class Processes:
             yield Point("process_start_time_seconds", target, moment, NOON - 9000 + scrape % 4)
 
 
-SCENARIOS: dict[str, list[Pod | Processes]] = {
+SCENARIOS: dict[str, Sequence[Pod | Processes]] = {
     "healthy": [Pod(NEW, GOOD, seconds=1200), Pod(OLD, served(90.0)), Pod(OLD, served(90.0), name="other")],
     "unlabelled": [Pod("", GOOD)],
     "only-baseline": [Pod(OLD, GOOD), Pod("[red]5c6b[/red]", GOOD)],

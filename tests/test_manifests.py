@@ -173,7 +173,7 @@ def test_the_analyzer_understands_the_request(path: Path, metric: dict[str, Any]
 def test_a_rollout_may_give_the_start_and_labels(path: Path, metric: dict[str, Any]) -> None:
     """Every template passes on when the canary began, and which cluster it is in."""
     given = {"start": "2026-01-05T10:00:00Z", "labels": '{"cluster": "eu"}', "window": "start"}
-    request = parse_request(filled_in(metric["provider"]["web"]["jsonBody"], arguments_of(path) | given))
+    request = parse_request(filled_in(metric["provider"]["web"]["jsonBody"], {**arguments_of(path), **given}))
 
     assert (request.start, request.labels) == (1_767_607_200.0, {"cluster": "eu"})
 

@@ -65,10 +65,10 @@ def test_the_simulated_comparison_is_the_one_that_is_judged() -> None:
     """The vectorised comparison of the simulations equals share.Comparison on the same counts."""
     counts = two_arms(np.random.default_rng(2), 0.03, 0.02, 100, 2)
     found = compared(counts, 1.1, ERRORS, "above")
-    by_slice = [np.diff(arm[1], prepend=0.0) for arm in counts]
+    ours, theirs = (np.diff(arm[1], prepend=0.0) for arm in counts)
 
     one = share.Comparison(
-        *by_slice, np.full(LOOKS, 1 / BASELINE), Starts(np.zeros(1, np.intp), np.ones(1)), ERRORS, np.ones(1)
+        ours, theirs, np.full(LOOKS, 1 / BASELINE), Starts(np.zeros(1, np.intp), np.ones(1)), ERRORS, np.ones(1)
     )
 
     assert one.log_evidence(1.1, "above")[0] == pytest.approx(found[1, -1])

@@ -26,11 +26,11 @@ NEAR = 1.5  # intervals of the begin of the window, within which a first sample 
 MOST_SHOWN = 12  # bucket edges, values of the arm label
 
 
-def as_json(found: Diagnosis) -> dict[str, Any]:
+def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """Give everything for programs."""
-    question = found.question
+    question = diagnosis.question
     return {
-        "status": found.status.value,
+        "status": diagnosis.status.value,
         "service": question.service,
         "namespace": question.namespace,
         "canary": question.arms.get("canary"),
@@ -44,62 +44,62 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
             "seconds": number(question.window_seconds, 9),
         },
         "source": {
-            "url": found.url,
-            "engine": found.engine and found.engine.name,
-            "version": found.engine and found.engine.version,
+            "url": diagnosis.url,
+            "engine": diagnosis.engine and diagnosis.engine.name,
+            "version": diagnosis.engine and diagnosis.engine.version,
         },
-        "notices": [_notice(one) for one in found.notices],
-        "checks": {name: _check(one) for name, one in found.checks.items()},
-        "values": {name: _value(one) for name, one in found.values.items()},
-        "hints": [_hint(one) for one in found.hints],
+        "notices": [_notice(notice) for notice in diagnosis.notices],
+        "checks": {name: _check(check) for name, check in diagnosis.checks.items()},
+        "values": {name: _value(value) for name, value in diagnosis.values.items()},
+        "hints": [_hint(hint) for hint in diagnosis.hints],
     }
 
 
-def print_diagnosis(found: Diagnosis, console: Console) -> None:
+def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     """Print what was found of each check, and what to do."""
-    question, engine = found.question, found.engine
+    question, engine = diagnosis.question, diagnosis.engine
     answered = f"{engine.name} {engine.version}".strip() if engine else "Prometheus API"
     window = format_seconds(question.window_seconds)
-    _print(f"{answered} at {found.url}", console)
+    _print(f"{answered} at {diagnosis.url}", console)
     _print(f"profile {question.profile.name}, policy {question.policy.name}, the last {window}", console)
-    _print_notices(found.notices, console, 0)
-    if found.values:
-        _print_values(found, console)
+    _print_notices(diagnosis.notices, console, 0)
+    if diagnosis.values:
+        _print_values(diagnosis, console)
         return
-    shared = Counter(one for check in found.checks.values() for one in check.notices)
-    common = [one for one, times in shared.items() if times > 1]
-    for name, check in found.checks.items():
-        _print_check(name, check, found, console, common)
+    shared = Counter(notice for check in diagnosis.checks.values() for notice in check.notices)
+    common = [notice for notice, times in shared.items() if times > 1]
+    for name, check in diagnosis.checks.items():
+        _print_check(name, check, diagnosis, console, common)
     if common:
         console.print()
         _print("of several checks", console, style="bold")
         _print_notices(common, console, 2)
-    _print_hints(found, console)
+    _print_hints(diagnosis, console)
     console.print()
-    counted = Counter(check.status for check in found.checks.values())
+    counted = Counter(check.status for check in diagnosis.checks.values())
     text = ", ".join(f"{counted[status]} {status}" for status in Status if counted[status])
-    _print(text, console, style=f"bold {COLOURS[found.status]}")
+    _print(text, console, style=f"bold {COLOURS[diagnosis.status]}")
 
 
-def _print_check(name: str, found: CheckDiagnosis, whole: Diagnosis, console: Console, common: list[Advice]) -> None:
+def _print_check(name: str, check: CheckDiagnosis, whole: Diagnosis, console: Console, common: list[Advice]) -> None:
     console.print()
-    role = "" if found.check.role is Role.GATE else f"  {found.check.role}"
-    console.print(Text.assemble((f"{found.status:8}", f"bold {COLOURS[found.status]}"), (name, "bold"), role))
-    if found.arms:
-        way = f"  (way {found.way} of {found.ways})" if found.ways > 1 else ""
-        _print(f"{', '.join(map(str, found.reads))}{way}", console, 2)
-    for word, facts in found.arms.items():
+    role = "" if check.check.role is Role.GATE else f"  {check.check.role}"
+    console.print(Text.assemble((f"{check.status:8}", f"bold {COLOURS[check.status]}"), (name, "bold"), role))
+    if check.arms:
+        way = f"  (way {check.way} of {check.ways})" if check.ways > 1 else ""
+        _print(f"{', '.join(map(str, check.reads))}{way}", console, 2)
+    for word, facts in check.arms.items():
         _print(_shown(word, facts, whole), console, 2)
-    if found.bins is not None and found.bins.number and found.arms:
-        _print(_bins(found), console, 2)
-    if found.to_pass is not None:
-        rate, share = f"{found.per_second:.3g}", format_ratio(WEIGHT)
+    if check.bins is not None and check.bins.number and check.arms:
+        _print(_bins(check), console, 2)
+    if check.to_pass is not None:
+        rate, share = f"{check.per_second:.3g}", format_ratio(WEIGHT)
         _print(
-            f"at a weight of {share} of {rate} requests/s a healthy canary passes after {show_need(found.to_pass)}",
+            f"at a weight of {share} of {rate} requests/s a healthy canary passes after {show_need(check.to_pass)}",
             console,
             2,
         )
-    _print_notices([one for one in found.notices if one not in common], console, 2)
+    _print_notices([notice for notice in check.notices if notice not in common], console, 2)
 
 
 def _shown(word: str, facts: ArmFacts, whole: Diagnosis) -> str:
@@ -119,52 +119,52 @@ def _shown(word: str, facts: ArmFacts, whole: Diagnosis) -> str:
     return text
 
 
-def _bins(found: CheckDiagnosis) -> str:
-    bins = found.bins
+def _bins(check: CheckDiagnosis) -> str:
+    bins = check.bins
     if bins is None:
         return ""
-    word = "baseline" if "baseline" in found.arms else next(iter(found.arms))
+    word = "baseline" if "baseline" in check.arms else next(iter(check.arms))
     if not bins.edges:
         return f"{several(bins.number, 'class')}, {bins.empty(word)} of them empty in the {word}"
-    if found.check.quantile is not None or found.check.edge is not None:
+    if check.check.quantile is not None or check.check.edge is not None:
         shown = ", ".join(map(format_seconds, bins.edges[:MOST_SHOWN]))
         more = f" and {len(bins.edges) - MOST_SHOWN} more" if len(bins.edges) > MOST_SHOWN else ""
         return f"bucket edges {shown}{more}"
     return f"{several(bins.number, 'bin')}, {bins.empty(word)} of them empty in the {word}"
 
 
-def _print_values(found: Diagnosis, console: Console) -> None:
+def _print_values(diagnosis: Diagnosis, console: Console) -> None:
     """Print what can be given as the arms."""
-    label = found.question.profile.arm_label
+    label = diagnosis.question.profile.arm_label
     console.print()
     _print(f"values of {label}, which tells the arms apart", console, style="bold")
-    for value, one in list(found.values.items())[:MOST_SHOWN]:
-        _print(f"{value}  {one.per_second:.3g}/s, {', '.join(one.checks)}", console, 2)
-    if len(found.values) > MOST_SHOWN:
-        _print(f"and {len(found.values) - MOST_SHOWN} more", console, 2)
-    _print_hints(found, console)
+    for value, facts in list(diagnosis.values.items())[:MOST_SHOWN]:
+        _print(f"{value}  {facts.per_second:.3g}/s, {', '.join(facts.checks)}", console, 2)
+    if len(diagnosis.values) > MOST_SHOWN:
+        _print(f"and {len(diagnosis.values) - MOST_SHOWN} more", console, 2)
+    _print_hints(diagnosis, console)
     console.print()
-    first, *others = found.values
+    first, *others = diagnosis.values
     canary = f" --canary {others[0]}" if len(others) == 1 else ""
     _print(f"name one as the baseline, mostly that with the most traffic: --baseline {first}{canary}", console)
 
 
 def _print_notices(notices: Iterable[Advice], console: Console, indent: int) -> None:
-    for one in sorted(notices, key=lambda one: one.status is not Status.MISSING):
-        _print(one.what, console, indent, COLOURS[one.status])
-        _print(f"-> {one.remedy}", console, indent + 2)
+    for notice in sorted(notices, key=lambda notice: notice.status is not Status.MISSING):
+        _print(notice.what, console, indent, COLOURS[notice.status])
+        _print(f"-> {notice.remedy}", console, indent + 2)
 
 
-def _print_hints(found: Diagnosis, console: Console) -> None:
+def _print_hints(diagnosis: Diagnosis, console: Console) -> None:
     """Print what the profile cannot tell, each once."""
-    hints = dict.fromkeys(found.hints, "")
-    for name, check in found.checks.items():
-        for one in check.hints:
-            hints.setdefault(one, name)
+    hints = dict.fromkeys(diagnosis.hints, "")
+    for name, check in diagnosis.checks.items():
+        for hint in check.hints:
+            hints.setdefault(hint, name)
     if not hints:
         return
     console.print()
-    _print(f"what the profile {found.question.profile.name} cannot tell", console, style="bold")
+    _print(f"what the profile {diagnosis.question.profile.name} cannot tell", console, style="bold")
     for (what, remedy), name in hints.items():
         _print(f"{name}: {what}" if name else what, console, 2)
         _print(f"-> {remedy}", console, 4)
@@ -180,48 +180,48 @@ def _print(text: str, console: Console, indent: int = 0, style: str = "") -> Non
         console.print(Text(line, style), soft_wrap=True)
 
 
-def _check(one: CheckDiagnosis) -> dict[str, Any]:
-    word = "baseline" if "baseline" in one.arms else next(iter(one.arms), "")
-    need = one.to_pass
+def _check(check: CheckDiagnosis) -> dict[str, Any]:
+    word = "baseline" if "baseline" in check.arms else next(iter(check.arms), "")
+    need = check.to_pass
     return {
-        "status": one.status.value,
-        "kind": one.check.kind.value,
-        "role": one.check.role.value,
-        "reads": [str(selector) for selector in one.reads],
-        "way": one.way or None,
-        "ways": one.ways,
-        "arms": {name: _facts(facts) for name, facts in one.arms.items()},
-        "edges": None if one.bins is None or not one.bins.edges else [number(edge, 6) for edge in one.bins.edges],
-        "bins": None if one.bins is None else one.bins.number,
-        "empty_bins": None if one.bins is None or not word else one.bins.empty(word),
+        "status": check.status.value,
+        "kind": check.check.kind.value,
+        "role": check.check.role.value,
+        "reads": [str(selector) for selector in check.reads],
+        "way": check.way or None,
+        "ways": check.ways,
+        "arms": {name: _facts(facts) for name, facts in check.arms.items()},
+        "edges": None if check.bins is None or not check.bins.edges else [number(edge, 6) for edge in check.bins.edges],
+        "bins": None if check.bins is None else check.bins.number,
+        "empty_bins": None if check.bins is None or not word else check.bins.empty(word),
         "to_pass": need and {"requests": number(need.requests), "seconds": number(need.seconds)},
-        "notices": [_notice(notice) for notice in one.notices],
-        "hints": [_hint(hint) for hint in one.hints],
+        "notices": [_notice(notice) for notice in check.notices],
+        "hints": [_hint(hint) for hint in check.hints],
     }
 
 
-def _facts(one: ArmFacts) -> dict[str, Any]:
+def _facts(facts: ArmFacts) -> dict[str, Any]:
     return {
-        "series": one.series,
-        "targets": one.targets,
-        "first_sample": None if one.first is None else format_instant(one.first),
-        "last_sample": None if one.last is None else format_instant(one.last),
-        "scrape_seconds": number(one.interval),
-        "requests": number(one.counted, 6),
-        "requests_per_second": number(one.per_second),
+        "series": facts.series,
+        "targets": facts.targets,
+        "first_sample": None if facts.first is None else format_instant(facts.first),
+        "last_sample": None if facts.last is None else format_instant(facts.last),
+        "scrape_seconds": number(facts.interval),
+        "requests": number(facts.counted, 6),
+        "requests_per_second": number(facts.per_second),
     }
 
 
-def _value(one: Value) -> dict[str, Any]:
-    return {"requests_per_second": number(one.per_second), "checks": list(one.checks)}
+def _value(value: Value) -> dict[str, Any]:
+    return {"requests_per_second": number(value.per_second), "checks": list(value.checks)}
 
 
-def _notice(one: Advice) -> dict[str, str]:
-    return {"status": one.status.value, "code": one.code.value, "what": one.what, "remedy": one.remedy}
+def _notice(notice: Advice) -> dict[str, str]:
+    return {"status": notice.status.value, "code": notice.code.value, "what": notice.what, "remedy": notice.remedy}
 
 
-def _hint(one: tuple[str, str]) -> Mapping[str, str]:
-    return {"what": one[0], "remedy": one[1]}
+def _hint(hint: tuple[str, str]) -> Mapping[str, str]:
+    return {"what": hint[0], "remedy": hint[1]}
 
 
 THERE, SOMETHING_MISSING, SOURCE_UNAVAILABLE = 0, 1, 4
@@ -236,7 +236,7 @@ def run(fields: Mapping[str, str | None], console: Console, *, json: bool) -> in
     """
     settings = load_settings()
     try:
-        found = examine(build_analyzer(settings), settings, fields)
+        diagnosis = examine(build_analyzer(settings), settings, fields)
     except SourceError as error:
         reason = f"{settings.prometheus_url}: {error}"
         if json:
@@ -244,10 +244,10 @@ def run(fields: Mapping[str, str | None], console: Console, *, json: bool) -> in
         click.echo(f"Error: {reason}", err=True)
         return SOURCE_UNAVAILABLE
     if json:
-        _print_json(as_json(found))
+        _print_json(as_json(diagnosis))
     else:
-        print_diagnosis(found, console)
-    return SOMETHING_MISSING if found.status is Status.MISSING else THERE
+        print_diagnosis(diagnosis, console)
+    return SOMETHING_MISSING if diagnosis.status is Status.MISSING else THERE
 
 
 def _print_json(answer: Mapping[str, Any]) -> None:

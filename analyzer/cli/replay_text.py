@@ -40,6 +40,7 @@ class _Clock:
         self.total = replay.policies[0].measurements[-1].seconds
 
     def at(self, look: Measurement) -> str:
+        """Return when a measurement was: the moment, without its date in less than a day; else the time passed."""
         if look.moment is None:
             return format_seconds(look.seconds)
         text = format_instant(look.moment)

@@ -196,8 +196,8 @@ class Profile(NamedModel, _Part):
         """List the ways to read a kind of check, the preferred one first."""
         if kind is Kind.MEAN_LATENCY:
             return tuple(mean for way in self.latency if (mean := way.mean) is not None)
-        found: tuple[Way, ...] = getattr(self, kind.value)
-        return found
+        in_order: tuple[Way, ...] = getattr(self, kind.value)
+        return in_order
 
     @cached_property
     def presence(self) -> tuple[Selector, ...]:
@@ -210,10 +210,12 @@ class Profile(NamedModel, _Part):
         Where the usual ones were never seen, those of every way to read the kinds that are asked for tell it. Of a
         histogram the last bucket does, which every observation is in.
         """
-        every = (one for kind in sorted(set(kinds)) for way in self.ways(kind) for one in traffic_selectors(way))
+        every = (
+            selector for kind in sorted(set(kinds)) for way in self.ways(kind) for selector in traffic_selectors(way)
+        )
         others = dict.fromkeys(map(counting, every))
-        for one in map(counting, self.presence):
-            others.pop(one, None)
+        for selector in map(counting, self.presence):
+            others.pop(selector, None)
         return tuple(filter(None, (tuple(map(counting, self.presence)), tuple(others))))
 
     @model_validator(mode="after")
@@ -271,16 +273,16 @@ def selectors(way: Way) -> tuple[Selector, ...]:
     """List every metric that a way of reading needs, each once."""
     match way:
         case ErrorCounters():
-            found = (*way.requests, *way.errors, *way.gone, *way.responses)
+            read = (*way.requests, *way.errors, *way.gone, *way.responses)
         case LatencyHistogram(sum=tuple() as total, count=tuple() as count):
-            found = (*total, *count)
+            read = (*total, *count)
         case ConversionCounters():
-            found = (*way.successes, *way.trials)
+            read = (*way.successes, *way.trials)
         case ValueHistogram():
-            found = (way.values.suffixed("_bucket"), way.values.suffixed("_sum"))
+            read = (way.values.suffixed("_bucket"), way.values.suffixed("_sum"))
         case _:
-            found = (main_selector(way),)
-    return tuple(dict.fromkeys(found))
+            read = (main_selector(way),)
+    return tuple(dict.fromkeys(read))
 
 
 def load_profiles(folder: Path | None) -> dict[str, Profile]:

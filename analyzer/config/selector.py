@@ -85,7 +85,7 @@ def _unquoted(text: str) -> str:
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """Read matchers as in PromQL: ``status=~"5..",handler!="/health"``; raises ValueError."""
-    found, rest = [], text.strip()
+    matchers, rest = [], text.strip()
     while rest:
         match = MATCHER.match(rest)
         if not match:
@@ -96,9 +96,9 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
                 re.compile(_expanded(value))
             except re.error as error:
                 raise ValueError(f"{value!r} is no regular expression: {error}") from error
-        found.append(Matcher(match[1] or _unquoted(match[2]), match[3], value))
+        matchers.append(Matcher(match[1] or _unquoted(match[2]), match[3], value))
         rest = rest[match.end() :]
-    return tuple(found)
+    return tuple(matchers)
 
 
 def parse_selector(text: object) -> Selector:
@@ -141,7 +141,7 @@ def arms_matcher(label: str, arms: tuple[str, ...]) -> Matcher:
 
 def literal(value: str, *, regex: bool) -> str:
     """Write a value as the literal of a matcher, escaped where it is a regular expression."""
-    # [.] and not \. so that one text means the same in Python's, RE2's and PromQL's quoting; [^] would be none.
-    return (
-        re.sub(r"[^A-Za-z0-9_:/@-]", lambda m: f"\\{m[0]}" if m[0] in "^\\" else f"[{m[0]}]", value) if regex else value
-    )
+    if not regex:
+        return value
+    # [.] and not \. so that one text means the same in Python's, RE2's and PromQL's quoting; [^] and [[] would not.
+    return re.sub(r"[^A-Za-z0-9_:/@-]", lambda m: f"\\{m[0]}" if m[0] in "^[\\" else f"[{m[0]}]", value)

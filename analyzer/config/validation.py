@@ -17,7 +17,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml in an eig
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Problem]:
     """Turn everything that pydantic found into problems, in the order of the fields."""
-    found = []
+    problems = []
     for item in error.errors(include_url=False):
         path = [str(part) for part in item["loc"]]
         context = item.get("ctx", {})
@@ -40,8 +40,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
                     path, message = [*path, names], rest
             case _:
                 message = f"{item['msg'][0].lower()}{item['msg'][1:]}"
-        found.append(Problem(".".join(filter(None, [prefix, *path])), message))
-    return found
+        problems.append(Problem(".".join(filter(None, [prefix, *path])), message))
+    return problems
 
 
 class NamedModel(BaseModel):
@@ -75,11 +75,11 @@ def load_named(model: type[M], packaged: Path, mounted: Path | None) -> dict[str
     for folder in filter(None, (packaged, mounted)):
         files: dict[str, Path] = {}
         for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-            one = _read(model, path)
-            if one.name in files:
-                first = f"{one.name!r} is the name of {files[one.name].name} too; give each its own"
+            document = _read(model, path)
+            if document.name in files:
+                first = f"{document.name!r} is the name of {files[document.name].name} too; give each its own"
                 raise ConfigError([Problem("name", first)], str(path))
-            files[one.name], loaded[one.name] = path, one
+            files[document.name], loaded[document.name] = path, document
     return loaded
 
 

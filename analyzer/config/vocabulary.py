@@ -44,11 +44,11 @@ def understands(matcher: Matcher, value: str) -> bool:
         return True
     if not value:
         return False
-    told, theirs = _told(matcher), {known for known in VOCABULARIES if value in known}
-    if told & theirs:
+    ours, theirs = _told(matcher), {known for known in VOCABULARIES if value in known}
+    if ours & theirs:
         return True
-    if told:  # beyond codes and gRPC's names only words are many
-        return not told.isdisjoint(IN_WORDS) and (value.lower() in SUCCESS or not (theirs or NUMERIC.fullmatch(value)))
+    if ours:  # beyond codes and gRPC's names only words are many
+        return not ours.isdisjoint(IN_WORDS) and (value.lower() in SUCCESS or not (theirs or NUMERIC.fullmatch(value)))
     # A vocabulary of its own, of numbers or of words.
     pattern = re.sub(r"\\[A-Za-z]", "0", matcher.value)
     return bool(re.search(r"[\d.]", pattern)) if NUMERIC.fullmatch(value) else bool(LETTERS.search(pattern))
@@ -68,7 +68,7 @@ def telling_matchers(failed: Selector, requests: Selector) -> tuple[Matcher, ...
     """Return the matchers by which failed requests are told among all those of the same counter."""
     if failed.metric != requests.metric:
         return ()
-    return tuple(one for one in failed.matchers if one not in requests.matchers and not one.matches({}))
+    return tuple(matcher for matcher in failed.matchers if matcher not in requests.matchers and not matcher.matches({}))
 
 
 def not_understood(
@@ -82,11 +82,11 @@ def not_understood(
     requests : selector of all requests of one counter
     values : labels of its series that counted anything
     """
-    ways = [matchers for one in failed if (matchers := telling_matchers(one, requests))]
-    found: dict[str, dict[str, None]] = {}
+    ways = [matchers for selector in failed if (matchers := telling_matchers(selector, requests))]
+    unknown: dict[str, dict[str, None]] = {}
     for labels in values if ways else ():
         missed = [[m for m in matchers if not understands(m, labels.get(m.label, ""))] for matchers in ways]
         if all(missed):
             for matcher in missed[0]:
-                found.setdefault(matcher.label, {})[labels.get(matcher.label, "")] = None
-    return {label: sorted(several) for label, several in found.items()}
+                unknown.setdefault(matcher.label, {})[labels.get(matcher.label, "")] = None
+    return {label: sorted(several) for label, several in unknown.items()}

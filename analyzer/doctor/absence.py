@@ -34,7 +34,7 @@ class _Explanation:
 
 
 def why_absent(
-    question: DoctorRequest, kind: Kind, words: Iterable[str], found: Survey, profiles: Mapping[str, Profile]
+    question: DoctorRequest, kind: Kind, words: Iterable[str], observed: Survey, profiles: Mapping[str, Profile]
 ) -> Advice:
     """Say why a kind of check has no metric under some arms, by what is there instead.
 
@@ -45,19 +45,19 @@ def why_absent(
     """
     arms = {word: question.arms[word] for word in words}
     ways = question.profile.ways(kind)
-    metrics = [one for way in ways for one in (*main_selectors(way), *traffic_selectors(way))]
+    metrics = [selector for way in ways for selector in (*main_selectors(way), *traffic_selectors(way))]
     known = [
-        (one, found.around[one])
-        for one in dict.fromkeys(metrics)
-        if one in found.around and not (arms and found.seen.get(one, {}).keys() >= set(arms.values()))
+        (selector, observed.around[selector])
+        for selector in dict.fromkeys(metrics)
+        if selector in observed.around and not (arms and observed.seen.get(selector, {}).keys() >= set(arms.values()))
     ]
-    explained = [_explain(question, kind, one, around, arms) for one, around in known]
-    best = min(explained, key=lambda one: one.distance, default=None)
+    explained = [_explain(question, kind, selector, around, arms) for selector, around in known]
+    best = min(explained, key=lambda explanation: explanation.distance, default=None)
     if best is not None and best.distance <= _ARM:
         return best.notice
-    names = " or ".join(dict.fromkeys(one.metric for one in dict(known) or metrics))
+    names = " or ".join(dict.fromkeys(metric.metric for metric in dict(known) or metrics))
     what, code = f"no series of {names}", DoctorCode.METRIC_MISSING
-    if proposed := _other_profiles(question, kind, found, profiles):
+    if proposed := _other_profiles(question, kind, observed, profiles):
         return Advice(Status.MISSING, code, f"{what} here", proposed)
     if best is not None and best.distance == _PLACE:
         return best.notice
@@ -74,8 +74,10 @@ def _explain(
     """Explain by one metric."""
     label = question.profile.arm_label
     fields, here = fields_of(question, selector), in_place(question, selector, around)
-    elsewhere = [one for one in around.places if one not in here and one.labels.get(label) in arms.values()]
-    values = list(dict.fromkeys(one.labels.get(label, "") for one in here))
+    elsewhere = [
+        location for location in around.places if location not in here and location.labels.get(label) in arms.values()
+    ]
+    values = list(dict.fromkeys(location.labels.get(label, "") for location in here))
     named = [value for value in values if value]
     wanted = " or ".join(f'{label}="{value}" ({word})' for word, value in arms.items())
     if named:
@@ -107,15 +109,15 @@ def _explain(
 
 def label_remedy(profile: Profile, places: Iterable[Place]) -> str:
     """Say who sets the arm label."""
-    jobs = list(dict.fromkeys(job for one in places if (job := one.labels.get("job"))))
+    jobs = list(dict.fromkeys(job for location in places if (job := location.labels.get("job"))))
     of = f" of job {' or '.join(jobs[:MOST_NAMED])}" if jobs else ""
     if profile.arm_label == NAMED_BY_POD:
         return (
             f"podTargetLabels: [{NAMED_BY_POD.replace('_', '-')}] in the PodMonitor or ServiceMonitor{of}; without the "
             f"operator, relabel_configs from __meta_kubernetes_pod_label_{NAMED_BY_POD}"
         )
-    told = f": {profile.about.arms}" if profile.about and profile.about.arms else ""
-    return f"let Prometheus set {profile.arm_label} on the targets{of}{told}"
+    note = f": {profile.about.arms}" if profile.about and profile.about.arms else ""
+    return f"let Prometheus set {profile.arm_label} on the targets{of}{note}"
 
 
 def _is_elsewhere(selector: Selector, of: str, fields: tuple[Matcher, ...], places: Iterable[Place]) -> tuple[str, str]:
@@ -127,7 +129,10 @@ def _is_elsewhere(selector: Selector, of: str, fields: tuple[Matcher, ...], plac
 
 def _where(fields: tuple[Matcher, ...], places: Iterable[Place]) -> list[str]:
     """Write the namespaces and services of places."""
-    where = (", ".join(f'{one.label}="{place.labels.get(one.label, "")}"' for one in fields) for place in places)
+    where = (
+        ", ".join(f'{matcher.label}="{location.labels.get(matcher.label, "")}"' for matcher in fields)
+        for location in places
+    )
     return list(dict.fromkeys(where))
 
 
@@ -153,17 +158,17 @@ def _other_form(kind: Kind, selector: Selector, around: Around) -> Advice | None
     return None
 
 
-def _other_profiles(question: DoctorRequest, kind: Kind, found: Survey, profiles: Mapping[str, Profile]) -> str:
+def _other_profiles(question: DoctorRequest, kind: Kind, observed: Survey, profiles: Mapping[str, Profile]) -> str:
     """Propose profiles whose metrics are there, those with the most kinds first; empty: there are none."""
 
     def there(profile: Profile, way: Way) -> bool:
-        return any(scanned(question, profile, one) in found.elsewhere for one in traffic_selectors(way))
+        return any(scanned(question, profile, selector) in observed.elsewhere for selector in traffic_selectors(way))
 
-    kinds = {one.kind for one in question.checks.values()}
+    kinds = {check.kind for check in question.checks.values()}
     ranked: dict[str, int] = {}
     for name, profile in profiles.items():
         if name != question.profile.name and any(there(profile, way) for way in profile.ways(kind)):
-            ranked[name] = sum(any(there(profile, way) for way in profile.ways(one)) for one in kinds)
+            ranked[name] = sum(any(there(profile, way) for way in profile.ways(each)) for each in kinds)
     if not ranked:
         return ""
     names = sorted(name for name, kinds_there in ranked.items() if kinds_there == max(ranked.values()))[:MOST_NAMED]
@@ -171,8 +176,8 @@ def _other_profiles(question: DoctorRequest, kind: Kind, found: Survey, profiles
         metric.metric
         for name in names
         for way in profiles[name].ways(kind)
-        for one in traffic_selectors(way)
-        if (metric := scanned(question, profiles[name], one)) in found.elsewhere
+        for selector in traffic_selectors(way)
+        if (metric := scanned(question, profiles[name], selector)) in observed.elsewhere
     )
     several = " or ".join(f"--profile {name}" for name in names)
     return f"try {several}: there {_are(list(metrics))}"

@@ -64,12 +64,12 @@ class CheckDiagnosis:
     @property
     def status(self) -> Status:
         """How it is."""
-        return worst([one.status for one in self.notices])
+        return worst([notice.status for notice in self.notices])
 
     @property
     def per_second(self) -> float:
         """Requests a second of both arms."""
-        return sum(one.per_second for one in self.arms.values())
+        return sum(facts.per_second for facts in self.arms.values())
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ class Diagnosis:
     @property
     def status(self) -> Status:
         """How the whole is; what an advisory check misses keeps no gate from passing."""
-        found = [one.status for one in self.notices]
-        for one in self.checks.values():
-            missing = one.status is Status.MISSING and one.check.role is Role.ADVISORY
-            found.append(Status.WARNING if missing else one.status)
-        return worst(found)
+        statuses = [notice.status for notice in self.notices]
+        for check in self.checks.values():
+            missing = check.status is Status.MISSING and check.check.role is Role.ADVISORY
+            statuses.append(Status.WARNING if missing else check.status)
+        return worst(statuses)
 
 
 def examine(analyzer: Analyzer, settings: Settings, fields: Mapping[str, str | None]) -> Diagnosis:
@@ -121,17 +121,17 @@ def examine(analyzer: Analyzer, settings: Settings, fields: Mapping[str, str | N
     SourceError : Prometheus does not answer
     """
     question, source = read_question(analyzer, fields)
-    found = survey(question, source, analyzer.profiles)
-    values = {} if question.arms else _values(question, found)
+    observed = survey(question, source, analyzer.profiles)
+    values = {} if question.arms else _values(question, observed)
     examined = {} if values else question.checks
-    notices = tuple(_about_engine(question, found, settings))
-    checks = {name: _examine(question, name, found, analyzer.profiles) for name in examined}
+    notices = tuple(_about_engine(question, observed, settings))
+    checks = {name: _examine(question, name, observed, analyzer.profiles) for name in examined}
     if any(notice.code is DoctorCode.TOO_MANY_SERIES for notice in notices):
         checks = {name: _added_up(check) for name, check in checks.items()}
     return Diagnosis(
         question=question,
         url=settings.prometheus_url,
-        engine=found.engine,
+        engine=observed.engine,
         notices=notices,
         checks=checks,
         values=values,
@@ -139,18 +139,22 @@ def examine(analyzer: Analyzer, settings: Settings, fields: Mapping[str, str | N
     )
 
 
-def _about_engine(question: DoctorRequest, found: Survey, settings: Settings) -> Iterable[Advice]:
-    if found.engine and found.engine.name == "VictoriaMetrics" and "nocache" not in settings.prometheus_parameters:
+def _about_engine(question: DoctorRequest, observed: Survey, settings: Settings) -> Iterable[Advice]:
+    if (
+        observed.engine
+        and observed.engine.name == "VictoriaMetrics"
+        and "nocache" not in settings.prometheus_parameters
+    ):
         what = "VictoriaMetrics moves the times of queries, and a verdict refuses what it did not ask for"
         remedy = """set ANALYZER_PROMETHEUS_PARAMETERS='{"nocache": "1"}'"""
         yield Advice(Status.MISSING, DoctorCode.TIMES_MOVED, what, remedy)
-    elif found.moved:
+    elif observed.moved:
         what = "a query frontend aligns range queries to their step, and a verdict refuses times it did not ask for"
         remedy = "point ANALYZER_PROMETHEUS_URL behind the frontend, at the querier, or turn its alignment off"
         yield Advice(Status.MISSING, DoctorCode.TIMES_MOVED, what, remedy)
     for word, arm in question.arms.items():
         gauge = question.profile.process_start
-        if gauge and found.processes.get(arm, 0.0) >= PROCESSES_GO_BACK:
+        if gauge and observed.processes.get(arm, 0.0) >= PROCESSES_GO_BACK:
             what = f"{gauge.metric} of the {word} goes back and forth: several processes answer on one port in turn"
             remedy = (
                 "give each process a port of its own, or let the client library add them up: with Python, "
@@ -159,7 +163,10 @@ def _about_engine(question: DoctorRequest, found: Survey, settings: Settings) ->
             yield Advice(Status.MISSING, DoctorCode.SEVERAL_PROCESSES, what, remedy)
     most = settings.prometheus_max_samples
     series = sum(
-        one.series for way, _ in found.ways.values() if way for one in found.seen.get(main_selector(way), {}).values()
+        seen.series
+        for way, _ in observed.ways.values()
+        if way
+        for seen in observed.seen.get(main_selector(way), {}).values()
     )
     if series * (FEWEST_SLICES + 2) > most:
         what = f"{series:,} series are too many to follow one by one: the server adds up what does not fit"
@@ -178,15 +185,15 @@ def _added_up(check: CheckDiagnosis) -> CheckDiagnosis:
     return replace(check, notices=tuple(notices))
 
 
-def _values(question: DoctorRequest, found: Survey) -> dict[str, Value]:
+def _values(question: DoctorRequest, observed: Survey) -> dict[str, Value]:
     """List the values of the arm label in this namespace and service, those with the most traffic first."""
     rows: dict[str, dict[str, float]] = {}
     for name, check in question.checks.items():
-        for selector in (one for way in question.profile.ways(check.kind) for one in traffic_selectors(way)):
-            places = in_place(question, selector, found.around[selector]) if selector in found.around else []
-            for place in places:
-                by_check = rows.setdefault(place.labels.get(question.profile.arm_label, ""), {})
-                by_check[name] = by_check.get(name, 0.0) + place.per_second
+        for selector in (counter for way in question.profile.ways(check.kind) for counter in traffic_selectors(way)):
+            places = in_place(question, selector, observed.around[selector]) if selector in observed.around else []
+            for series in places:
+                by_check = rows.setdefault(series.labels.get(question.profile.arm_label, ""), {})
+                by_check[name] = by_check.get(name, 0.0) + series.per_second
     rows.pop("", None)
     values = {
         value: Value(max(by_check.values()), tuple(name for name in question.checks if name in by_check))
@@ -197,74 +204,80 @@ def _values(question: DoctorRequest, found: Survey) -> dict[str, Value]:
 
 def _hints(profile: Profile, kind: Kind | None) -> tuple[tuple[str, str], ...]:
     cannot = profile.about.cannot if profile.about else ()
-    return tuple((one.what, one.remedy) for one in cannot if one.check is kind)
+    return tuple((limitation.what, limitation.remedy) for limitation in cannot if limitation.check is kind)
 
 
 # One check
 
 
-def _examine(question: DoctorRequest, name: str, found: Survey, profiles: Mapping[str, Profile]) -> CheckDiagnosis:
+def _examine(question: DoctorRequest, name: str, observed: Survey, profiles: Mapping[str, Profile]) -> CheckDiagnosis:
     check = question.checks[name]
     hints = _hints(question.profile, check.kind)
-    way, _ = found.ways[check.kind]
+    way, _ = observed.ways[check.kind]
     if way is None:
         what = f"profile {question.profile.name} names no metric for {check.kind}"
         remedy = hints[0][1] if hints else "ask for this check with another profile, in a request of its own"
         notice = Advice(Status.MISSING, DoctorCode.NOT_IN_PROFILE, what, f"{remedy}; leave it out of --checks here")
         return CheckDiagnosis(check, notices=(notice,), hints=hints[1:])
     ways = question.profile.ways(check.kind)
-    seen = _seen(question, check.kind, way, found)
-    facts = {word: _facts(way, by_metric, question, word, found) for word, by_metric in seen.items()}
-    main = {word: by_metric[one] for word, by_metric in seen.items() if (one := main_selector(way)) in by_metric}
+    seen = _seen(question, check.kind, way, observed)
+    facts = {word: _facts(way, by_metric, question, word, observed) for word, by_metric in seen.items()}
+    main = {
+        word: by_metric[selector] for word, by_metric in seen.items() if (selector := main_selector(way)) in by_metric
+    }
     broken = about_reading(way, main)
     bins = None if broken else _bins(way, main)
     notices = [
-        *about_arms(question, check, way, facts, found, profiles),
+        *about_arms(question, check, way, facts, observed, profiles),
         *broken,
-        *about_way(check, way, seen, bins, found),
-        *about_series(question, way, found.series, found.intervals),
+        *about_way(check, way, seen, bins, observed),
+        *about_series(question, way, observed.series, observed.intervals),
         *about_scrapes(question, seen, facts),
     ]
-    told = CheckDiagnosis(
+    diagnosis = CheckDiagnosis(
         check, selectors(way), ways.index(way) + 1, len(ways), facts, bins, tuple(notices), hints=hints
     )
-    if check.role is not Role.GATE or told.per_second <= 0 or told.status is Status.MISSING:
-        return told
-    traffic = RequestRates.split(told.per_second, WEIGHT)
+    if check.role is not Role.GATE or diagnosis.per_second <= 0 or diagnosis.status is Status.MISSING:
+        return diagnosis
+    traffic = RequestRates.split(diagnosis.per_second, WEIGHT)
     need = plan_check(check, question.policy, traffic, _assumption(check, way, seen, bins)).healthy
     if slow := too_long(name, need):
         notices.append(Advice(Status.WARNING, DoctorCode.SLOW_DECISION, *slow.rstrip(".").split(": ", 1)))
-    return replace(told, notices=tuple(notices), to_pass=need)
+    return replace(diagnosis, notices=tuple(notices), to_pass=need)
 
 
-def _seen(question: DoctorRequest, kind: Kind, way: Way, found: Survey) -> dict[str, dict[Selector, Seen]]:
+def _seen(question: DoctorRequest, kind: Kind, way: Way, observed: Survey) -> dict[str, dict[Selector, Seen]]:
     """Give what was seen of each metric of a way, by the arm's name."""
     by_arm = {
-        word: {one: found.seen[one][value] for one in selectors(way) if value in found.seen.get(one, {})}
+        word: {
+            selector: observed.seen[selector][value]
+            for selector in selectors(way)
+            if value in observed.seen.get(selector, {})
+        }
         for word, value in question.arms.items()
     }
-    _, arms = found.ways[kind]
+    _, arms = observed.ways[kind]
     return {word: by_metric for word, by_metric in by_arm.items() if question.arms[word] in arms}
 
 
-def _facts(way: Way, seen: Mapping[Selector, Seen], question: DoctorRequest, word: str, found: Survey) -> ArmFacts:
-    traffic = [seen[one] for one in traffic_selectors(way) if one in seen]
-    firsts = [one.first for one in traffic if one.first is not None]
-    lasts = [one.last for one in traffic if one.last is not None]
+def _facts(way: Way, seen: Mapping[Selector, Seen], question: DoctorRequest, word: str, observed: Survey) -> ArmFacts:
+    traffic = [seen[selector] for selector in traffic_selectors(way) if selector in seen]
+    firsts = [metric.first for metric in traffic if metric.first is not None]
+    lasts = [metric.last for metric in traffic if metric.last is not None]
     first, last = min(firsts, default=None), max(lasts, default=None)
-    counted = sum(one.counted for one in traffic)
+    counted = sum(metric.counted for metric in traffic)
     apart = [
         seconds
-        for one in traffic_selectors(way)
-        if (seconds := found.intervals.get((one, question.arms[word]))) is not None
+        for selector in traffic_selectors(way)
+        if (seconds := observed.intervals.get((selector, question.arms[word]))) is not None
     ]
     lasted = max((last or 0.0) - (first or 0.0), *apart, 1.0)
     of_metrics: dict[str, int] = {}  # failed requests are among all requests
-    for selector, one in seen.items():
-        of_metrics[selector.metric] = max(one.series, of_metrics.get(selector.metric, 0))
+    for selector, metric in seen.items():
+        of_metrics[selector.metric] = max(metric.series, of_metrics.get(selector.metric, 0))
     return ArmFacts(
         series=sum(of_metrics.values()),
-        targets=len({target for one in seen.values() for target in one.targets}),
+        targets=len({target for metric in seen.values() for target in metric.targets}),
         first=first,
         last=last,
         interval=min(apart, default=None),
@@ -293,7 +306,7 @@ def _assumption(check: Check, way: Way, seen: Reads, bins: BucketEdges | None) -
         return replace(known, bins=max(bins.number, 2))
     if isinstance(way, ConversionCounters):
         trials, successes = (
-            sum(arm[one].counted for one in some if one in arm) for some in (way.trials, way.successes)
+            sum(arm[selector].counted for selector in some if selector in arm) for some in (way.trials, way.successes)
         )
         return replace(known, level=successes / trials) if 0 < successes < trials else known
     return known

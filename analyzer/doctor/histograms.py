@@ -54,8 +54,8 @@ def bins_of(seen: Mapping[str, Seen], unit: Unit = Unit.SECONDS) -> BucketEdges:
     """Read the buckets of a classic histogram, by arm."""
     edges: set[float] = set()
     counted = {}
-    for word, one in seen.items():
-        cumulative = edges_of(one)
+    for word, metric in seen.items():
+        cumulative = edges_of(metric)
         edges |= cumulative.keys()
         grown = [0.0, *(grown for _, grown in cumulative.values())]
         counted[word] = tuple(max(after - before, 0.0) for before, after in pairwise(grown))
@@ -65,16 +65,17 @@ def bins_of(seen: Mapping[str, Seen], unit: Unit = Unit.SECONDS) -> BucketEdges:
 
 def classes_of(way: ClassCounter, seen: Mapping[str, Seen]) -> BucketEdges:
     """Read the classes of a counter, by arm."""
-    names = sorted({name for one in seen.values() for name in one.by.get(way.by, {})})
+    names = sorted({name for metric in seen.values() for name in metric.by.get(way.by, {})})
     counted = {
-        word: tuple(one.by.get(way.by, {}).get(name, (0.0, 0.0))[1] for name in names) for word, one in seen.items()
+        word: tuple(metric.by.get(way.by, {}).get(name, (0.0, 0.0))[1] for name in names)
+        for word, metric in seen.items()
     }
     return BucketEdges((), counted)
 
 
 def differing(metric: str, seen: Mapping[str, Seen]) -> list[Advice]:
     """Find what makes buckets unusable: no last one, pods or arms that have different ones."""
-    by_arm = {word: edges_of(one) for word, one in seen.items()}
+    by_arm = {word: edges_of(metric) for word, metric in seen.items()}
     same = "give all pods of both versions the same buckets"
     notices = []
     for word, edges in by_arm.items():
@@ -90,12 +91,12 @@ def differing(metric: str, seen: Mapping[str, Seen]) -> list[Advice]:
     if len(by_arm) > 1 and not notices and len({frozenset(edges) for edges in by_arm.values()}) > 1:
         canary, baseline = by_arm["canary"].keys(), by_arm["baseline"].keys()
         only = {"canary": sorted(canary - baseline), "baseline": sorted(baseline - canary)}
-        found = " and ".join(
+        differences = " and ".join(
             f"only the {word} has le {', '.join(f'{edge:g}' for edge in edges[:3])}"
             for word, edges in only.items()
             if edges
         )
-        what = f"the arms have different buckets: {found}"
+        what = f"the arms have different buckets: {differences}"
         notices.append(Advice(Status.MISSING, DoctorCode.BUCKETS_DIFFER, what, same))
     return notices
 

@@ -108,11 +108,11 @@ class Survey:
 def telling_labels(way: ErrorCounters, requests: Selector) -> list[str]:
     """Name the labels by which failed requests are told among those of a counter."""
     return [
-        one.label
+        matcher.label
         for errors in way.errors
         if errors.metric == requests.metric
-        for one in errors.matchers
-        if one not in requests.matchers and not one.matches({})
+        for matcher in errors.matchers
+        if matcher not in requests.matchers and not matcher.matches({})
     ]
 
 
@@ -123,20 +123,22 @@ def has_label(seen: Seen, label: str) -> bool:
 
 def place_labels(profile: Profile, selector: Selector) -> list[str]:
     """Name the labels that say whose series of a metric are: the arm, what the request's fields match, the job."""
-    fields = [one.label for one in (*selector.matchers, *profile.matchers) if FIELD.search(one.value)]
+    fields = [matcher.label for matcher in (*selector.matchers, *profile.matchers) if FIELD.search(matcher.value)]
     return list(dict.fromkeys([profile.arm_label, *fields, "job"]))
 
 
 def fields_of(question: DoctorRequest, selector: Selector) -> tuple[Matcher, ...]:
     """Give the matchers of a metric that come from the request's fields."""
     matchers = (*selector.matchers, *question.profile.matchers)
-    return fill(tuple(one for one in matchers if FIELD.search(one.value)), question.service, question.namespace)
+    return fill(
+        tuple(matcher for matcher in matchers if FIELD.search(matcher.value)), question.service, question.namespace
+    )
 
 
 def in_place(question: DoctorRequest, selector: Selector, around: Around) -> list[Place]:
     """Choose the places that are in the namespace and the service of the request."""
     fields = fields_of(question, selector)
-    return [one for one in around.places if all(field.matches(dict(one.labels)) for field in fields)]
+    return [location for location in around.places if all(field.matches(dict(location.labels)) for field in fields)]
 
 
 def scanned(question: DoctorRequest, profile: Profile, selector: Selector) -> Selector:
@@ -148,12 +150,12 @@ def scanned(question: DoctorRequest, profile: Profile, selector: Selector) -> Se
 
 def edges_of(seen: Seen) -> dict[float, tuple[float, float]]:
     """Give the series and the cumulative growth of a histogram by edge; one edge may be written in two ways."""
-    found: dict[float, tuple[float, float]] = {}
+    edges: dict[float, tuple[float, float]] = {}
     for text, (series, grown) in seen.by.get("le", {}).items():
         try:
             edge = float(text)
         except ValueError:
             continue
-        before = found.get(edge, (0.0, 0.0))
-        found[edge] = max(series, before[0]), grown + before[1]
-    return dict(sorted(found.items()))
+        before = edges.get(edge, (0.0, 0.0))
+        edges[edge] = max(series, before[0]), grown + before[1]
+    return dict(sorted(edges.items()))

@@ -47,19 +47,19 @@ class Writer:
         """Write what is asked of one metric, in one query."""
         label, arms, window = self._label, self._arms, self._window
         every = self._series(selector, arms)
-        one = self._series(counting(selector), arms)  # of a histogram, the bucket that has every observation
+        counter = self._series(counting(selector), arms)  # of a histogram, the bucket that has every observation
         step = duration(max(FINEST, self._question.window_seconds / STEPS))
         targets = ", ".join(dict.fromkeys((label, *TARGET_LABELS)))
-        grown = f"sum by ({label}) (increase({one}[{window}]))"
+        grown = f"sum by ({label}) (increase({counter}[{window}]))"
         if self._is_native(selector):
             grown = f"histogram_count({grown})"
         parts = {
-            "series": f"count by ({targets}) (last_over_time({one}[{window}]))",
-            "first": f"min by ({label}) (min_over_time(timestamp({one})[{window}:{step}]))",
-            "last": f"max by ({label}) (max_over_time(timestamp({one})[{window}:{duration(LOOKBACK)}]))",
-            "now": f"max by ({label}) (timestamp({one}))",
+            "series": f"count by ({targets}) (last_over_time({counter}[{window}]))",
+            "first": f"min by ({label}) (min_over_time(timestamp({counter})[{window}:{step}]))",
+            "last": f"max by ({label}) (max_over_time(timestamp({counter})[{window}:{duration(LOOKBACK)}]))",
+            "now": f"max by ({label}) (timestamp({counter}))",
             "counted": grown,
-            "restarts": f"sum by ({label}) (max by ({targets}) (resets({one}[{window}])))",
+            "restarts": f"sum by ({label}) (max by ({targets}) (resets({counter}[{window}])))",
         }
         for replica in REPLICA_LABELS:
             copies = self._series(counting(selector), arms, Matcher(replica, "!=", ""))
@@ -78,7 +78,7 @@ class Writer:
     def around(self, selector: Selector) -> str:
         """Write where else a metric is, in one query: anywhere, in this namespace and service, under these arms."""
         profile, window, every = self._question.profile, self._window, counting(selector)
-        static = tuple(one for one in (*every.matchers, *profile.matchers) if not FIELD.search(one.value))
+        static = tuple(matcher for matcher in (*every.matchers, *profile.matchers) if not FIELD.search(matcher.value))
         anywhere = Selector(every.metric, static)
         labels = ", ".join(place_labels(profile, selector))
         parts = {"bare": f"count(last_over_time({selector.metric}[{window}]))"}
@@ -86,9 +86,11 @@ class Writer:
         under = {"anywhere": str(anywhere), "here": self._series(every)}
         if self._question.arms:
             under["arms"] = str(Selector(every.metric, (*static, self._arms)))
-        for place, one in under.items():
-            parts[f"series {place}"] = f"topk({MOST_PLACES}, count by ({labels}) (last_over_time({one}[{window}])))"
-            parts[f"rate {place}"] = f"topk({MOST_PLACES}, sum by ({labels}) (rate({one}[{duration(LATELY)}])))"
+        for extent, selected in under.items():
+            parts[f"series {extent}"] = (
+                f"topk({MOST_PLACES}, count by ({labels}) (last_over_time({selected}[{window}])))"
+            )
+            parts[f"rate {extent}"] = f"topk({MOST_PLACES}, sum by ({labels}) (rate({selected}[{duration(LATELY)}])))"
         if selector.metric.endswith("_bucket") or self._is_native(selector):
             name = family_of(selector.metric)
             forms = {
@@ -96,12 +98,14 @@ class Writer:
                 CLASSIC: self._series(Selector(f"{name}_bucket", selector.matchers)),
                 SUM_AND_COUNT: self._series(Selector(f"{name}_count", selector.matchers)),
             }
-            parts |= {f"form {form}": f"count(last_over_time({one}[{window}]))" for form, one in forms.items()}
+            parts |= {
+                f"form {form}": f"count(last_over_time({selected}[{window}]))" for form, selected in forms.items()
+            }
         return " or ".join(tagged(tag, part) for tag, part in parts.items())
 
     def samples(self, selector: Selector, arm: str, seen: Seen) -> str:
         """Write which single samples of an arm are read, to see how far apart they are."""
-        named = (dict(zip(TARGET_LABELS, one, strict=True)) for one in sorted(seen.targets)[:SAMPLES_OF])
+        named = (dict(zip(TARGET_LABELS, labels, strict=True)) for labels in sorted(seen.targets)[:SAMPLES_OF])
         some = matchers_of(frozenset(map(target_of, named)))
         series = self._series(counting(selector), *some, arms_matcher(self._label, (arm,)))
         return f"{series}[{duration(min(self._question.window_seconds, SAMPLES_SECONDS))}]"
@@ -111,7 +115,7 @@ class Writer:
         window, profile = self._window, self._question.profile
         back = duration(max(self._question.window_seconds - LOOKBACK, 1.0))
         every = counting(selector)
-        matchers = [one for one in (*every.matchers, *profile.matchers) if "{probes}" not in one.value]
+        matchers = [matcher for matcher in (*every.matchers, *profile.matchers) if "{probes}" not in matcher.value]
         filled = fill(tuple(matchers), self._question.service, self._question.namespace)
         series = Selector(every.metric, (*filled, *self._question.matchers, self._arms))
         parts = {
@@ -138,21 +142,21 @@ class Writer:
         """Name the labels of a metric whose values matter: of buckets, of classes, of failed requests."""
         if selector.metric.endswith("_bucket"):
             return ("le",)
-        found: list[str] = []
+        labels: list[str] = []
         for way in self._ways:
             if isinstance(way, ClassCounter) and way.classes == selector:
-                found.append(way.by)
+                labels.append(way.by)
             if isinstance(way, ErrorCounters) and selector in way.requests:
-                found += telling_labels(way, selector)
-        return tuple(dict.fromkeys(one for one in found if one != self._label))
+                labels += telling_labels(way, selector)
+        return tuple(dict.fromkeys(label for label in labels if label != self._label))
 
 
 def read_seen(answer: Sequence[Series], label: str) -> dict[str, Seen]:
     """Read what was seen of a metric, by value of the arm label."""
     parts: dict[str, dict[str, list[Series]]] = {}
-    for one in (one for one in answer if len(one.values)):
-        by_tag = parts.setdefault(one.labels.get(label, ""), {})
-        by_tag.setdefault(one.labels.get(STAT, ""), []).append(one)
+    for series in (series for series in answer if len(series.values)):
+        by_tag = parts.setdefault(series.labels.get(label, ""), {})
+        by_tag.setdefault(series.labels.get(STAT, ""), []).append(series)
     return {arm: _read_arm(rows) for arm, rows in parts.items() if rows.keys() & {"series", "by le"}}
 
 
@@ -160,13 +164,13 @@ def _read_arm(rows: Mapping[str, Sequence[Series]]) -> Seen:
     numbers = {tag: float(several[0].values[0]) for tag, several in rows.items()}
     targets = rows.get("series", ())  # of a histogram, those with the bucket that counts all
     return Seen(
-        series=int(sum(one.values[0] for one in rows.get("by le", targets))),
-        targets=frozenset(tuple(one.labels.get(name, "") for name in TARGET_LABELS) for one in targets),
+        series=int(sum(series.values[0] for series in rows.get("by le", targets))),
+        targets=frozenset(tuple(series.labels.get(name, "") for name in TARGET_LABELS) for series in targets),
         first=numbers.get("first"),
         last=max((numbers[tag] for tag in ("last", "now") if tag in numbers), default=None),
         counted=numbers.get("counted", 0.0),
         restarts=numbers.get("restarts", 0.0),
-        copies={one: int(times) for one in REPLICA_LABELS if (times := numbers.get(f"copies {one}", 0.0)) > 1},
+        copies={label: int(times) for label in REPLICA_LABELS if (times := numbers.get(f"copies {label}", 0.0)) > 1},
         by=_by_label(rows),
     )
 
@@ -175,39 +179,44 @@ def groups_of(question: DoctorRequest, kinds: Iterable[Kind], profiles: Iterable
     """List what profiles would read, several metrics with the same matchers in one."""
     of_kinds = [(profile, way) for kind in kinds for profile in profiles for way in profile.ways(kind)]
     return in_groups(
-        dict.fromkeys(scanned(question, profile, one) for profile, way in of_kinds for one in traffic_selectors(way))
+        dict.fromkeys(
+            scanned(question, profile, selector) for profile, way in of_kinds for selector in traffic_selectors(way)
+        )
     )
 
 
 def scan(groups: Iterable[Selector]) -> str:
     """Write which of these metrics are there now; engines answer with the names of metrics selected by name."""
     named = (
-        Selector("", (Matcher("__name__", "=~", one.metric), *one.matchers)) if one.metric else one for one in groups
+        Selector("", (Matcher("__name__", "=~", selector.metric), *selector.matchers)) if selector.metric else selector
+        for selector in groups
     )
-    return " or ".join(tagged(str(place), f"count by (__name__) ({one})") for place, one in enumerate(named))
+    return " or ".join(
+        tagged(str(number), f"count by (__name__) ({selector})") for number, selector in enumerate(named)
+    )
 
 
 def read_scan(groups: Sequence[Selector], answer: Iterable[Series]) -> frozenset[Selector]:
     """Read which of these metrics are there."""
-    found = set()
-    for one in answer:
-        group = groups[int(one.labels[STAT])]
-        found.add(Selector(one.labels["__name__"], group.matchers if group.metric else group.matchers[1:]))
-    return frozenset(found)
+    present = set()
+    for series in answer:
+        group = groups[int(series.labels[STAT])]
+        present.add(Selector(series.labels["__name__"], group.matchers if group.metric else group.matchers[1:]))
+    return frozenset(present)
 
 
 def _by_label(rows: Mapping[str, Sequence[Series]]) -> dict[str, dict[str, tuple[float, float]]]:
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    by_label: dict[str, dict[str, tuple[float, float]]] = {}
     for tag, several in rows.items():
         what, _, label = tag.partition(" ")
         if what not in ("by", "grown"):
             continue
-        values = found.setdefault(label, {})
-        for one in several:
-            series, grown = values.get(one.labels.get(label, ""), (0.0, 0.0))
-            number = float(one.values[0])
-            values[one.labels.get(label, "")] = (number, grown) if what == "by" else (series, number)
-    return found
+        values = by_label.setdefault(label, {})
+        for sample in several:
+            series, grown = values.get(sample.labels.get(label, ""), (0.0, 0.0))
+            number = float(sample.values[0])
+            values[sample.labels.get(label, "")] = (number, grown) if what == "by" else (series, number)
+    return by_label
 
 
 def read_around(answer: Sequence[Series]) -> Around:
@@ -215,17 +224,17 @@ def read_around(answer: Sequence[Series]) -> Around:
     places: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     counts: dict[str, float] = {}
     forms = set()
-    for one in (one for one in answer if len(one.values)):
-        what, _, which = one.labels.get(STAT, "").partition(" ")
+    for series in (series for series in answer if len(series.values)):
+        what, _, which = series.labels.get(STAT, "").partition(" ")
         if what == "form":
             forms.add(which)
         elif which:
-            labels = tuple(sorted((name, value) for name, value in one.labels.items() if name != STAT))
-            places.setdefault(labels, {})[what] = float(one.values[0])
+            labels = tuple(sorted((name, value) for name, value in series.labels.items() if name != STAT))
+            places.setdefault(labels, {})[what] = float(series.values[0])
         else:
-            counts[what] = float(one.values[0])
+            counts[what] = float(series.values[0])
     known = [Place(dict(labels), row.get("series", 0.0), row.get("rate", 0.0)) for labels, row in places.items()]
-    ordered = sorted(known, key=lambda one: (-one.per_second, -one.series))
+    ordered = sorted(known, key=lambda location: (-location.per_second, -location.series))
     return Around(tuple(ordered), counts.get("bare", 0.0), counts.get("near", 0.0), frozenset(forms))
 
 
@@ -233,7 +242,7 @@ def apart(answer: Iterable[Series]) -> float | None:
     """Tell how far samples are apart, by the median; None: there are too few."""
     gaps = [
         gap
-        for one in answer
-        for gap in np.diff(one.times if len(one.times) else np.array([moment for moment, _ in one.histograms]))
+        for series in answer
+        for gap in np.diff(series.times if len(series.times) else np.array([moment for moment, _ in series.histograms]))
     ]
     return float(np.median(gaps)) if gaps else None

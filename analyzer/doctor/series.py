@@ -68,15 +68,15 @@ def about_series(
     of_clusters = tuple(
         label
         for label in question.profile.cluster_labels  # one that some metrics lack is of the application
-        if all(any(label in one.labels for one in several) for several in series.values() if several)
+        if all(any(label in facts.labels for facts in several) for several in series.values() if several)
     )
     profile = question.profile.model_copy(update={"cluster_labels": of_clusters})
     for selector in traffic_selectors(way):
         values: dict[str, dict[str, frozenset[str]]] = {}
         for word, arm in question.arms.items():
-            mine = [one for one in series.get(selector, ()) if one.labels.get(question.profile.arm_label) == arm]
+            mine = [facts for facts in series.get(selector, ()) if facts.labels.get(question.profile.arm_label) == arm]
             matchers = (*selector.matchers, *question.profile.matchers)
-            counted = [one for one in mine if not _excluded(matchers, one)]
+            counted = [facts for facts in mine if not _excluded(matchers, facts)]
             if isinstance(way, ErrorCounters):
                 yield from _about_values(way, selector, word, counted)
             yield from _about_probes(selector, word, mine, counted)
@@ -85,7 +85,7 @@ def about_series(
             if (interval := intervals.get((selector, arm))) is not None:
                 yield from _about_expiry(question, word, selector, counted, interval)
             values[word] = {
-                label: frozenset(filter(None, (one.labels.get(label) for one in counted)))
+                label: frozenset(filter(None, (facts.labels.get(label) for facts in counted)))
                 for label in origin_labels(profile)
             }
         gap = origins(profile, question.service, values).gap
@@ -96,15 +96,15 @@ def about_series(
 
 def _excluded(matchers: Iterable[Matcher], series: SeriesFacts) -> bool:
     """Whether a profile leaves a series out by its path."""
-    return any("{probes}" in one.value and not one.matches(dict(series.labels)) for one in matchers)
+    return any("{probes}" in matcher.value and not matcher.matches(dict(series.labels)) for matcher in matchers)
 
 
 def _about_values(way: ErrorCounters, requests: Selector, word: str, series: Sequence[SeriesFacts]) -> Iterable[Advice]:
-    counted = [one.labels for one in series if one.grown > 0]
+    counted = [facts.labels for facts in series if facts.grown > 0]
     for label, values in not_understood((*way.errors, *way.gone), requests, counted).items():
-        if label and not any(one.labels.get(label) for one in series):
+        if label and not any(facts.labels.get(label) for facts in series):
             continue  # a label that is nowhere is said elsewhere
-        every = sorted({one.labels.get(label, "") for one in series})
+        every = sorted({facts.labels.get(label, "") for facts in series})
         failing = [value for value in every if FAILING.search(value) and value.lower() not in SUCCESS] or values
         what = why_untold(requests.metric, word, label, values, every, way).split(": ", 1)[0]
         remedy = f'a profile of your own with errors: {requests.metric}{{{label}="{failing[0]}"}}'
@@ -114,17 +114,17 @@ def _about_values(way: ErrorCounters, requests: Selector, word: str, series: Seq
 def _about_probes(
     selector: Selector, word: str, series: Sequence[SeriesFacts], counted: Sequence[SeriesFacts]
 ) -> Iterable[Advice]:
-    probes = [(one, label) for one in series for label in PATHS if _is_probe(one, label)]
-    if not any(one.grown > 0 for one, _ in probes):
+    probes = [(facts, label) for facts in series for label in PATHS if _is_probe(facts, label)]
+    if not any(facts.grown > 0 for facts, _ in probes):
         return
-    paths = listed(sorted({one.labels[label] for one, label in probes}))
-    total = sum(one.grown for one in counted)
-    among = [(one, label) for one, label in probes if one in counted]
+    paths = listed(sorted({facts.labels[label] for facts, label in probes}))
+    total = sum(facts.grown for facts in counted)
+    among = [(facts, label) for facts, label in probes if facts in counted]
     if total <= 0:
         what = f"all that the {word} counted were probes and scrapes ({paths}), which are no requests of users"
         remedy = f"send the {word} requests, and check its route and weight"
         yield Advice(Status.WARNING, DoctorCode.PROBES, what, remedy)
-    elif share := sum(one.grown for one, _ in among) / total:
+    elif share := sum(facts.grown for facts, _ in among) / total:
         label = among[0][1]
         what = f"{format_ratio(share)} of the {word}'s requests are probes and scrapes: {paths}"
         remedy = f'a profile of your own with requests: {selector.metric}{{{label}!~"{{probes}}"}}, and errors alike'
@@ -138,12 +138,12 @@ def _is_probe(series: SeriesFacts, label: str) -> bool:
 def _about_labels(
     question: DoctorRequest, way: Way, selector: Selector, word: str, series: Sequence[SeriesFacts]
 ) -> Iterable[Advice]:
-    told = {question.profile.model_label, way.by if isinstance(way, ClassCounter) else None}
-    for label in (label for label in SUMMED_OVER if label not in told):
+    known = {question.profile.model_label, way.by if isinstance(way, ClassCounter) else None}
+    for label in (label for label in SUMMED_OVER if label not in known):
         grown: dict[str, float] = {}
-        for one in series:
-            if one.labels.get(label) and one.grown > 0:
-                grown[one.labels[label]] = grown.get(one.labels[label], 0.0) + one.grown
+        for facts in series:
+            if facts.labels.get(label) and facts.grown > 0:
+                grown[facts.labels[label]] = grown.get(facts.labels[label], 0.0) + facts.grown
         if len(grown) > 1:
             most = max(grown, key=lambda value: grown[value])
             what = f"counts of the {word} are added up over {label}: {listed(sorted(grown))}"
@@ -154,15 +154,15 @@ def _about_labels(
 
 def _about_copies(word: str, series: Sequence[SeriesFacts]) -> Iterable[Advice]:
     groups: dict[frozenset[tuple[str, str]], list[SeriesFacts]] = {}
-    for one in series:
-        dropped = OF_THE_SCRAPE if one.labels.get("pod") else OF_THE_SCRAPE - {"instance"}
-        key = frozenset((name, value) for name, value in one.labels.items() if name not in dropped)
-        groups.setdefault(key, []).append(one)
+    for facts in series:
+        dropped = OF_THE_SCRAPE if facts.labels.get("pod") else OF_THE_SCRAPE - {"instance"}
+        key = frozenset((name, value) for name, value in facts.labels.items() if name not in dropped)
+        groups.setdefault(key, []).append(facts)
     copies = next((several for several in groups.values() if len(several) > 1 and _alike(several)), None)
     if copies is None:
         return
-    names = [name for name in sorted(OF_THE_SCRAPE) if len({one.labels.get(name) for one in copies}) > 1]
-    shown = " and ".join(f"{name} {listed(sorted({one.labels.get(name, '') for one in copies}))}" for name in names)
+    names = [name for name in sorted(OF_THE_SCRAPE) if len({facts.labels.get(name) for facts in copies}) > 1]
+    shown = " and ".join(f"{name} {listed(sorted({facts.labels.get(name, '') for facts in copies}))}" for name in names)
     times = f"each request is there {len(copies)} times, and counted once"
     what = f"pods of the {word} are scraped more than once, by {shown}: {times}"
     alone = f"{names[0]}={copies[0].labels.get(names[0], '')}"
@@ -173,19 +173,19 @@ def _about_copies(word: str, series: Sequence[SeriesFacts]) -> Iterable[Advice]:
 def _alike(several: Sequence[SeriesFacts]) -> bool:
     """Whether series grew alike at the same time."""
     first, *others = several
-    return first.grown > 0 and all(abs(one.grown - first.grown) <= max(EQUAL * first.grown, 1.0) for one in others)
+    return first.grown > 0 and all(abs(facts.grown - first.grown) <= max(EQUAL * first.grown, 1.0) for facts in others)
 
 
 def _about_expiry(
     question: DoctorRequest, word: str, selector: Selector, series: Sequence[SeriesFacts], interval: float
 ) -> Iterable[Advice]:
-    alive = {one.target for one in series if one.at_end}
+    alive = {facts.target for facts in series if facts.at_end}
     missed = VANISHED / interval
     gone = [
-        one
-        for one in series
-        if (one.target in alive and not one.at_end)
-        or (one.at_start and one.at_end and one.samples + missed < question.window_seconds / interval)
+        facts
+        for facts in series
+        if (facts.target in alive and not facts.at_end)
+        or (facts.at_start and facts.at_end and facts.samples + missed < question.window_seconds / interval)
     ]
     if gone:
         what = f"{len(gone)} of {len(series)} series of {selector.metric} of the {word} vanish while their pods live"

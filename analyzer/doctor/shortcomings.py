@@ -63,20 +63,20 @@ def about_arms(
     check: Check,
     way: Way,
     facts: Mapping[str, ArmFacts],
-    found: Survey,
+    observed: Survey,
     profiles: Mapping[str, Profile],
 ) -> Iterable[Advice]:
     """Say which arm is not there, or has no traffic."""
     compares = check.compares or check.kind is Kind.DRIFT
     absent = [word for word in question.arms if word not in facts]
-    metrics = [one for way in question.profile.ways(check.kind) for one in selectors(way)]
-    if failed := next((one for one in metrics if one in found.gaps), None):
-        what = f"{failed.metric} could not be asked for: {found.gaps[failed]}"
+    metrics = [selector for way in question.profile.ways(check.kind) for selector in selectors(way)]
+    if failed := next((selector for selector in metrics if selector in observed.gaps), None):
+        what = f"{failed.metric} could not be asked for: {observed.gaps[failed]}"
         yield Advice(
             Status.MISSING, DoctorCode.QUERY_FAILED, what, "try again, with a shorter --window if it took too long"
         )
     elif absent or not question.arms:
-        notice = why_absent(question, check.kind, absent, found, profiles)
+        notice = why_absent(question, check.kind, absent, observed, profiles)
         needless = absent == ["baseline"] and "canary" in facts and not compares
         yield replace(notice, status=Status.WARNING) if needless else notice
     if compares and "canary" in question.arms and "baseline" not in question.arms:
@@ -87,8 +87,8 @@ def about_arms(
             what,
             "give --baseline; without both arms, its values are listed",
         )
-    for word, one in facts.items():
-        if one.counted <= 0:
+    for word, arm in facts.items():
+        if arm.counted <= 0:
             needless = word == "baseline" and "canary" in facts and not compares
             window = format_seconds(question.window_seconds)
             what = f"nothing of the {word} grew in the last {window}: {', '.join(map(str, traffic_selectors(way)))}"
@@ -103,7 +103,7 @@ def about_reading(way: Way, main: Mapping[str, Seen]) -> list[Advice]:
         case LatencyHistogram(histogram=Selector()) | ScoreHistogram():
             return differing(metric, main)
         case ValueHistogram():  # whose arms need not have the same
-            return [notice for word, one in main.items() for notice in differing(metric, {word: one})]
+            return [notice for word, seen in main.items() for notice in differing(metric, {word: seen})]
         case ClassCounter():
             return _about_classes(way, main)
         case _:
@@ -115,12 +115,12 @@ def about_way(
     way: Way,
     seen: Reads,
     bins: BucketEdges | None,
-    found: Survey,
+    observed: Survey,
 ) -> Iterable[Advice]:
     """Say what is wrong with what the way reads."""
     match way:
         case ErrorCounters():
-            yield from _about_errors(check, way, seen, found)
+            yield from _about_errors(check, way, seen, observed)
         case LatencyHistogram(sum=tuple()) if check.kind is Kind.LATENCY and seen:
             what = f"only a sum and a count are read ({main_selector(way).metric}), from which no quantile can be told"
             remedy = "judge the mean: a check of kind mean_latency; or let the server export a histogram"
@@ -132,7 +132,9 @@ def about_way(
         case ValueHistogram() if bins is not None:
             yield from about_spread(way.values.metric, bins)
         case ConversionCounters() if seen:
-            successes = sum(arm[one].counted for arm in seen.values() for one in way.successes if one in arm)
+            successes = sum(
+                arm[selector].counted for arm in seen.values() for selector in way.successes if selector in arm
+            )
             if successes <= 0:
                 what = f"no event was counted: {', '.join(map(str, way.successes))}"
                 remedy = "send events, or compare with a longer --window"
@@ -141,7 +143,7 @@ def about_way(
             return
 
 
-def _about_errors(check: Check, way: ErrorCounters, seen: Reads, found: Survey) -> Iterable[Advice]:
+def _about_errors(check: Check, way: ErrorCounters, seen: Reads, observed: Survey) -> Iterable[Advice]:
     """Say whether failed requests could be told, and whether the baseline has too many of them."""
     for requests in way.requests:
         for label in telling_labels(way, requests):
@@ -149,16 +151,18 @@ def _about_errors(check: Check, way: ErrorCounters, seen: Reads, found: Survey) 
             if words:
                 arms = " and the ".join(words)
                 what = f"no series of {requests.metric} of the {arms} has the label {label}: no request could ever fail"
-                names = ", ".join(found.labels.get(requests, ())) or "unknown"
+                names = ", ".join(observed.labels.get(requests, ())) or "unknown"
                 remedy = f"a profile of your own whose errors name the label with the status; its labels are {names}"
                 yield Advice(Status.MISSING, DoctorCode.LABEL_MISSING, what, remedy)
-    counted = {word: sum(arm[one].counted for one in way.requests if one in arm) for word, arm in seen.items()}
+    counted = {
+        word: sum(arm[selector].counted for selector in way.requests if selector in arm) for word, arm in seen.items()
+    }
     for errors in way.errors:
-        if errors in found.around and not found.around[errors].bare and sum(counted.values()) >= ERRORS_EXPECTED:
+        if errors in observed.around and not observed.around[errors].bare and sum(counted.values()) >= ERRORS_EXPECTED:
             what = f"no series {errors.metric} at all among {format_count(sum(counted.values()))} requests: 0 errors"
             remedy = "check its name; if the server creates it with the first failed request, all is well"
             yield Advice(Status.WARNING, DoctorCode.ERRORS_NEVER_SEEN, what, remedy)
-    failed = sum(seen["baseline"][one].counted for one in way.errors if one in seen.get("baseline", {}))
+    failed = sum(seen["baseline"][selector].counted for selector in way.errors if selector in seen.get("baseline", {}))
     total = counted.get("baseline", 0.0)
     if total and not check.compares and failed / total > check.promote:
         shares = format_ratio(failed / total), format_ratio(check.promote)
@@ -168,7 +172,7 @@ def _about_errors(check: Check, way: ErrorCounters, seen: Reads, found: Survey) 
 
 
 def _about_classes(way: ClassCounter, main: Mapping[str, Seen]) -> list[Advice]:
-    words = [word for word, one in main.items() if not has_label(one, way.by)]
+    words = [word for word, seen in main.items() if not has_label(seen, way.by)]
     if not words:
         return []
     what = f"no series of {way.classes.metric} of the {' and the '.join(words)} has the label {way.by}"
@@ -178,7 +182,7 @@ def _about_classes(way: ClassCounter, main: Mapping[str, Seen]) -> list[Advice]:
 
 def about_scrapes(question: DoctorRequest, seen: Reads, facts: Mapping[str, ArmFacts]) -> Iterable[Advice]:
     """Say what is unusual about how the arms are scraped; in the same words for every check."""
-    apart = {word: one.interval for word, one in facts.items() if one.interval is not None}
+    apart = {word: arm.interval for word, arm in facts.items() if arm.interval is not None}
     for word, interval in apart.items():
         if interval > USUAL_INTERVAL * 1.05:
             what = f"the {word} is scraped every {format_seconds(interval)}: a fault is seen that much later"
@@ -198,7 +202,7 @@ def about_scrapes(question: DoctorRequest, seen: Reads, facts: Mapping[str, ArmF
             Status.WARNING, DoctorCode.INTERVALS_DIFFER, what, "scrape both by one PodMonitor or ServiceMonitor"
         )
     for word, by_metric in seen.items():
-        copies = {label: times for one in by_metric.values() for label, times in one.copies.items()}
+        copies = {label: times for metric in by_metric.values() for label, times in metric.copies.items()}
         for label, times in copies.items():
             what = (
                 f"each series of the {word} is there {times} times, but for the label {label}: a verdict counts it once"
@@ -208,7 +212,7 @@ def about_scrapes(question: DoctorRequest, seen: Reads, facts: Mapping[str, ArmF
                 f'your own with {label}="..." among its matchers'
             )
             yield Advice(Status.WARNING, DoctorCode.DUPLICATES, what, remedy)
-        restarts, targets = max((one.restarts for one in by_metric.values()), default=0.0), facts[word].targets
+        restarts, targets = max((metric.restarts for metric in by_metric.values()), default=0.0), facts[word].targets
         if restarts > OFTEN * max(targets, 1):
             window, on = format_seconds(question.window_seconds), several(targets, "target")
             what = f"counters of the {word} were reset {restarts:,.0f} times in the last {window}, on {on}"

@@ -32,26 +32,30 @@ ERRORS_EXPECTED = 1000.0  # requests, from which on a counter of errors that is 
 def survey(question: DoctorRequest, source: PrometheusSource, profiles: Mapping[str, Profile]) -> Survey:
     """Ask everything; raises SourceError where nothing is answered."""
     began, writer, queries = time.monotonic(), Writer(question), source.queries
-    kinds = list(dict.fromkeys(one.kind for one in question.checks.values()))
+    kinds = list(dict.fromkeys(check.kind for check in question.checks.values()))
     ways = [way for kind in kinds for way in question.profile.ways(kind)]
-    wanted = list(dict.fromkeys(one for way in ways for one in selectors(way))) if question.arms else []
-    texts = {"engine": "vector(1) default 0"} | {f"seen {one}": writer.seen(one) for one in wanted}
+    wanted = list(dict.fromkeys(selector for way in ways for selector in selectors(way))) if question.arms else []
+    texts = {"engine": "vector(1) default 0"} | {f"seen {selector}": writer.seen(selector) for selector in wanted}
     tasks = _instant(question, queries.api, texts, began + FIRST_ROUND)
     unaligned = partial(queries.api.range, "vector(1)", *UNALIGNED, began + FIRST_ROUND)
     answers = queries.run({**tasks, "times": unaligned}, began + FIRST_ROUND)
     times = answers["times"]
-    gaps = {one: answer for one in wanted if isinstance(answer := answers[f"seen {one}"], SourceError)}
+    gaps = {selector: answer for selector in wanted if isinstance(answer := answers[f"seen {selector}"], SourceError)}
     _raise_if_all(gaps, wanted)
     label = question.profile.arm_label
-    seen = {one: read_seen(answer, label) for one in wanted if isinstance(answer := answers[f"seen {one}"], list)}
-    found = Survey(
+    seen = {
+        selector: read_seen(answer, label)
+        for selector in wanted
+        if isinstance(answer := answers[f"seen {selector}"], list)
+    }
+    observed = Survey(
         engine=_engine(queries.api, answers["engine"], began + FIRST_ROUND),
         ways={kind: _choose(question, kind, seen) for kind in kinds},
         seen=seen,
         gaps=gaps,
-        moved=isinstance(times, list) and any(abs(one.times[0] - UNALIGNED[0]) > OFF_GRID for one in times),
+        moved=isinstance(times, list) and any(abs(series.times[0] - UNALIGNED[0]) > OFF_GRID for series in times),
     )
-    return _look_around(question, source, writer, found, profiles, began + BOTH_ROUNDS)
+    return _look_around(question, source, writer, observed, profiles, began + BOTH_ROUNDS)
 
 
 def _instant(question: DoctorRequest, api: PrometheusApi, texts: Mapping[str, str], deadline: float) -> Tasks:
@@ -60,7 +64,7 @@ def _instant(question: DoctorRequest, api: PrometheusApi, texts: Mapping[str, st
 
 def _raise_if_all(gaps: Mapping[Selector, SourceError], wanted: Sequence[Selector]) -> None:
     """Raise the error where nothing was answered; where answers are partial, that is what must be said."""
-    if gaps and len(gaps) == len(wanted) and not any(isinstance(one, PartialData) for one in gaps.values()):
+    if gaps and len(gaps) == len(wanted) and not any(isinstance(error, PartialData) for error in gaps.values()):
         raise next(iter(gaps.values()))
 
 
@@ -85,8 +89,8 @@ def _choose(
     """Choose the way as a verdict does: the first that the canary has, or else any arm."""
 
     def arms(way: Way) -> frozenset[str]:
-        main = any(seen.get(one) for one in main_selectors(way))
-        return frozenset(arm for one in traffic_selectors(way) for arm in seen.get(one, {}) if main)
+        main = any(seen.get(selector) for selector in main_selectors(way))
+        return frozenset(arm for selector in traffic_selectors(way) for arm in seen.get(selector, {}) if main)
 
     first = next(iter(question.arms.values()), "")
     return choose_way(((way, arms(way)) for way in question.profile.ways(kind)), first)
@@ -96,99 +100,123 @@ def _look_around(
     question: DoctorRequest,
     source: PrometheusSource,
     writer: Writer,
-    found: Survey,
+    observed: Survey,
     profiles: Mapping[str, Profile],
     deadline: float,
 ) -> Survey:
     api = source.queries.api
-    absent = [kind for kind, (_, arms) in found.ways.items() if not arms or arms != set(question.arms.values())]
+    absent = [kind for kind, (_, arms) in observed.ways.items() if not arms or arms != set(question.arms.values())]
     ways = [way for kind in absent for way in question.profile.ways(kind)]
-    metrics = [one for way in ways for one in (*main_selectors(way), *traffic_selectors(way)) if one not in found.gaps]
-    about, unlabelled = list(dict.fromkeys([*metrics, *_errors_nowhere(found)])), _unlabelled(found)
-    texts = {f"around {one}": writer.around(one) for one in about}
-    texts |= {f"labels {one}": writer.sample(one) for one in unlabelled}
-    texts |= {f"series {one}": writer.series(one) for one in _one_by_one(found)}
+    metrics = [
+        selector
+        for way in ways
+        for selector in (*main_selectors(way), *traffic_selectors(way))
+        if selector not in observed.gaps
+    ]
+    about, unlabelled = list(dict.fromkeys([*metrics, *_errors_nowhere(observed)])), _unlabelled(observed)
+    texts = {f"around {selector}": writer.around(selector) for selector in about}
+    texts |= {f"labels {selector}": writer.sample(selector) for selector in unlabelled}
+    texts |= {f"series {selector}": writer.series(selector) for selector in _one_by_one(observed)}
     if question.profile.process_start and question.arms:
         texts["processes"] = writer.processes(question.profile.process_start)
     if groups := groups_of(question, absent, profiles.values()):
         texts["profiles"] = scan(groups)
-    sampled = _sampled(found)
+    sampled = _sampled(observed)
     raw = {
-        f"samples {arm} {one}": partial(api.raw, writer.samples(one, arm, seen), (seen.last or 0.0) + 1e-3, deadline)
-        for (one, arm), seen in sampled.items()
+        f"samples {arm} {selector}": partial(
+            api.raw, writer.samples(selector, arm, seen), (seen.last or 0.0) + 1e-3, deadline
+        )
+        for (selector, arm), seen in sampled.items()
     }
     answers = source.queries.run({**_instant(question, api, texts, deadline), **raw}, deadline)
 
-    unasked = {one: answer for one in about if isinstance(answer := answers[f"around {one}"], SourceError)}
+    unasked = {
+        selector: answer for selector in about if isinstance(answer := answers[f"around {selector}"], SourceError)
+    }
     if not question.arms:
         _raise_if_all(unasked, about)
     others, processes = answers.get("profiles"), answers.get("processes")
     return replace(
-        found,
-        gaps={**found.gaps, **unasked},
-        around={one: read_around(answer) for one in about if isinstance(answer := answers[f"around {one}"], list)},
+        observed,
+        gaps={**observed.gaps, **unasked},
+        around={
+            selector: read_around(answer)
+            for selector in about
+            if isinstance(answer := answers[f"around {selector}"], list)
+        },
         labels={
-            one: tuple(sorted(answer[0].labels.keys() - {"__name__"}))
-            for one in unlabelled
-            if isinstance(answer := answers[f"labels {one}"], list) and answer
+            selector: tuple(sorted(answer[0].labels.keys() - {"__name__"}))
+            for selector in unlabelled
+            if isinstance(answer := answers[f"labels {selector}"], list) and answer
         },
         intervals={
-            (one, arm): seconds
-            for one, arm in sampled
-            if isinstance(answer := answers[f"samples {arm} {one}"], list) and (seconds := apart(answer)) is not None
+            (selector, arm): seconds
+            for selector, arm in sampled
+            if isinstance(answer := answers[f"samples {arm} {selector}"], list)
+            and (seconds := apart(answer)) is not None
         },
         elsewhere=read_scan(groups, others) if isinstance(others, list) else frozenset(),
         series={
-            one: read_series(answer)
-            for one in _one_by_one(found)
-            if isinstance(answer := answers[f"series {one}"], list)
+            selector: read_series(answer)
+            for selector in _one_by_one(observed)
+            if isinstance(answer := answers[f"series {selector}"], list)
         },
         processes={
-            one.labels.get(question.profile.arm_label, ""): float(one.values[0])
-            for one in (processes if isinstance(processes, list) else ())
+            series.labels.get(question.profile.arm_label, ""): float(series.values[0])
+            for series in (processes if isinstance(processes, list) else ())
         },
     )
 
 
-def _one_by_one(found: Survey) -> list[Selector]:
+def _one_by_one(observed: Survey) -> list[Selector]:
     """Choose the metrics whose series are looked at one by one: those that tell traffic, if they have not too many."""
-    chosen = dict.fromkeys(one for way, arms in found.ways.values() if way and arms for one in traffic_selectors(way))
-    return [one for one in chosen if sum(seen.series for seen in found.seen.get(one, {}).values()) <= MOST_SERIES]
+    chosen = dict.fromkeys(
+        selector for way, arms in observed.ways.values() if way and arms for selector in traffic_selectors(way)
+    )
+    return [
+        selector
+        for selector in chosen
+        if sum(seen.series for seen in observed.seen.get(selector, {}).values()) <= MOST_SERIES
+    ]
 
 
-def _sampled(found: Survey) -> dict[tuple[Selector, str], Seen]:
+def _sampled(observed: Survey) -> dict[tuple[Selector, str], Seen]:
     """Choose the metrics of which single samples are read: one a way and arm."""
     chosen = {}
-    for way, arms in found.ways.values():
+    for way, arms in observed.ways.values():
         metrics = traffic_selectors(way) if way else ()
         for arm in arms:
-            selector = next(one for one in metrics if arm in found.seen.get(one, {}))
-            if found.seen[selector][arm].last is not None:
-                chosen[selector, arm] = found.seen[selector][arm]
+            selector = next(selector for selector in metrics if arm in observed.seen.get(selector, {}))
+            if observed.seen[selector][arm].last is not None:
+                chosen[selector, arm] = observed.seen[selector][arm]
     return chosen
 
 
-def _unlabelled(found: Survey) -> list[Selector]:
+def _unlabelled(observed: Survey) -> list[Selector]:
     """List counters of requests of which an arm has no series with the label that tells failed ones."""
-    way, _ = found.ways.get(Kind.ERROR_RATE, (None, frozenset()))
+    way, _ = observed.ways.get(Kind.ERROR_RATE, (None, frozenset()))
     if not isinstance(way, ErrorCounters):
         return []
     return [
-        one
-        for one in way.requests
+        selector
+        for selector in way.requests
         if any(
-            not has_label(arm, label) for arm in found.seen.get(one, {}).values() for label in telling_labels(way, one)
+            not has_label(arm, label)
+            for arm in observed.seen.get(selector, {}).values()
+            for label in telling_labels(way, selector)
         )
     ]
 
 
-def _errors_nowhere(found: Survey) -> list[Selector]:
+def _errors_nowhere(observed: Survey) -> list[Selector]:
     """List counters of errors, apart from that of the requests, without a series among many requests."""
-    way, arms = found.ways.get(Kind.ERROR_RATE, (None, frozenset()))
+    way, arms = observed.ways.get(Kind.ERROR_RATE, (None, frozenset()))
     if not isinstance(way, ErrorCounters) or not arms:
         return []
-    requests = sum(one.counted for selector in way.requests for one in found.seen.get(selector, {}).values())
-    names = {one.metric for one in way.requests if found.seen.get(one)}
+    requests = sum(metric.counted for selector in way.requests for metric in observed.seen.get(selector, {}).values())
+    names = {selector.metric for selector in way.requests if observed.seen.get(selector)}
     return [
-        one for one in way.errors if requests >= ERRORS_EXPECTED and one.metric not in names and not found.seen.get(one)
+        selector
+        for selector in way.errors
+        if requests >= ERRORS_EXPECTED and selector.metric not in names and not observed.seen.get(selector)
     ]

@@ -87,7 +87,7 @@ Counts = Errors | Histogram | Classes | Conversions | Values | MeanOnly
 
 def by_slice(counts: Counts) -> dict[str, Floats]:
     """Give the arrays that have one row a time slice, by name: all but the edges of a histogram."""
-    named = {one.name: getattr(counts, one.name) for one in fields(counts)}
+    named = {field.name: getattr(counts, field.name) for field in fields(counts)}
     return {name: value for name, value in named.items() if isinstance(value, np.ndarray) and name != "edges"}
 
 

@@ -258,9 +258,11 @@ class _Recorder:
         self.recording: Recording | None = None
 
     def ready(self, deadline: float) -> None:
+        """Raise SourceError where the source cannot be read."""
         self._source.ready(deadline)
 
     def read(self, selection: Selection, deadline: float) -> Readings:
+        """Return the counts up to the moment of the selection, from the recording that the first call makes."""
         if self.recording is None:
             self.recording = Recording(self._source, replace(selection, checks=self._kinds), deadline)
         return self.recording.read(selection, deadline)

@@ -64,7 +64,7 @@ def parse_page(body: bytes, wanted: Container[str] | None, ends: float) -> list[
     except UnicodeDecodeError as error:
         number = body.count(b"\n", 0, error.start) + 1
         raise _refusal(body.decode("utf-8", errors="replace"), f"line {number} is not UTF-8", ends) from error
-    found: dict[tuple[str, frozenset[tuple[str, str]]], PageSample] = {}
+    samples: dict[tuple[str, frozenset[tuple[str, str]]], PageSample] = {}
     for number, line in _lines(text, ends):
         match = SAMPLE.fullmatch(line)
         if match is None:
@@ -74,8 +74,8 @@ def parse_page(body: bytes, wanted: Container[str] | None, ends: float) -> list[
                 sample = _sample(match, number)
             except ValueError as error:
                 raise _refusal(text, _no_sample(number, line), ends) from error
-            found.setdefault((sample.metric, frozenset(sample.labels.items())), sample)
-    return list(found.values())
+            samples.setdefault((sample.metric, frozenset(sample.labels.items())), sample)
+    return list(samples.values())
 
 
 def _lines(text: str, ends: float) -> Iterator[tuple[int, str]]:
@@ -97,7 +97,7 @@ def _sample(match: re.Match[str], number: int) -> PageSample:
         label = LABEL.match(rest, at)
         if label is None or label[1] in labels:
             raise ValueError("labels that are none")
-        labels[label[1]] = ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]), label[2])
+        labels[label[1]] = ESCAPED.sub(lambda escape: ESCAPES.get(escape[1], escape[1]), label[2])
         at = label.end()
     return PageSample(match[1], {name: value for name, value in labels.items() if value}, value, number)
 

@@ -134,9 +134,9 @@ def read_body(response: BaseHTTPResponse, ends: float, most: int = MOST_BYTES) -
 
 def timed_out(seconds: float | None) -> SourceUnavailable:
     """Build the error for an answer that did not come in time."""
-    found = SourceUnavailable(f"no answer within {seconds:.1f} s" if seconds else "no whole answer in time")
-    found.reason = "timeout"
-    return found
+    error = SourceUnavailable(f"no answer within {seconds:.1f} s" if seconds else "no whole answer in time")
+    error.reason = "timeout"
+    return error
 
 
 def brief(error: Exception) -> str:

@@ -50,7 +50,7 @@ def read(data: Mapping[str, Any], checks: Mapping[str, Check], window: Window) -
     RequestError : naming every field that is wrong
     """
     problems: list[Problem] = []
-    found: dict[str, Reading[Counts] | Gap] = {
+    readings: dict[str, Reading[Counts] | Gap] = {
         name: Gap(Code.METRIC_MISSING, f"the request has no data.{name}") for name in checks
     }
     for name, arms in data.items():
@@ -59,12 +59,12 @@ def read(data: Mapping[str, Any], checks: Mapping[str, Check], window: Window) -
             problems.append(Problem(where, f"no check of this name was asked for; {nearest(name, checks)}"))
             continue
         try:
-            found[name] = _reading(arms, checks[name].kind, where, window.start)
+            readings[name] = _reading(arms, checks[name].kind, where, window.start)
         except RequestError as error:
             problems += error.problems
     if problems:
         raise RequestError(problems)
-    return Readings(window=window, by_check=found)
+    return Readings(window=window, by_check=readings)
 
 
 def _reading(arms: object, kind: Kind, where: str, begin: float | None) -> Reading[Counts]:
@@ -84,7 +84,7 @@ def _reading(arms: object, kind: Kind, where: str, begin: float | None) -> Readi
     if "baseline_history" in sides:
         slices["baseline_history"] = _slices(sides["baseline_history"], f"{where}.baseline_history")
     counts = {arm: _counts(parts, kind, f"{where}.{arm}") for arm, parts in slices.items()}
-    if len({(type(one), getattr(one, "exact", None)) for one in counts.values()}) > 1:
+    if len({(type(each), getattr(each, "exact", None)) for each in counts.values()}) > 1:
         raise _wrong(where, f"{', '.join(counts)} need statistics of the same form")
     return Reading(
         canary=counts["canary"],
@@ -102,7 +102,7 @@ def _slices(side: object, where: str) -> list[tuple[str, Mapping[str, Any]]]:
         return [(where, _mapping(side, where))]
     if not side:
         raise _wrong(where, "is an empty list: give one object, or one a time slice")
-    return [(f"{where}[{place}]", _mapping(part, f"{where}[{place}]")) for place, part in enumerate(side)]
+    return [(f"{where}[{number}]", _mapping(part, f"{where}[{number}]")) for number, part in enumerate(side)]
 
 
 def _counts(parts: list[tuple[str, Mapping[str, Any]]], kind: Kind, where: str) -> Counts:
@@ -134,19 +134,19 @@ def _conversions(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
 
 
 def _part_of(parts: Parts, part: str, whole: str) -> tuple[Floats, Floats]:
-    for path, one in parts:
-        if _number(one[part], f"{path}.{part}") > _number(one[whole], f"{path}.{whole}"):
-            raise _wrong(f"{path}.{part}", f"must not be more than {whole}: {one[part]} of {one[whole]}")
+    for path, row in parts:
+        if _number(row[part], f"{path}.{part}") > _number(row[whole], f"{path}.{whole}"):
+            raise _wrong(f"{path}.{part}", f"must not be more than {whole}: {row[part]} of {row[whole]}")
     return _column(parts, part), _column(parts, whole)
 
 
 def _sums(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
-    for path, one in parts:
-        total, squares = _number(one["sum"], f"{path}.sum"), _number(one["sum_of_squares"], f"{path}.sum_of_squares")
-        count = _count(one["count"], f"{path}.count")
+    for path, row in parts:
+        total, squares = _number(row["sum"], f"{path}.sum"), _number(row["sum_of_squares"], f"{path}.sum_of_squares")
+        count = _count(row["count"], f"{path}.count")
         if squares < 0 or squares * count < total**2 * (1 - 1e-9):
             raise _wrong(f"{path}.sum_of_squares", "is less than sum squared over count, which no values can give")
-    totals = np.array([_number(one["sum"], path) for path, one in parts])
+    totals = np.array([_number(row["sum"], path) for path, row in parts])
     return Values(total=totals, squares=_column(parts, "sum_of_squares"), count=_column(parts, "count"))
 
 
@@ -159,7 +159,7 @@ def _totals(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
 
 
 def _buckets(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
-    rows = [_cumulative(one["buckets"], f"{path}.buckets") for path, one in parts]
+    rows = [_cumulative(row["buckets"], f"{path}.buckets") for path, row in parts]
     if any(edges != rows[0][0] for edges, _ in rows):
         raise _wrong(parts[0][0].split("[")[0], "all time slices need the same buckets")
     counts = np.diff(np.array([counts for _, counts in rows]), axis=1, prepend=0.0)
@@ -185,7 +185,7 @@ def _cumulative(buckets: object, path: str) -> tuple[list[float], list[float]]:
 
 
 def _classes(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
-    named = [(f"{path}.classes", _mapping(one["classes"], f"{path}.classes")) for path, one in parts]
+    named = [(f"{path}.classes", _mapping(row["classes"], f"{path}.classes")) for path, row in parts]
     names = sorted({str(name) for _, classes in named for name in classes})
     counts = [[_count(classes.get(name, 0), f"{path}.{name}") for name in names] for path, classes in named]
     return Classes(names=tuple(names), counts=np.array(counts).reshape(len(named), len(names)))
@@ -193,10 +193,10 @@ def _classes(parts: Parts, kind: Kind) -> Counts:  # noqa: ARG001
 
 def _samples(parts: Parts, kind: Kind) -> Counts:
     rows = []
-    for path, one in parts:
-        if not isinstance(one["samples"], list):
+    for path, part in parts:
+        if not isinstance(part["samples"], list):
             raise _wrong(f"{path}.samples", "must be a list of numbers")
-        rows.append(np.array([_number(x, f"{path}.samples[{i}]") for i, x in enumerate(one["samples"])], float))
+        rows.append(np.array([_number(x, f"{path}.samples[{i}]") for i, x in enumerate(part["samples"])], float))
     if kind is Kind.BUSINESS:
         return Values(
             total=np.array([row.sum() for row in rows]),
@@ -223,7 +223,7 @@ _READERS: dict[frozenset[str], Callable[[Parts, Kind], Counts]] = {
 
 
 def _column(parts: Parts, key: str) -> Floats:
-    return np.array([_count(one[key], f"{path}.{key}") for path, one in parts])
+    return np.array([_count(row[key], f"{path}.{key}") for path, row in parts])
 
 
 def _mapping(value: object, path: str) -> Mapping[str, Any]:

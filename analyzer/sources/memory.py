@@ -53,7 +53,7 @@ class Memory:
                 self._kept.popitem(last=False)
             if not kept or snapshot.at - kept[-1].at >= LEAST_APART:
                 kept.append(snapshot)
-            return [one for one in kept if one.at >= snapshot.at - seconds]
+            return [earlier for earlier in kept if earlier.at >= snapshot.at - seconds]
 
 
 def with_memory(reading: Reading[C], snapshots: list[Snapshot]) -> Reading[C]:
@@ -100,6 +100,8 @@ def _same_bins(before: Counts, after: Counts) -> bool:
 def _joined(slices: list[Counts]) -> Counts:
     """Put slices one after another, those with the bins and parts of the last."""
     last = slices[-1]
-    alike = [one for one in slices if _same_bins(one, last) and by_slice(one).keys() == by_slice(last).keys()]
-    parts = {name: np.concatenate([by_slice(one)[name] for one in alike]) for name in by_slice(last)}
+    alike = [
+        counts for counts in slices if _same_bins(counts, last) and by_slice(counts).keys() == by_slice(last).keys()
+    ]
+    parts = {name: np.concatenate([by_slice(counts)[name] for counts in alike]) for name in by_slice(last)}
     return replace(last, **parts)  # type: ignore[arg-type]

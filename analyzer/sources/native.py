@@ -44,10 +44,10 @@ def growth(
     BadResponse : a series without histograms, or one whose resolution changed inside the window
     """
     moments: dict[frozenset[tuple[str, str]], dict[float, Mapping[str, Any]]] = {}
-    for one in answers:
-        if len(one.values):
+    for series in answers:
+        if len(series.values):
             raise BadResponse("it answered with numbers where native histograms were asked for")
-        moments.setdefault(_key(one.labels), {}).update(one.histograms)
+        moments.setdefault(_key(series.labels), {}).update(series.histograms)
     ends = timeline.ends_of_slices()
     grown = []
     for key, histograms in moments.items():
@@ -106,24 +106,24 @@ def native_histograms(
     series: Sequence[NativeGrowth], selection: Selection, unit_seconds: float, slices: int
 ) -> Reading[Histogram] | Gap:
     """Add up native histograms to one histogram an arm, over the boundaries that occur in either."""
-    schemas = {round(np.log2(high / low), 9) for one in series for low, high in one.buckets if low > 0}
+    schemas = {round(np.log2(high / low), 9) for growth in series for low, high in growth.buckets if low > 0}
     if len(schemas) > 1:
         return Gap(Code.BUCKETS_DIFFER, "the native histograms of the pods have different resolutions")
-    bounds = sorted({bound for one in series for pair in one.buckets for bound in pair if bound > 0})
+    bounds = sorted({bound for growth in series for pair in growth.buckets for bound in pair if bound > 0})
     edges = np.array([*bounds, np.inf])
 
     def histogram(some: Iterable[NativeGrowth]) -> Histogram:
         counts = np.zeros((slices, len(edges)))
-        for one in some:
-            for (_, high), count in one.buckets.items():
+        for growth in some:
+            for (_, high), count in growth.buckets.items():
                 counts[:, np.searchsorted(edges, high)] += count
         return Histogram(edges=np.append(edges[:-1] * unit_seconds, np.inf), counts=counts)
 
     def arm(name: str | None) -> tuple[Histogram | None, tuple[Pod[Histogram], ...]]:
-        mine = [one for one in series if one.arm == name]
-        names = sorted({one.pod for one in mine})
+        mine = [growth for growth in series if growth.arm == name]
+        names = sorted({growth.pod for growth in mine})
         pods = tuple(
-            pod_of(label, members, histogram(one for one in mine if one.pod in members), NO_LIVES)
+            pod_of(label, members, histogram(growth for growth in mine if growth.pod in members), NO_LIVES)
             for label, members in pooled(names)
         )
         return (histogram(mine) if mine else None), (() if "" in names else pods)

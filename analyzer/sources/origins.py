@@ -26,13 +26,13 @@ def values_of(selection: Selection, series: Iterable[tuple[str, Mapping[str, str
     series : the arm and the labels of each
     """
     words = dict(zip(selection.arms, ARM_WORDS, strict=False))
-    found: dict[str, dict[str, set[str]]] = {word: {} for word in words.values()}
+    by_word: dict[str, dict[str, set[str]]] = {word: {} for word in words.values()}
     for arm, labels in series:
         word = words.get(arm)
         for label in origin_labels(selection.profile) if word else ():
             if value := labels.get(label):
-                found[word or ""].setdefault(label, set()).add(value)
-    return {word: {label: frozenset(values) for label, values in by.items()} for word, by in found.items()}
+                by_word[word or ""].setdefault(label, set()).add(value)
+    return {word: {label: frozenset(values) for label, values in by.items()} for word, by in by_word.items()}
 
 
 @dataclass(frozen=True)

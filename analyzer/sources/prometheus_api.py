@@ -118,10 +118,10 @@ class PrometheusApi:
         """Ask what it is and of which version, as Prometheus and those like it say; None: it does not tell."""
         try:
             status, _, body = self._ask("status/buildinfo", {}, deadline, method="GET")  # which knows no POST
-            found = orjson.loads(body).get("data") if status == 200 else None
+            data = orjson.loads(body).get("data") if status == 200 else None
         except (SourceError, orjson.JSONDecodeError, AttributeError):
             return None
-        return found if isinstance(found, dict) else None
+        return data if isinstance(data, dict) else None
 
     def _get(
         self, endpoint: str, parameters: dict[str, str], kind: str, deadline: float, *, finite: bool
@@ -133,7 +133,7 @@ class PrometheusApi:
                 try:
                     status, location, body = self._ask(endpoint, parameters, deadline)
                     with _no_collection():
-                        found = _parse(_unwrap(status, location, body, kind), kind, finite=finite)
+                        answer = _parse(_unwrap(status, location, body, kind), kind, finite=finite)
                     break
                 except SourceUnavailable as error:
                     tried_long_enough = error.reason == "timeout" or pause == LAST_TRY
@@ -144,7 +144,7 @@ class PrometheusApi:
             self._observe(time.monotonic() - began, error.reason)
             raise
         self._observe(time.monotonic() - began, None)
-        return found
+        return answer
 
     def _ask(
         self, endpoint: str, parameters: dict[str, str], deadline: float, method: str | None = None
@@ -222,9 +222,9 @@ def _unwrap(status: int, location: str, body: bytes, kind: str) -> list[dict[str
     return result
 
 
-def _labelled(one: Any) -> bool:
+def _labelled(series: Any) -> bool:
     try:
-        "".join(one["metric"].values())
+        "".join(series["metric"].values())
     except (TypeError, KeyError, AttributeError):
         return False
     return True
@@ -258,13 +258,13 @@ def _no_collection() -> Iterator[None]:
 
 
 def _parse(result: list[dict[str, Any]], kind: str, *, finite: bool) -> list[Series]:
-    labels = [one["metric"] for one in result]
+    labels = [series["metric"] for series in result]
     if kind == "vector":
-        samples = [[one["value"]] if "value" in one else [] for one in result]
-        histograms = [[one["histogram"]] if "histogram" in one else [] for one in result]
+        samples = [[series["value"]] if "value" in series else [] for series in result]
+        histograms = [[series["histogram"]] if "histogram" in series else [] for series in result]
     else:
-        samples = [one.get("values", []) for one in result]
-        histograms = [one.get("histograms", []) for one in result]
+        samples = [series.get("values", []) for series in result]
+        histograms = [series.get("histograms", []) for series in result]
     return _series(labels, samples, histograms, finite=finite)
 
 
@@ -282,10 +282,12 @@ def _series(labels: list[dict[str, str]], samples: list[Any], histograms: list[A
             texts += values
         "".join(texts)  # a value that is no text raises here
         numbers = np.array(list(map(float, texts)))
-        natives = [tuple((float(moment), dict(one)) for moment, one in several) for several in histograms]
+        natives = [tuple((float(moment), dict(histogram)) for moment, histogram in several) for several in histograms]
     except (TypeError, ValueError) as error:
         raise BadResponse(f"it answered with something else than samples: {str(error)[:100]}") from error
-    if (finite and not np.isfinite(numbers).all()) or not (all(np.isfinite(one).all() for one in known.values())):
+    if (finite and not np.isfinite(numbers).all()) or not (
+        all(np.isfinite(histogram).all() for histogram in known.values())
+    ):
         raise BadResponse("it answered with a value that is no finite number")
     ends = list(accumulate(map(len, times)))
     return [

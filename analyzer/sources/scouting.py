@@ -116,7 +116,9 @@ class Scout:
             },
             deadline,
         )
-        times = np.unique(np.concatenate([np.empty(0), *(one.times for name in answers for one in answers[name])]))
+        times = np.unique(
+            np.concatenate([np.empty(0), *(series.times for name in answers for series in answers[name])])
+        )
         if not len(times):
             return None, None
         gaps = np.flatnonzero(np.diff(times) > LONGEST_GAP)
@@ -139,30 +141,30 @@ class Scout:
             query = f"count by ({kept}) (last_over_time({series}[{length}]))"
             return lambda: self._queries.api.instant(query, selection.at, deadline)
 
-        wanted = {one for way in ways for one in (*main_selectors(way), *traffic_selectors(way))}
-        answers = self._queries.all({str(one): task(one) for one in wanted}, deadline)
+        wanted = {selector for way in ways for selector in (*main_selectors(way), *traffic_selectors(way))}
+        answers = self._queries.all({str(selector): task(selector) for selector in wanted}, deadline)
         series: dict[Way, int] = {}
         arms: dict[Way, frozenset[str]] = {}
         values: dict[Way, Values] = {}
         for way in ways:
-            main = [one for selector in main_selectors(way) for one in answers[str(selector)]]
-            traffic = [one for selector in traffic_selectors(way) for one in answers[str(selector)]]
-            arms[way] = frozenset(one.labels.get(profile.arm_label, "") for one in (traffic if main else main))
-            series[way] = int(sum(one.values[0] for one in main if len(one.values)))
-            labelled = ((one.labels.get(profile.arm_label, ""), one.labels) for one in (*main, *traffic))
+            main = [row for selector in main_selectors(way) for row in answers[str(selector)]]
+            traffic = [row for selector in traffic_selectors(way) for row in answers[str(selector)]]
+            arms[way] = frozenset(row.labels.get(profile.arm_label, "") for row in (traffic if main else main))
+            series[way] = int(sum(row.values[0] for row in main if len(row.values)))
+            labelled = ((row.labels.get(profile.arm_label, ""), row.labels) for row in (*main, *traffic))
             values[way] = values_of(selection, labelled)
         chosen = {
             kind: choose_way(((way, arms[way]) for way in profile.ways(kind)), selection.canary) for kind in kinds
         }
-        known = origins_of(selection, {kind: values[way] for kind, (way, found) in chosen.items() if way and found})
+        known = origins_of(selection, {kind: values[way] for kind, (way, present) in chosen.items() if way and present})
         return Scouted(
             start=start,
             ways=chosen,
             series=series,
             until=selection.at + (LONGEST_GAP - PRESENCE_STEP),
-            gaps={kind: found.gap for kind, found in known.items() if found.gap},
-            notes={kind: found.notes for kind, found in known.items() if found.notes},
-            matchers=tuple(dict.fromkeys(matcher for found in known.values() for matcher in found.matchers)),
+            gaps={kind: origins.gap for kind, origins in known.items() if origins.gap},
+            notes={kind: origins.notes for kind, origins in known.items() if origins.notes},
+            matchers=tuple(dict.fromkeys(matcher for origins in known.values() for matcher in origins.matchers)),
         )
 
 

@@ -118,8 +118,8 @@ class ScrapeSource:
         """Remember what the baseline counted, and add what it had counted before."""
         if isinstance(reading, Gap) or reading.baseline is None or not selection.history_seconds:
             return reading
-        asked = selection.profile.name, selection.service, selection.namespace, selection.matchers
-        subject = (*asked, selection.baseline, kind)
+        of = selection.profile.name, selection.service, selection.namespace, selection.matchers
+        subject = (*of, selection.baseline, kind)
         started = frozenset(_processes(selection, samples))
         snapshot = Snapshot(selection.at, started, reading.baseline)
         return with_memory(reading, self._memory.add(subject, snapshot, selection.history_seconds))
@@ -199,17 +199,19 @@ def _same(address: str) -> str:
 def _wanted(selection: Selection) -> frozenset[str]:
     """Name the metrics that are read."""
     profile, kinds = selection.profile, set(selection.checks.values())
-    every = (one for kind in kinds for way in profile.ways(kind) for one in (*selectors(way), *main_selectors(way)))
+    every = (
+        selector for kind in kinds for way in profile.ways(kind) for selector in (*selectors(way), *main_selectors(way))
+    )
     gauge = (profile.process_start,) if profile.process_start else ()
-    return frozenset(one.metric for one in (*every, *gauge))
+    return frozenset(selector.metric for selector in (*every, *gauge))
 
 
 def _parse(arm: str, address: str, body: bytes, wanted: Container[str] | None, ends: float) -> list[Sample]:
     try:
-        found = parse_page(body, wanted, ends)
+        page = parse_page(body, wanted, ends)
     except BadResponse as error:
         raise type(error)(f"{address}, {error}") from error
-    return [Sample(arm, one.metric, one.labels, one.value, address, one.line) for one in found]
+    return [Sample(arm, row.metric, row.labels, row.value, address, row.line) for row in page]
 
 
 def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Reading[Counts] | Gap:
@@ -223,7 +225,9 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     gap = absent(chosen, kind, selection, present)
     if gap is not None or chosen is None:
         return gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}")
-    known = ((one.arm, one.labels) for one in samples for way in selectors(chosen) if one.metric == way.metric)
+    known = (
+        (sample.arm, sample.labels) for sample in samples for way in selectors(chosen) if sample.metric == way.metric
+    )
     origin = origins(selection.profile, selection.service, values_of(selection, known))
     if origin.gap:
         return origin.gap
@@ -231,10 +235,10 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
     if isinstance(chosen, LatencyHistogram) and chosen.native_histogram:
         return Gap(Code.METRIC_MISSING, "source scrape reads the text format, which has no native histograms")
     selected = {
-        selector: [one for one in samples if _selects(_filled(selector, selection), one)]
+        selector: [sample for sample in samples if _selects(_filled(selector, selection), sample)]
         for selector in selectors(chosen)
     }
-    odd = (one for several in selected.values() for one in several if _is_odd(one))
+    odd = (sample for several in selected.values() for sample in several if _is_odd(sample))
     if (wrong := next(odd, None)) is not None:
         text = "is no finite number" if not math.isfinite(wrong.value) else "is below zero"
         return Gap(
@@ -242,7 +246,7 @@ def _reading(kind: Kind, selection: Selection, samples: Sequence[Sample]) -> Rea
             f"{wrong.address}, line {wrong.line}: the counter {wrong.metric} {text} ({wrong.value:g}): check what the "
             "pod exports",
         )
-    table = {selector: [_grown(one) for one in several] for selector, several in selected.items()}
+    table = {selector: [_grown(sample) for sample in several] for selector, several in selected.items()}
     return noted(assemble(chosen, table, selection, slices=1), origin.notes)
 
 
@@ -252,8 +256,8 @@ def _is_odd(sample: Sample) -> bool:
 
 
 def _arms_with(metrics: Sequence[Selector], selection: Selection, samples: Sequence[Sample]) -> frozenset[str]:
-    filled = [_filled(one, selection) for one in metrics]
-    return frozenset(one.arm for one in samples if any(_selects(metric, one) for metric in filled))
+    filled = [_filled(metric, selection) for metric in metrics]
+    return frozenset(sample.arm for sample in samples if any(_selects(selector, sample) for selector in filled))
 
 
 def _grown(sample: Sample) -> Grown:
@@ -263,7 +267,7 @@ def _grown(sample: Sample) -> Grown:
 
 def _filled(selector: Selector, selection: Selection) -> Selector:
     # The profile's own matchers are on labels that Prometheus sets, but for those that exclude something.
-    excluding = tuple(one for one in selection.profile.matchers if one.matches({}))
+    excluding = tuple(matcher for matcher in selection.profile.matchers if matcher.matches({}))
     filled = fill((*selector.matchers, *excluding), selection.service, selection.namespace)
     return Selector(selector.metric, (*filled, *selection.matchers))
 
@@ -272,17 +276,19 @@ def _processes(selection: Selection, samples: Sequence[Sample]) -> list[tuple[st
     """List the baseline's pages, with the start of the process where it is exported."""
     gauge = selection.profile.process_start
     starts = {
-        one.address: one.value
-        for one in samples
-        if gauge and one.arm == selection.baseline and one.metric == gauge.metric
+        sample.address: sample.value
+        for sample in samples
+        if gauge and sample.arm == selection.baseline and sample.metric == gauge.metric
     }
-    pages = {one.address for one in samples if one.arm == selection.baseline}
+    pages = {sample.address for sample in samples if sample.arm == selection.baseline}
     return [(page, starts.get(page)) for page in pages]
 
 
 def _selects(selector: Selector, sample: Sample) -> bool:
     """Whether a sample is selected."""
-    return sample.metric == selector.metric and all(one.matches(dict(sample.labels)) for one in selector.matchers)
+    return sample.metric == selector.metric and all(
+        matcher.matches(dict(sample.labels)) for matcher in selector.matchers
+    )
 
 
 def _started(selection: Selection, samples: Sequence[Sample]) -> float | None:
@@ -290,5 +296,6 @@ def _started(selection: Selection, samples: Sequence[Sample]) -> float | None:
     if gauge is None:
         return None
     return min(
-        (one.value for one in samples if one.arm == selection.canary and one.metric == gauge.metric), default=None
+        (sample.value for sample in samples if sample.arm == selection.canary and sample.metric == gauge.metric),
+        default=None,
     )

@@ -70,7 +70,7 @@ def slices_apart(seen: Flags) -> float:
     sample, was an outage of all.
     """
     gaps = [np.diff(np.flatnonzero(row)) for row in seen]
-    usual = max((_upper_quartile(one) for one in gaps if len(one) >= ENOUGH_GAPS), default=0)
+    usual = max((_upper_quartile(lengths) for lengths in gaps if len(lengths) >= ENOUGH_GAPS), default=0)
     if usual:
         places = np.flatnonzero(seen.any(axis=0))
         when = np.append(0, np.cumsum(np.minimum(np.diff(places), usual)))

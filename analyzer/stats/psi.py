@@ -162,7 +162,7 @@ def log_evidence(raw: ArrayLike, freedom: int, size: ArrayLike, limit: ArrayLike
     return log_mean_exp(densities[..., 1:] - densities[..., :1])
 
 
-def interval(found: Distance, *, alpha_low: float, alpha_high: float) -> tuple[float, float]:
+def interval(distance: Distance, *, alpha_low: float, alpha_high: float) -> tuple[float, float]:
     """Interval for the PSI that is right at every look.
 
     Parameters
@@ -177,12 +177,12 @@ def interval(found: Distance, *, alpha_low: float, alpha_high: float) -> tuple[f
     needed = {"above": np.log(alpha_low), "below": np.log(alpha_high)}
 
     def surplus(points: Floats, side: Side) -> Floats:
-        evidence = log_evidence(found.raw, int(found.freedom), found.size, np.exp(points), side=side)
+        evidence = log_evidence(distance.raw, int(distance.freedom), distance.size, np.exp(points), side=side)
         return np.asarray(evidence + needed[side])
 
     # The square root of the PSI is a distance, whose standard error is about 1 / sqrt(size) everywhere.
-    noise = 1 / np.sqrt(found.size)
-    root = max(np.sqrt(max(float(found.value), 0.0)), noise)
+    noise = 1 / np.sqrt(distance.size)
+    root = max(np.sqrt(max(float(distance.value), 0.0)), noise)
     # However large the samples, the alternatives nearest to a limit are 15% away: bounds stay a few percent off.
     low, high = search.interval(surplus, 2 * np.log(root), max(noise / root, 0.02))
     return float(np.exp(low[0])), float(np.exp(high[0]))

@@ -35,8 +35,8 @@ def interval(surplus: Callable[[Floats, Side], Floats], middle: ArrayLike, scale
     def both(points: Floats) -> Floats:
         return np.concatenate([surplus(points[:, :columns], "above"), surplus(points[:, columns:], "below")], axis=1)
 
-    found = crossing(both, np.tile(origin, 2), np.tile(unit, 2), sign=np.repeat([-1.0, 1.0], columns))
-    return found[:columns], found[columns:]
+    bounds = crossing(both, np.tile(origin, 2), np.tile(unit, 2), sign=np.repeat([-1.0, 1.0], columns))
+    return bounds[:columns], bounds[columns:]
 
 
 def crossing(surplus: Callable[[Floats], Floats], middle: ArrayLike, scale: ArrayLike, *, sign: ArrayLike) -> Floats:
@@ -59,20 +59,20 @@ def crossing(surplus: Callable[[Floats], Floats], middle: ArrayLike, scale: Arra
     columns, outwards = np.arange(len(origin)), np.asarray(sign, float)
     distances = np.minimum(STEPS * unit, FURTHEST)
     values = surplus(origin + outwards * distances)
-    place, found = _first_true(values >= 0)
-    far = distances[place, columns]
-    near = np.where(place > 0, distances[place - 1, columns], 0.0)
+    row, crosses = _first_true(values >= 0)
+    far = distances[row, columns]
+    near = np.where(row > 0, distances[row - 1, columns], 0.0)
 
     distances = near + np.arange(PARTS + 1)[:, np.newaxis] / PARTS * (far - near)
     values = surplus(origin + outwards * distances)
     values[-1] = np.maximum(values[-1], 0.0)
-    place = np.maximum(_first_true(values >= 0)[0], 1)
-    before, after = values[place - 1, columns], values[place, columns]
+    row = np.maximum(_first_true(values >= 0)[0], 1)
+    before, after = values[row - 1, columns], values[row, columns]
     with np.errstate(invalid="ignore"):  # from -inf there is no slope: the nearer point is taken
         part = np.where(np.isfinite(before) & (after > before), -before / (after - before), 0.0)
-    nearest = distances[place - 1, columns]
-    distance = nearest + np.clip(part, 0.0, 1.0) * (distances[place, columns] - nearest)
-    return np.where(found, origin + outwards * distance, outwards * np.inf)
+    nearest = distances[row - 1, columns]
+    distance = nearest + np.clip(part, 0.0, 1.0) * (distances[row, columns] - nearest)
+    return np.where(crosses, origin + outwards * distance, outwards * np.inf)
 
 
 def _first_true(flags: Bools) -> tuple[NDArray[np.intp], Bools]:
@@ -107,12 +107,12 @@ def trials_until(log_evidence: Callable[[Floats], Floats], needed: float, trials
     for _ in range(2):
         points = np.linspace(low, high, FORECAST_POINTS)
         values = log_evidence(np.exp(points))
-        place, found = _first_true((values >= needed)[:, np.newaxis])
-        if not found[0]:
+        first, reached = _first_true((values >= needed)[:, np.newaxis])
+        if not reached[0]:
             return None
-        if place[0] == 0:
+        if first[0] == 0:
             return float(np.exp(points[0]))
-        low, high = points[place[0] - 1], points[place[0]]
-    before, after = values[place[0] - 1], values[place[0]]
+        low, high = points[first[0] - 1], points[first[0]]
+    before, after = values[first[0] - 1], values[first[0]]
     part = (needed - before) / (after - before) if np.isfinite(before) else 1.0
     return float(np.exp(low + part * (high - low)))

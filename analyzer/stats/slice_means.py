@@ -39,11 +39,11 @@ def batches_of(requests: ArrayLike, cut: int = 0, least: int = 1) -> NDArray[np.
     rows, first = counts.T.tolist(), list[int]()
     for begin, end in ((0, cut), (cut, slices)):
         seen, edges = [0.0] * len(counts), [begin]
-        for place in range(begin, end):
-            if place - edges[-1] >= least and min(seen) >= FEWEST:
-                edges.append(place)
+        for index in range(begin, end):
+            if index - edges[-1] >= least and min(seen) >= FEWEST:
+                edges.append(index)
                 seen = [0.0] * len(counts)
-            seen = [before + more for before, more in zip(seen, rows[place], strict=True)]
+            seen = [before + more for before, more in zip(seen, rows[index], strict=True)]
         if len(edges) > 1 and not (end - edges[-1] >= least and min(seen) >= FEWEST):
             edges.pop()
         first += edges if begin < end else []
@@ -95,27 +95,27 @@ class SliceMeans:
            nonnegative martingales, arXiv 2009.03167, on tests of symmetry.
         """
         summed = np.cumsum(self._log_bets(ratio, side)[:, ::-1], axis=-1)[:, ::-1]
-        place, begins = self._batch(places)
-        return np.where(begins, log_mean_exp(summed.T)[place], -np.inf)
+        batch, begins = self._batch(places)
+        return np.where(begins, log_mean_exp(summed.T)[batch], -np.inf)
 
-    def forecast(self, ratio: float, side: Side, place: int, scale: ArrayLike) -> Floats:
+    def forecast(self, ratio: float, side: Side, start: int, scale: ArrayLike) -> Floats:
         """Log evidence since a slice that begins a batch, were there `scale` times as many batches like those."""
-        summed = self._log_bets(ratio, side, place).sum(axis=-1)
+        summed = self._log_bets(ratio, side, start).sum(axis=-1)
         return log_mean_exp(np.asarray(scale, float)[..., np.newaxis] * summed)
 
-    def deviation(self, ratio: float, place: int) -> float:
+    def deviation(self, ratio: float, start: int) -> float:
         """Tell by how many standard errors the means since a slice lie above `ratio` times the reference."""
-        found = self._deviations(ratio, place)
-        return float(found.sum() / max(math.sqrt(float((found**2).sum())), 1e-300))
+        deviations = self._deviations(ratio, start)
+        return float(deviations.sum() / max(math.sqrt(float((deviations**2).sum())), 1e-300))
 
     def ratios(self, places: ArrayLike) -> Floats:
         """Estimate the ratio since each of some slices, that of the weighted sums; nan for those within a batch."""
-        ours, theirs = (np.cumsum((self.sizes * one)[::-1])[::-1] for one in (self.means, self.reference))
-        place, begins = self._batch(places)
+        ours, theirs = (np.cumsum((self.sizes * means)[::-1])[::-1] for means in (self.means, self.reference))
+        batch, begins = self._batch(places)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(begins, ours[place] / theirs[place], np.nan)
+            return np.where(begins, ours[batch] / theirs[batch], np.nan)
 
-    def interval(self, place: int, *, alpha_low: float, alpha_high: float) -> tuple[float, float]:
+    def interval(self, start: int, *, alpha_low: float, alpha_high: float) -> tuple[float, float]:
         """Bound the ratio since a slice that begins a batch, right at every look.
 
         Parameters
@@ -126,10 +126,10 @@ class SliceMeans:
         -------
         Lower bound, 0 where nothing is proved, and upper bound, infinite where nothing is.
         """
-        middle = float(self.ratios([place])[0])
+        middle = float(self.ratios([start])[0])
         if not 0 < middle < math.inf:
             return 0.0, math.inf
-        deviations = self._deviations(middle, place) * self._unit / (self.sizes[self.first >= place].sum() * middle)
+        deviations = self._deviations(middle, start) * self._unit / (self.sizes[self.first >= start].sum() * middle)
         error = max(math.sqrt(float((deviations**2).sum())), 1e-6)
 
         def bound(side: Side, alpha: float) -> float:
@@ -137,7 +137,7 @@ class SliceMeans:
             away = -1.0 if side == "above" else 1.0
 
             def excluded(distance: float) -> bool:
-                bets = self._log_bets(middle * math.exp(away * distance), side, place)
+                bets = self._log_bets(middle * math.exp(away * distance), side, start)
                 return bool(log_mean_exp(bets.sum(axis=-1)) >= -math.log(alpha))
 
             near, far = 0.0, min(4 * error, search.FURTHEST)
@@ -155,21 +155,21 @@ class SliceMeans:
     def _batch(self, places: ArrayLike) -> tuple[NDArray[np.intp], Bools]:
         """Find the batch that begins with each slice, and tell whether there is one."""
         wanted = np.asarray(places, np.intp)
-        place = np.minimum(np.searchsorted(self.first, wanted), len(self.first) - 1)
-        return place, np.asarray(self.first[place] == wanted)
+        batch = np.minimum(np.searchsorted(self.first, wanted), len(self.first) - 1)
+        return batch, np.asarray(self.first[batch] == wanted)
 
     @property
     def _unit(self) -> float:
         """What a batch of mean size weighs, times the mean reference."""
         return float((self.sizes * self.reference).mean())
 
-    def _deviations(self, ratio: ArrayLike, place: int = 0) -> Floats:
+    def _deviations(self, ratio: ArrayLike, start: int = 0) -> Floats:
         """Give by how much each batch is above the ratio, in units of the mean at it; shape (..., batches)."""
-        rows, ratios = self.first >= place, np.asarray(ratio, float)[..., np.newaxis]
+        rows, ratios = self.first >= start, np.asarray(ratio, float)[..., np.newaxis]
         return np.asarray(self.sizes[rows] * (self.means[rows] / ratios - self.reference[rows]) / self._unit)
 
-    def _log_bets(self, ratio: ArrayLike, side: Side, place: int = 0) -> Floats:
+    def _log_bets(self, ratio: ArrayLike, side: Side, start: int = 0) -> Floats:
         """Give what each batch adds to the log evidence, for each bet; shape (..., bets, batches)."""
         sign = 1.0 if side == "above" else -1.0
-        deviations = sign * self._deviations(ratio, place)[..., np.newaxis, :]
+        deviations = sign * self._deviations(ratio, start)[..., np.newaxis, :]
         return np.asarray(MOST_A_BATCH - np.logaddexp(0.0, -2 * BETS[:, np.newaxis] * deviations))

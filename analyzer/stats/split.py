@@ -167,6 +167,6 @@ def overdispersion(canary: Floats, baseline: Floats) -> float:
 
 
 def _fit(ours: Floats, theirs: Floats) -> Floats:
-    """Give the log likelihood of the requests at their own share."""
+    """Return the log likelihood of the requests at their own share."""
     total = np.maximum(ours + theirs, 1e-300)
-    return np.asarray(xlogy(ours, ours / total) + xlogy(theirs, theirs / total))
+    return np.asarray(sum(xlogy(arm, np.maximum(arm / total, 1e-300)) for arm in (ours, theirs)))

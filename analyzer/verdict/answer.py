@@ -209,6 +209,8 @@ def number(value: float | None, digits: int = 3) -> float | int | None:
     if value is None or not math.isfinite(value):
         return None
     rounded = float(f"{value:.{digits}g}")
+    if math.isinf(rounded):
+        return value
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 

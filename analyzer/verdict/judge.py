@@ -63,17 +63,15 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
     gates = by_role[Role.GATE] if policy.role is not Role.ADVISORY else {}
     guardrails = by_role[Role.GUARDRAIL]
 
-    failed = [name for name, found in (gates | guardrails).items() if found.outcome is Outcome.FAIL]
+    failed = [name for name, finding in (gates | guardrails).items() if finding.outcome is Outcome.FAIL]
     if failed:
         return Outcome.FAIL, _explain(failed, findings)
-    excused = [
-        name for name, found in (gates | guardrails).items() if found.code in (Code.COMMON_MODE, Code.PLACEBO_FAILED)
-    ]
+    excused = [name for name, finding in (gates | guardrails).items() if finding.code in WITHHELD]
     if excused:  # proved bad, if not by its own fault: no moment to give the canary more traffic
         return Outcome.INCONCLUSIVE, _explain(excused, findings)
     if not gates and not guardrails:
         return Outcome.INCONCLUSIVE, "only advisory checks were asked for: they never decide"
-    blind = [f"{name} ({found.code})" for name, found in guardrails.items() if found.code in WITHOUT_DATA]
+    blind = [f"{name} ({finding.code})" for name, finding in guardrails.items() if finding.code in WITHOUT_DATA]
     by_proof = bool(gates) and policy.role is Role.GATE
     holding = gates or guardrails
     held_back = [
@@ -82,16 +80,16 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
         if finding.code in UNTRUSTWORTHY or suspected(policy.checks[name], finding)
     ]
     if by_proof:
-        open_gates = [name for name, found in gates.items() if found.outcome is not Outcome.PASS]
+        open_gates = [name for name, finding in gates.items() if finding.outcome is not Outcome.PASS]
         if open_gates:
             return Outcome.INCONCLUSIVE, _explain(open_gates, findings)
         if held_back:
             return Outcome.INCONCLUSIVE, _explain_hold(held_back, findings)
-        proved = [name for name, found in gates.items() if found.code is Code.PROVED_GOOD]
+        proved = [name for name, finding in gates.items() if finding.code is Code.PROVED_GOOD]
         estimated = [name for name in gates if name not in proved]
         text = f"proved good: {', '.join(proved)}" if proved else "nothing is proved"
         text += f"; good as an estimate only: {', '.join(estimated)}" if estimated else ""
-        held = [name for name, found in guardrails.items() if found.code is Code.UNDECIDED]
+        held = [name for name, finding in guardrails.items() if finding.code is Code.UNDECIDED]
         text += f"; not proved bad: {', '.join(held)}" if held else ""
         return Outcome.PASS, f"{text}; not judged: {', '.join(blind)}" if blind else text
     waiting = [
@@ -103,7 +101,7 @@ def combine(findings: dict[str, Finding], policy: Policy) -> tuple[Outcome, str]
         return Outcome.INCONCLUSIVE, _explain(waiting, findings)
     if held_back:
         return Outcome.INCONCLUSIVE, _explain_hold(held_back, findings)
-    seen = [name for name, found in (gates | guardrails).items() if name in holding or found.code in DECIDING]
+    seen = [name for name, finding in (gates | guardrails).items() if name in holding or finding.code in DECIDING]
     text = f"not proved bad: {', '.join(seen)}"
     return Outcome.PASS, f"{text}; not judged: {', '.join(blind)}" if blind else text
 

@@ -89,10 +89,11 @@ class _NothingRead:
     name = "none"
 
     def read(self, selection: Selection, deadline: float) -> Readings:  # noqa: ARG002
+        """Return nothing read."""
         return Readings(Window(None, None), {})
 
     def ready(self, deadline: float) -> None:
-        pass
+        """Return at once: there is no source."""
 
 
 def check(analyzer: Analyzer, given: Mapping[str, str]) -> None:

@@ -122,10 +122,10 @@ def test_equal_arms_are_told_apart_in_at_most_alpha(
         ours, theirs = (rng.poisson(30 * one, 240).astype(float) for one in (rate, 19 * rate))
         arms = [comparison.Tally(rng.binomial(n.astype(int), ratio).astype(float), n) for n in (ours, theirs)]
         for look_ in range(20, 241, 20):
-            seen = [comparison.Tally(arm.events[:look_], arm.trials[:look_]) for arm in arms]
-            reading = Reading(*(Errors(arm.events, arm.trials) for arm in seen), slice_seconds=30.0)
+            canary, baseline = (comparison.Tally(arm.events[:look_], arm.trials[:look_]) for arm in arms)
+            reading = Reading(*(Errors(arm.events, arm.trials) for arm in (canary, baseline)), slice_seconds=30.0)
             segments = Segments.of(reading)
-            measure = comparison.rates_of(*seen, segments, Dispersion(), reach)
+            measure = comparison.rates_of(canary, baseline, segments, Dispersion(), reach)
             evidence = measure.log_evidence(0.0, side) + np.log(segments.starts.weights)
             if evidence.max() >= -math.log(alpha):
                 wrong += 1

@@ -95,7 +95,7 @@ def test_bursts_delay_a_verdict_of_every_kind(look: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [15, 30, 60, 120, 240, 960])
-def test_the_length_of_the_slices_does_not_change_the_design_effect(look: Any, seconds: float) -> None:
+def test_the_length_of_the_slices_does_not_change_the_design_effect(look: Any, seconds: int) -> None:
     """Bursts of a minute divide the counts by the same, however long the slices are in which they are seen."""
     errors, requests = drawn(np.random.default_rng(13), np.full(960, 600.0), 0.01, 0.01)
     if seconds < 60:

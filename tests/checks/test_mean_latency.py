@@ -327,7 +327,7 @@ def test_only_the_ratio_to_the_limit_counts(unit: float, change: float, number: 
         policy = choose_policy(
             load_policies(None), {"base": "ml-model-mean", "checks": {"latency_mean": limits}}, "ml-model"
         )
-        reading = Reading(*(arm_of(arm, times) for arm in (ours, theirs)), 15.0)
+        reading = Reading(arm_of(ours, times), arm_of(theirs, times), 15.0)
         found.append(checks.judge(policy.checks["latency_mean"], reading, policy))
 
     assert found[0].outcome == found[1].outcome
@@ -361,7 +361,8 @@ def arms_of(rng: np.random.Generator, change: float, number: int = 120) -> tuple
 
 def first_slices(arms: tuple[MeanOnly, MeanOnly], number: int) -> Reading[Any]:
     """Look at a rollout after so many slices of 15 s."""
-    return Reading(*(MeanOnly(one.total[:number], one.count[:number]) for one in arms), 15.0)
+    canary, baseline = (MeanOnly(arm.total[:number], arm.count[:number]) for arm in arms)
+    return Reading(canary, baseline, 15.0)
 
 
 def outcomes(policy: Policy, change: float, runs: int, looks: Sequence[int], seed: int) -> list[list[str]]:

@@ -243,6 +243,18 @@ def halved(counts: Counts) -> Counts:
     return replace(counts, **{name: np.repeat(one, 2, axis=0) / 2 for name, one in by_slice(counts).items()})  # type: ignore[arg-type]
 
 
+def healthy(baseline: Counts) -> Counts:
+    """Keep 0.4% of what is bad: trouble that the arms share is compared slice by slice, so finer ones tell more."""
+    if isinstance(baseline, Errors):
+        return replace(baseline, errors=0.004 * baseline.errors)
+    if isinstance(baseline, Histogram):
+        fast = np.array([0.0, 0.996, 0.996, 0.996, 0.996])
+        counts = baseline.counts * (1 - fast)
+        counts[:, 0] += baseline.counts @ fast
+        return replace(baseline, counts=counts)
+    return baseline
+
+
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "means"])  # of which slices are what is judged
 @given(data=st.data())
 def test_slices_cut_in_two_tell_the_same(form: str, data: st.DataObject) -> None:
@@ -255,8 +267,8 @@ def test_slices_cut_in_two_tell_the_same(form: str, data: st.DataObject) -> None
         enough = [replace(one, squares=3 * one.total**2 / one.count) for one in enough if isinstance(one, Values)]
     # A delay is estimated in slices, whose length it depends on.
     check, policy = policy_of(form, rule="strict", **({"delay": 0} if form == "conversions" else {}))
-    whole = Reading(enough[0], enough[1], 60.0)
-    cut = Reading(halved(enough[0]), halved(enough[1]), 30.0)
+    ours, theirs = enough[0], healthy(enough[1])
+    whole, cut = Reading(ours, theirs, 60.0), Reading(halved(ours), halved(theirs), 30.0)
 
     one, two = judged(check, whole, policy), judged(check, cut, policy)
 

@@ -126,7 +126,7 @@ def test_the_range_of_the_requests_needed_is_honest(
 @pytest.mark.parametrize("size", [30, 60, 200, 1000, 5000])
 def test_the_range_is_around_the_number(judge: Any, kind: str, size: float) -> None:
     """Less if the truth is further from the limit, more if it is nearer; never less than nothing."""
-    values = {
+    values: dict[str, tuple[Any, ...]] = {
         "errors": ("error_rate", failed, (0.0, 0.002, 0.004, 0.011, 0.015, 0.03), None),
         "latency": ("latency_p99", slow, (0.0, 0.005, 0.009, 0.011, 0.02, 0.1), None),
         "conversions": ("business_proxy", sold, (0.1, 0.15, 0.19, 0.2, 0.21, 0.3), 0.2),
@@ -213,3 +213,12 @@ def test_seconds_leave_a_warm_up_out(look: Any) -> None:
 
         assert found["canary"]["n"] == seen
         assert found["remaining"]["seconds"] == pytest.approx(found["remaining"]["requests"] * 6, rel=0.01)
+
+
+@pytest.mark.parametrize(("requests", "reaches"), [(1000, True), (950, False)])
+def test_the_range_is_that_of_one_and_a_half_standard_errors(judge: Any, requests: float, reaches: bool) -> None:
+    """Two errors are 1.59 standard errors below 0.5% of 1,000 requests, and 1.43 of 950: then it may never pass."""
+    few, many = judge("error_rate", {"errors": 2, "requests": requests})["remaining"]["range"]["requests"]
+
+    assert few > 0
+    assert (many is not None) == reaches

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import analyzer.config.profile
@@ -131,6 +131,7 @@ def test_other_braces_stay() -> None:
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=3), st.text(max_size=8))
+@example(["[["], "[")
 def test_arms_are_matched_literally(arms: list[str], other: str) -> None:
     """The matcher of the arms matches each of them and nothing else, whatever characters they have."""
     matcher = arms_matcher("arm", tuple(arms))

@@ -16,7 +16,7 @@ from needs import go_program, package
 
 HERE = Path(__file__).parent
 COMMAND = ".venv/bin/python rollouts/dashboards/build.py"
-PANELS = [
+PANELS: list[Any] = [
     pytest.param(panel, id=f"{name}-{panel['title']}")
     for name, dashboard in dashboards().items()
     for panel in dashboard["panels"]

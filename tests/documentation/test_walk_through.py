@@ -87,7 +87,7 @@ def answered(url: str) -> int:
     try:
         with urllib.request.urlopen(f"{url}/metrics", timeout=5) as page:
             return int(
-                float(re.search(r'^http_requests_total{status="200"} (.*)$', page.read().decode(), re.MULTILINE)[1])
+                float(re.findall(r'^http_requests_total{status="200"} (.*)$', page.read().decode(), re.MULTILINE)[0])
             )
     except OSError:
         return 0

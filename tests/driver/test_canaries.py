@@ -47,7 +47,7 @@ def knative(weight: int | None = 0, *, share: int | None = None, ready: bool = T
 def standard(weight: int | None = 0, **predictor: Any) -> Object:
     """Build an InferenceService of Standard mode with a canary."""
     canaries = [{"predictor": {"name": "v2", **model(NEW), "minReplicas": 1}, "trafficPercent": weight}]
-    spec = {"predictor": {**model(), **predictor}, **({} if weight is None else {"canary": canaries})}
+    spec: Object = {"predictor": {**model(), **predictor}, **({} if weight is None else {"canary": canaries})}
     reported = [{"name": "v2", "ready": True, "trafficPercent": weight}]
     return resource(spec, {"canaryStatuses": reported, "conditions": [{"type": "IngressReady", "status": "True"}]},
                     annotations=MODE)  # fmt: skip

@@ -149,7 +149,7 @@ def model(name: str, canary: Object, *slack: str) -> list[Object]:
 
 def analysis(template: str, *, everywhere: bool = True, **values: str) -> Object:
     """Write an analysis with the arguments that a Rollout passes, and more."""
-    own = {
+    own: dict[str, Object] = {
         "service": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         "namespace": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         "canary-hash": {"valueFrom": {"podTemplateHashValue": "Latest"}},

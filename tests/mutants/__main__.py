@@ -24,7 +24,7 @@ PASSED, FAILED, LATE = 0, 1, -1
 
 
 def main(words: list[str]) -> int:
-    """Run the mutants, print those that survive, then the numbers."""
+    """Run the mutants, print those that survive at once, then the numbers."""
     chosen = [mutant for mutant in MUTANTS if not words or any(word in str(mutant) for word in words)]
     if wrong := [mutant for mutant in chosen if (PROJECT / mutant.file).read_text().count(mutant.old) != 1]:
         for mutant in wrong:
@@ -52,14 +52,13 @@ def main(words: list[str]) -> int:
                 path.write_text(source)
             finally:
                 copies.put(copy)
-            if code not in (PASSED, FAILED):
-                print(f"{mutant}: {'no end' if code == LATE else f'pytest ended with {code}'}", flush=True)
+            if code != FAILED:
+                how = {PASSED: "survived", LATE: "killed without an end"}.get(code, f"pytest ended with {code}")
+                print(f"{how}: {mutant}{f' ({mutant.equivalent})' if mutant.equivalent else ''}", flush=True)
             return code not in (FAILED, LATE)
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             alive = [mutant for mutant, lives in zip(chosen, pool.map(survives, chosen), strict=True) if lives]
-    for mutant in alive:
-        print(f"survived: {mutant}{f' ({mutant.equivalent})' if mutant.equivalent else ''}")
     print(f"{len(chosen) - len(alive)} of {len(chosen)} mutants killed in {time.monotonic() - began:.0f} s")
     return 1 if len(alive) > MOST_ALIVE * len(chosen) or not chosen else 0
 

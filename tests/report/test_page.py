@@ -212,7 +212,7 @@ def test_it_is_quick_and_small() -> None:
     buckets = {arm: [dict(zip(edges, sorted(rng.integers(0, 3000, 4).tolist()), strict=True)) for _ in range(80)]
                for arm in arms}  # fmt: skip
     histograms = {arm: [{"buckets": one | {"+Inf": 3000}} for one in slices] for arm, slices in buckets.items()}
-    data = {
+    data: dict[str, dict[str, Any]] = {
         "error_rate": {arm: [{"errors": 2, "requests": 3000}] * 80 for arm in arms},
         "latency_p99": histograms,
         "prediction_drift": histograms,

@@ -283,7 +283,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("ca", "stranger"):
         openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", *extensions)
     for name in ("server", "client"):
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost")
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost"]
+        signed += ["-addext", "basicConstraints=critical,CA:FALSE"]  # else Python 3.13 asks for a key usage as well
         openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", *signed)
     return folder
 
@@ -343,7 +344,7 @@ def test_answers_that_do_not_fit_the_question_are_gaps(spoiled: str) -> None:
     def answer(asked: Asked) -> dict[str, object]:
         form = {name: values[0] for name, values in parse_qs(asked.body.decode()).items()}
         if "step" in form:
-            pairs = {"off the grid": [[at - 33.3, "1"]], "NaN": [[at - 60, "NaN"]], "empty": []}
+            pairs: dict[str, object] = {"off the grid": [[at - 33.3, "1"]], "NaN": [[at - 60, "NaN"]], "empty": []}
             return matrix([{"metric": {"__name__": "http_requests_total", **arm}, "values": pairs.get(spoiled, [])}])
         if "count by" in form["query"] and "analyzer_stat" not in form["query"]:
             return vector("1", **arm)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,21 @@ from sources.pods import ARM, CHECKS, PROFILE
 from analyzer.config.profile import ClassCounter, ErrorCounters, LatencyHistogram, Profile, load_profiles
 from analyzer.config.selector import Selector, parse_selector
 from analyzer.errors import RequestError, SourceUnavailable
-from analyzer.model.counts import Classes, Conversions, Errors, Histogram, Reading, Readings
+from analyzer.model.counts import (
+    Classes,
+    Conversions,
+    Counts,
+    Errors,
+    Histogram,
+    Reading,
+    Readings,
+    Values,
+    by_slice,
+)
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection
 from analyzer.sources.exposition import parse_page
-from analyzer.sources.memory import MOST_SUBJECTS, Memory, Snapshot
+from analyzer.sources.memory import MOST_SUBJECTS, Memory, Snapshot, with_memory
 from analyzer.sources.scrape import ScrapeSource
 
 
@@ -46,7 +57,7 @@ def pods() -> Iterator[list[HostileServer]]:
         server.stop()
 
 
-def source_of(pods: list[HostileServer], **arms: list[object]) -> ScrapeSource:
+def source_of(pods: list[HostileServer], **arms: list[Any]) -> ScrapeSource:
     """Start a server for every page and name them by arm."""
     targets: dict[str, list[str]] = {}
     for arm, pages in arms.items():
@@ -447,6 +458,55 @@ def test_the_baseline_of_earlier_readings_is_the_history(pods: list[HostileServe
     assert last.history.requests.tolist() == [200, 300, 400]
     assert last.history.errors.tolist() == [4, 6, 8]
     assert last.notes[-1] == "history of 48 s in memory"
+
+
+def errors(requests: float) -> Errors:
+    """Count requests since the start of a process, none of which failed."""
+    return Errors(np.zeros(1), np.array([requests]))
+
+
+def buckets(*edges: float, requests: float) -> Histogram:
+    """Count requests in the first bucket since the start of a process."""
+    counts = np.zeros((1, len(edges) + 1))
+    counts[0, 0] = requests
+    return Histogram(np.array([*edges, np.inf]), counts)
+
+
+def orders(total: float, count: float, squares: float | None = 9.0) -> Values:
+    """Sum values since the start of a process."""
+    return Values(np.array([total]), None if squares is None else np.array([squares]), np.array([count]))
+
+
+@pytest.mark.parametrize(
+    ("moments", "counts", "grown"),
+    [
+        ((0, 20, 40, 60), [errors(10), errors(15), errors(30), errors(40)], [5, 15, 10]),
+        ((0, 20, 40, 60), [errors(10), errors(15), errors(2), errors(4)], [5, 2]),  # unseen, a process began anew
+        ((0, 20, 40, 90, 110), [errors(number) for number in (10, 15, 30, 40, 41)], [5, 15, 1]),  # a reading is missing
+        ((0, 20, 40, 60), [buckets(1.0, requests=5), *(buckets(2.0, requests=n) for n in (6, 8, 9))], [2, 1]),
+        ((0, 20, 40, 60), [Classes(("a",), np.full((1, 1), n)) for n in (5.0, 6.0, 8.0, 9.0)], [1, 2, 1]),
+        ((0, 20, 40), [orders(9.0, 3.0), orders(8.0, 4.0), orders(9.0, 6.0)], [-1, 1]),  # a refund is no restart
+        ((0, 20, 40, 60), [orders(1.0, 1.0, None), *(orders(n, n) for n in (2.0, 4.0, 5.0))], [2, 1]),
+        ((0, 20), [errors(10), errors(15)], None),
+    ],
+)  # fmt: skip
+def test_history_is_what_can_be_compared(
+    moments: tuple[float, ...], counts: list[Counts], grown: list[float] | None
+) -> None:
+    """Readings with other buckets, of a restart or of another length of time add nothing to the past."""
+    snapshots = [Snapshot(at, None, each) for at, each in zip(moments, counts, strict=True)]
+    reading = with_memory(Reading(counts[-1], counts[-1]), snapshots)
+
+    if grown is None:
+        assert reading.history is None
+        assert "no history yet" in reading.notes[-1]
+        return
+    assert reading.history_seconds == 20.0
+    assert reading.history is not None
+    parts = by_slice(reading.history)
+    judged = parts.get("requests", parts.get("counts", parts.get("total")))
+    assert judged is not None
+    assert judged.reshape(len(grown), -1)[:, 0].tolist() == grown
 
 
 def test_memory_is_bounded() -> None:

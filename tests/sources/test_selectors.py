@@ -19,7 +19,7 @@ pytestmark = pytest.mark.prometheus
 
 NOON = 1_767_614_400.0
 BEGINS = {"stable": NOON - 3600, "canary": NOON - 1800}
-Rates = Mapping[tuple[str, ...], float]  # growth in 15 s by metric, then labels and values in turn
+Rates = Mapping[Any, float]  # growth in 15 s by metric, then labels and values in turn
 
 
 def pods(namespace: str, canary: Rates, stable: Rates) -> Iterator[Point]:

@@ -208,6 +208,16 @@ def test_wandering_rates_have_a_greater_effect_in_longer_segments(*, pods: bool)
     assert effects(known, 6000, 64).mean() > found[2]
 
 
+def test_what_still_grows_at_the_longest_batch_grows_on_for_a_while() -> None:
+    """A memory of an hour is longer than four hours show. Nobody knows how long it is: the growth ends at eightfold."""
+    _, known = common_rate(12, 60)
+    longest = 32  # of 240 minutes there are seven batches of it
+    found = [effects(known, 6000, times * longest).mean() for times in (1, 2, 4, 8, 32)]
+
+    assert found[0] < found[1] < found[2] < found[3]
+    assert found[4] == pytest.approx(found[3])
+
+
 def test_rates_without_memory_are_the_same_in_longer_segments() -> None:
     """Noise of the estimate aside."""
     known, _ = common_rate(11, 0)

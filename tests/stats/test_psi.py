@@ -178,7 +178,7 @@ def test_a_limit_is_outside_exactly_when_the_evidence_suffices(
     found = psi.distance(canary * weights / weights.sum(), np.full(bins, baseline / bins))
     assume(found.freedom >= 1)  # a few observations in many bins say nothing
     low, high = psi.interval(found, alpha_low=alpha, alpha_high=alpha)
-    assert 0 <= low <= max(found.value, 0) <= high < math.inf
+    assert 0 <= low <= max(float(found.value), 0.0) <= high < math.inf
 
     def excess(point: float, side: Side) -> float:
         evidence = psi.log_evidence(found.raw, found.freedom, found.size, math.exp(point), side=side)

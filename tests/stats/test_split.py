@@ -141,6 +141,14 @@ def test_without_two_slices_nothing_changed(slices: int) -> None:
     assert split.last_change(np.full(slices, 5.0), np.full(slices, 95.0)) == 0
 
 
+def test_chance_is_no_change() -> None:
+    """Few requests at one weight: of 300 rollouts of two hours hardly any seems to have changed it."""
+    rng = np.random.default_rng(31)
+    drawn = [[rng.poisson(mean, 120).astype(float) for mean in (3, 57)] for _ in range(300)]
+
+    assert sum(split.last_change(canary, baseline) > 0 for canary, baseline in drawn) <= 3
+
+
 @given(arrays(float, 20, elements=st.floats(0, 1e12)), arrays(float, 20, elements=st.floats(0, 1e12)))
 def test_a_change_lies_within_the_slices(canary: Floats, baseline: Floats) -> None:
     """Whatever the counts, none and fractions included."""
@@ -151,6 +159,14 @@ def test_a_change_lies_within_the_slices(canary: Floats, baseline: Floats) -> No
 def test_the_arms_can_be_exchanged(canary: Floats, baseline: Floats) -> None:
     """A change of one arm's share is a change of the other's."""
     assert split.last_change(canary, baseline) == split.last_change(baseline, canary)
+
+
+def test_counts_next_to_nothing_are_counts() -> None:
+    """A fraction of a request, so small that its share of the others is 0 in a double."""
+    canary, baseline = np.full(20, 1e9), np.zeros(20)
+    baseline[0] = 5e-324
+
+    assert split.last_change(canary, baseline) == split.last_change(baseline, canary) == 0
 
 
 # Whether the split is what it should be

@@ -174,6 +174,27 @@ def test_trouble_of_the_service_is_no_moment_to_go_on(roles: tuple[str, ...]) ->
     assert reason.startswith("guardrail-1: ")
 
 
+@pytest.mark.parametrize("roles", [("gate", "guardrail"), ("guardrail", "guardrail")])
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (Code.BUCKET_RESOLUTION, OPEN),
+        (Code.BUCKETS_DIFFER, OPEN),
+        (Code.INCONSISTENT_DATA, OPEN),
+        (Code.TRAFFIC_SPLIT, OPEN),
+        (Code.UNDECIDED, PASS),
+    ],
+)
+def test_a_guardrail_whose_data_cannot_be_trusted_holds_the_rollout(
+    roles: tuple[str, ...], code: Code, expected: Outcome
+) -> None:
+    """Whatever else is proved good."""
+    judged = policy(*roles)
+    findings = dict(zip(judged.checks, (finding(PASS), finding(OPEN, code=code)), strict=True))
+
+    assert combine(findings, judged)[0] is expected
+
+
 def test_guardrails_alone_do_not_hold_at_another_weight() -> None:
     """Where the traffic is not that of the weight, they have not been tried."""
     judged = policy("guardrail")

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from typing import Any
 
 from analyzer.web.event_log import EventLog
 
@@ -24,7 +25,7 @@ def test_nobody_waits_for_an_unread_pipe() -> None:
             log.info('{"event": "verdict", "number": %d, "reason": "%s"}', number, "x" * 50)
         assert time.process_time() - began < 20  # of the processor; a write to the pipe would never end
 
-        seen = []
+        seen: list[dict[str, Any]] = []
         with os.fdopen(reading, "rb") as other:
             while not any(line["event"] == "dropped" for line in seen):
                 seen += [json.loads(line) for line in other.readline().splitlines()]
