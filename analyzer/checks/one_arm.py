@@ -13,6 +13,7 @@ from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.search import Floats, Side
 
 FEWEST_BAD = 4.0  # bad requests, below which nothing is called bad: three may be one client that tries again
+WORST_PART = 4  # of a short window, its worst part
 SHOWS = 0.05  # more variance than independent requests have, by this part at least, is allowed for batch by batch
 
 
@@ -56,7 +57,7 @@ class BadRequests:
         if events is None:
             return np.full(self.requests.shape, -math.inf)
         bad, allowed = self.segments.since(events), self.allowed(limit)
-        if side == "above" and self.dispersion.incident:
+        if side == "above" and self.dispersion.lone:
             bad = bad - self._worst_batch(events, allowed)
         evidence = binomial.log_evidence(
             bad / self.factors, self.requests / self.factors, allowed,
@@ -98,9 +99,12 @@ class BadRequests:
     def _worst_batch(self, events: Floats, allowed: float) -> Floats:
         """Return by how many bad requests the worst batch since each start is beyond the limit.
 
-        Where the past has an incident, a single bad minute is none of the canary's evidence.
+        Where that proves nothing, see `Dispersion.lone`; of a short window the worst quarter counts as one.
         """
-        each = max(1, round(BATCH_SECONDS / (self.segments.slice_seconds or BATCH_SECONDS)))
+        if len(events) == 1:
+            return np.zeros(1)
+        each = round(BATCH_SECONDS / (self.segments.slice_seconds or BATCH_SECONDS))
+        each = max(1, min(each, len(events) // WORST_PART))
         first = np.arange(0, len(events), each)
         beyond = np.add.reduceat(events - allowed * self.trials, first)
         worst = np.maximum.accumulate(np.maximum(beyond, 0.0)[::-1])[::-1]
