@@ -54,8 +54,8 @@ def correlation_of(check: Check, reading: Reading[Counts], seconds: float | None
         )  # fmt: skip
         known, where = (beside, "beside the canary") if beside.batches > known.batches else (known, where)
     if seconds is not None and reading.baseline is not None and requests_by_slice(reading.baseline).any():
-        past = _seen(reading.history, reading.history_seconds), _seen(reading.baseline, reading.slice_seconds)
-        known = replace(known, unknown=dispersion.unknown_after(max(past)))
+        arms = (reading.history, reading.history_seconds), (reading.baseline, reading.slice_seconds)
+        known = replace(known, seen=max(_seen(*arm) for arm in arms))
     doubt = "; too little of it was seen to rely on that, so that a rollback takes more" if known.unknown > 0 else ""
     if known.batches == 0:
         return known, "requests are taken to be independent: there is too little of the baseline to tell" + doubt

@@ -99,12 +99,14 @@ class BadRequests:
     def _worst_batch(self, events: Floats, allowed: float) -> Floats:
         """Return by how many bad requests the worst batch since each start is beyond the limit.
 
-        Where that proves nothing, see `Dispersion.lone`; of a short window the worst quarter counts as one.
+        Where that proves nothing, see `Dispersion.lone`; at first the worst quarter of a short window
+        counts as one.
         """
         if len(events) == 1:
             return np.zeros(1)
-        each = round(BATCH_SECONDS / (self.segments.slice_seconds or BATCH_SECONDS))
-        each = max(1, min(each, len(events) // WORST_PART))
+        length = self.segments.slice_seconds or BATCH_SECONDS
+        seconds = min(BATCH_SECONDS, len(events) * length / WORST_PART) if self.dispersion.unknown else BATCH_SECONDS
+        each = max(1, round(seconds / length))
         first = np.arange(0, len(events), each)
         beyond = np.add.reduceat(events - allowed * self.trials, first)
         worst = np.maximum.accumulate(np.maximum(beyond, 0.0)[::-1])[::-1]

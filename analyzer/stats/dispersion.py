@@ -37,6 +37,7 @@ EXTRAPOLATED = 8.0  # times the longest batch, up to which the excess may go on 
 UNKNOWN_CLUSTERS = 4.0
 UNKNOWN_CORRELATION = 0.005
 ENOUGH_SECONDS = 2400.0  # of observation, from which on nothing is added for what is not known
+RARE_SECONDS = 5400.0  # below, single bad batches may have been missed
 FADING = 4.0  # power with which that fades
 
 
@@ -54,7 +55,7 @@ class Dispersion:
     incident : whether one incident was left out of the estimate
     pods : whether it was estimated from single pods as well
     heavy : whether single batches stand out by far, so that the variance does not show what one may do
-    unknown : how much is not known for want of observation, from 0 to 1, see `unknown_after`
+    seen : seconds for which the arm was observed, where that may be too short
     """
 
     seconds: tuple[float, ...] = ()
@@ -65,12 +66,17 @@ class Dispersion:
     incident: bool = False
     pods: bool = False
     heavy: bool = False
-    unknown: float = 0.0
+    seen: float = math.inf
 
     @property
     def lone(self) -> bool:
-        """Whether a single bad batch proves nothing: the past had such ones, or is not known."""
-        return self.incident or self.heavy or self.unknown > 0
+        """Whether a single bad batch proves nothing: the past had such ones, or is not long enough to have had any."""
+        return self.incident or self.heavy or self.seen < RARE_SECONDS
+
+    @property
+    def unknown(self) -> float:
+        """How much is not known for want of observation: 1 at first, half of it after 6 minutes, 0 after 40."""
+        return max(1 - self.seen / ENOUGH_SECONDS, 0.0) ** FADING
 
     @property
     def independent(self) -> bool:
@@ -123,11 +129,6 @@ class Dispersion:
 
 
 INDEPENDENT = Dispersion()
-
-
-def unknown_after(seconds: float) -> float:
-    """Return how much is not known after so long an observation: all at first, half after 6 min, none after 40 min."""
-    return float(max(1 - seconds / ENOUGH_SECONDS, 0.0) ** FADING)
 
 
 def of_counts(counts: ArrayLike, seconds: float = BATCH_SECONDS, pods: Sequence[ArrayLike] = ()) -> Dispersion:

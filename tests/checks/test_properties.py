@@ -248,15 +248,17 @@ def halved(counts: Counts) -> Counts:
 def test_slices_cut_in_two_tell_the_same(form: str, data: st.DataObject) -> None:
     """The value, its evidence towards a pass and every start that was there: the length of slices is no statistic."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    slices = data.draw(st.sampled_from([1, 3, 20]))
+    slices = data.draw(st.sampled_from([20, 60]))  # fewer make shorter batches for the design effect
     canary, baseline = (arm_of(form, slices, rng) for _ in range(2))
     enough = [replace(one, **{n: v + 400.0 for n, v in by_slice(one).items()}) for one in (canary, baseline)]  # type: ignore[arg-type]
     if form == "values":
         enough = [replace(one, squares=3 * one.total**2 / one.count) for one in enough if isinstance(one, Values)]
     # A delay is estimated in slices, whose length it depends on.
     check, policy = policy_of(form, rule="strict", **({"delay": 0} if form == "conversions" else {}))
-    whole = Reading(enough[0], enough[1], 60.0)
-    cut = Reading(halved(enough[0]), halved(enough[1]), 30.0)
+    # A baseline in trouble as well excuses an arm that is held against limits, which depends on slices.
+    beside = None if form in ("errors", "latency") else enough[1]
+    whole = Reading(enough[0], beside, 60.0)
+    cut = Reading(halved(enough[0]), None if beside is None else halved(beside), 30.0)
 
     one, two = judged(check, whole, policy), judged(check, cut, policy)
 
@@ -283,9 +285,10 @@ def test_a_drift_is_the_same_from_both_sides(seed: int) -> None:
     )
     check, policy = policy_of("classes", min_requests=1)
     names = ("a", "b", "c", "d", "e")
+    past = {"history": Classes(names, np.outer(size * np.ones(120), shares[0])), "history_seconds": 60.0}
 
     found, back = (
-        judged(check, Reading(Classes(names, one), Classes(names, other), 60.0), policy)
+        judged(check, Reading(Classes(names, one), Classes(names, other), 60.0, **past), policy)
         for one, other in ((ours, theirs), (theirs, ours))
     )
 
