@@ -61,14 +61,18 @@ def correlation_of(check: Check, reading: Reading[Counts], seconds: float | None
         return known, "requests are taken to be independent: there is too little of the baseline to tell" + doubt
     if known.independent:
         return known, f"requests look independent in {known.batches} batches of the baseline {where}{doubt}"
-    effects = known.factor(known.rate * np.asarray(known.seconds), known.seconds)
     pods = "batches of its pods" if known.pods else "batches"
-    text = (
-        f"the variance of the baseline's counts is up to {effects[0]:.3g} times that of independent requests in "
-        f"{format_seconds(known.seconds[0])}, {effects[-1]:.3g} times in {format_seconds(known.seconds[-1])} (design "
-        f"effect, from {known.batches} {pods} {where}); evidence is reduced accordingly"
-    )
+    text = f"{described(known)} (design effect, from {known.batches} {pods} {where}); evidence is reduced accordingly"
     return known, text + ("; one incident of the past is left out" if known.incident else "") + doubt
+
+
+def described(known: Dispersion) -> str:
+    """Return the design effect of the arm that was observed, in words."""
+    effects = known.factor(known.rate * np.asarray(known.seconds), known.seconds)
+    return (
+        f"the variance of the baseline's counts is up to {effects[0]:.3g} times that of independent requests in "
+        f"{format_seconds(known.seconds[0])}, {effects[-1]:.3g} times in {format_seconds(known.seconds[-1])}"
+    )
 
 
 def _seen(counts: Counts | None, slice_seconds: float | None) -> float:

@@ -76,7 +76,7 @@ class Dispersion:
     @property
     def unknown(self) -> float:
         """How much is not known for want of observation: 1 at first, half of it after 6 minutes, 0 after 40."""
-        return max(1 - self.seen / ENOUGH_SECONDS, 0.0) ** FADING
+        return float(max(1 - self.seen / ENOUGH_SECONDS, 0.0) ** FADING)
 
     @property
     def independent(self) -> bool:
@@ -104,6 +104,20 @@ class Dispersion:
         # An arm of more traffic than the one observed may be larger clusters or a common rate: the latter is assumed.
         more = np.maximum(rate / self.rate, 1.0) if self.rate > 0 else 1.0
         return np.asarray(np.minimum(1 + self.fixed * more + slope * rate, np.maximum(total, 1.0)))
+
+    @property
+    def memory(self) -> float | None:
+        """Seconds after which batches are about independent: the length at which the effect stops growing.
+
+        0 where it is that of the shortest batches; None where it grows beyond the longest that was observed.
+        """
+        if not any(self.slope):
+            return 0.0
+        if len(self.slope) > 1 and self.seconds[-1] > 2 * self.seconds[-2]:
+            return None
+        return next(
+            length for length, more in zip(self.seconds, self.slope, strict=True) if more >= 0.9 * self.slope[-1]
+        )
 
     def doubt(self, requests: ArrayLike) -> Floats:
         """Return by what evidence for a rollback is divided while too little is known of the design effect.
