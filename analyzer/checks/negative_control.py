@@ -43,7 +43,7 @@ class Control:
         return self.rank / (self.pods + 1)
 
 
-class Measure(Protocol):
+class ChangeMeasure(Protocol):
     """The part of a measure (see `decision`) that a control needs."""
 
     @property
@@ -55,7 +55,7 @@ class Measure(Protocol):
 
 
 Measuring = Callable[[Counts, Segments], BadRequests]
-Comparing = Callable[[Counts, Counts, Segments], Measure | None]
+Comparing = Callable[[Counts, Counts, Segments], ChangeMeasure | None]
 Judged = dict[str, tuple[float, float]]  # of each pod, the strongest log evidence, and how bad it is since a start
 
 
@@ -88,7 +88,7 @@ def control_of(
 
 
 def control_of_comparison(
-    reading: Reading[Counts], canary: Measure, comparing: Comparing, worse: Side, segments: Segments
+    reading: Reading[Counts], canary: ChangeMeasure, comparing: Comparing, worse: Side, segments: Segments
 ) -> Callable[[float, float, int], Control | None]:
     """Return what compares each pod of the baseline with the others, as the canary is with all, given limit and start.
 
