@@ -58,7 +58,7 @@ class BadRequests:
             return np.full(self.requests.shape, -math.inf)
         bad, allowed = self.segments.since(events), self.allowed(limit)
         if side == "above" and self.dispersion.lone:
-            bad = bad - self._worst_batch(events, allowed)
+            bad = np.maximum(bad - self._worst_batch(events, allowed), 0.0)  # a start may lie within the worst
         evidence = binomial.log_evidence(
             bad / self.factors, self.requests / self.factors, allowed,
             side=side, prior_mean=self.prior_mean(side, allowed),
