@@ -174,7 +174,7 @@ COMPARED = {
     "latency, edge": (as_latency, {"kind": "latency", "quantile": 0.99, "edge": "200ms", **RELATIVE}),
     "latency": (in_finer_bins, {"kind": "latency", "quantile": 0.99, **RELATIVE}),
     "mean latency": (as_means, {"kind": "mean_latency", **RELATIVE}),
-    "conversions": (as_conversions, {"kind": "business", "promote": "-1%", "rollback": "-3%", "delay": "10m"}),
+    "conversions": (as_conversions, {"kind": "business", "promote": "-1%", "rollback": "-3%"}),
     "values": (as_values, {"kind": "business", "promote": "-1%", "rollback": "-3%"}),
 }
 
