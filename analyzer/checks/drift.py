@@ -258,10 +258,10 @@ def _distances(
     scale = worth / np.maximum(baseline.sum(axis=1), 1e-300)  # back to counts, so that half an observation is one
     baseline = baseline * scale[:, np.newaxis]
     factors = [segments.factors(correlation, arm) for arm in requests]
-    # In independent observations, for which rare bins and the half observation of each bin are meant.
-    counts = canary / factors[0][:, np.newaxis], baseline / factors[1][:, np.newaxis]
-    found = psi.distance(*counts, canary_size=canary.sum(axis=1) / factors[0], baseline_size=worth / factors[1])
-    return found, counts
+    found = psi.distance(
+        canary, baseline, canary_size=canary.sum(axis=1) / factors[0], baseline_size=worth / factors[1]
+    )
+    return found, (canary / factors[0][:, np.newaxis], baseline / factors[1][:, np.newaxis])
 
 
 def _too_little(found: psi.Distance, n_canary: float, n_baseline: float) -> str:

@@ -6,10 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analyzer import checks
-from analyzer.config.policy import Check, Policy
 from analyzer.errors import RequestError
-from analyzer.model.counts import Histogram, Reading
 from analyzer.stats import psi
 
 BINS = [0.1 * place for place in range(1, 11)]
@@ -232,24 +229,3 @@ def test_the_forecast_of_a_canary_without_any_drift_comes_true(judge: Any, predi
     later = judge("prediction_drift", scores(then, EVEN), scores(19 * then, EVEN), min_requests=1)
 
     assert later["verdict"] == "pass"
-
-
-def test_like_rows_of_few_requests_are_no_drift() -> None:
-    """Forty like rows a request, the same in both arms: a PSI of ten canary requests in ten bins is mostly chance."""
-    check = Check.model_validate({"kind": "drift", "promote": 0.1, "rollback": 0.2})
-    policy = Policy(name="rows", checks={"drift": check, "b": check, "c": check, "d": check})
-    shares = np.array([0.3, 0.2, 0.12, 0.1, 0.08, 0.07, 0.05, 0.04, 0.03, 0.01])
-    edges = np.append(np.arange(1, 10) / 10, np.inf)
-    rolled_back = 0
-    for seed in range(100):
-        rng = np.random.default_rng(seed)
-        canary, baseline, past = (
-            Histogram(edges, 40.0 * rng.poisson(rate * shares, (minutes, 10)))
-            for rate, minutes in ((3.0, 24), (57.0, 24), (60.0, 120))
-        )
-        whole = Reading(canary, baseline, 60.0, history=past, history_seconds=60.0)
-        rolled_back += any(
-            checks.judge(check, whole.first(minutes), policy).outcome == "fail" for minutes in range(2, 16)
-        )
-
-    assert rolled_back == 0

@@ -153,7 +153,7 @@ def in_finer_bins(counts: Errors) -> Histogram:
 
 def as_conversions(counts: Errors) -> Conversions:
     """Give conversions instead of requests that did not fail: ten times as many fail to convert."""
-    return Conversions(counts.requests - 10 * counts.errors, counts.requests)
+    return Conversions((counts.requests - 10 * counts.errors) / 10, counts.requests)
 
 
 def as_values(counts: Errors) -> Values:
