@@ -121,6 +121,31 @@ def test_the_correlation_is_found() -> None:
     assert found(some("error_rate"), service(3), runs=1).by_check["error_rate"].factor == pytest.approx(1, abs=0.02)
 
 
+def test_what_a_split_cannot_show_is_named() -> None:
+    """A rate that wanders for a quarter of an hour is in both pretend arms; bursts within a minute are dealt apart."""
+    rng = np.random.default_rng(6)
+    requests = np.full(480, 6000.0)
+    wandering = np.repeat(rng.lognormal(-0.5, 1.0, 32), 15) * 0.003
+    pasts = {
+        "wandering": Errors(rng.binomial(6000, wandering).astype(float), requests),
+        "bursts": Errors(rng.binomial(6000, rng.beta(0.3, 99.7, 480)).astype(float), requests),
+        "independent": Errors(rng.binomial(6000, 0.003, 480).astype(float), requests),
+    }
+
+    remarks = {
+        name: " ".join(
+            found(some("error_rate"), Past(0.0, 480, {"error_rate": counts}), runs=1).by_check["error_rate"].remarks
+        )
+        for name, counts in pasts.items()
+    }
+
+    assert "times that of independent requests in 60 s" in remarks["wandering"]
+    assert "its rate wanders (memory" in remarks["wandering"]
+    assert "times that of independent requests in 60 s" in remarks["bursts"]
+    assert "wanders" not in remarks["bursts"]
+    assert "independent requests" not in remarks["independent"]
+
+
 def test_a_service_beyond_its_limit_is_called_so() -> None:
     """No canary can pass then, and it is said which limit is meant."""
     report = found(some("error_rate", "latency_p99"), service(errors=0.02, slow=0.03), runs=10)

@@ -8,10 +8,11 @@ import numpy as np
 from analyzer.checks import comparison, late_events
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Question, Terms, decide, format_count
+from analyzer.checks.negative_control import control_of_comparison
 from analyzer.checks.segments import Segments
 from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.config.policy import Check
-from analyzer.model.counts import Conversions, Floats, Reading, Values, requests_by_slice
+from analyzer.model.counts import Conversions, Counts, Floats, Reading, Values, requests_by_slice
 from analyzer.model.findings import Code, Estimate, Finding
 from analyzer.stats import dispersion, means, share
 from analyzer.stats.dispersion import Dispersion
@@ -95,11 +96,20 @@ def _judge_values(
     if problem or moments[0] is None or moments[1] is None:
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     variation = means.variation_squared(moments[0], moments[1])
-    correlation, source = correlation_of(check, reading)
+    correlation, source = correlation_of(check, reading, segments.seconds)
     measure = _means(canary, baseline, segments, correlation, variation)
     if math.isnan(measure.values[start]):
         return comparison.nothing_at_once(check, segments, reading.notes)
-    question = Question(measure, check.promote, check.rollback, "below", segments)
+
+    def comparing(pod: Counts, others: Counts, of: Segments) -> Means:
+        if not isinstance(pod, Values) or not isinstance(others, Values):
+            raise TypeError("one arm has conversions and the other values")
+        return _means(pod, others, of, correlation, variation)
+
+    question = Question(
+        measure, check.promote, check.rollback, "below", segments,
+        control=control_of_comparison(reading, measure, comparing, "below", segments), dispersion=correlation,
+    )  # fmt: skip
     decision = decide(check, question, terms)
     start = decision.start
     interval = means.ratio_interval(

@@ -12,6 +12,7 @@ import numpy as np
 
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
+from analyzer.checks.negative_control import control_of_comparison
 from analyzer.checks.segments import Segments
 from analyzer.checks.wording import conclusion, decided, undecidable
 from analyzer.config.policy import Check
@@ -134,11 +135,18 @@ def judge_rates(
         raise TypeError("a comparison needs both arms")
     canary, baseline = tally(reading.canary), tally(reading.baseline)
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = correlation_of(check, reading)
+    correlation, source = correlation_of(check, reading, segments.seconds)
     measure = rates_of(canary, baseline, segments, correlation, reach)
     if measure.requests[segments.present] <= 0:
         return nothing_at_once(check, segments, reading.notes)
-    question = Question(measure, check.promote, check.rollback, worse, segments)
+
+    def comparing(pod: Counts, others: Counts, of: Segments) -> Rates:
+        return rates_of(tally(pod), tally(others), of, correlation, reach)
+
+    question = Question(
+        measure, check.promote, check.rollback, worse, segments,
+        control=control_of_comparison(reading, measure, comparing, worse, segments), dispersion=correlation,
+    )  # fmt: skip
     decision = decide(check, question, terms)
     start = decision.start
     ours, theirs = float(measure.requests[start]), float(segments.since(baseline.trials)[start])

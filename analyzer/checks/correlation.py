@@ -1,6 +1,7 @@
 """How overdispersed the counts of a check are, as the baseline shows it: see `stats.dispersion`."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from analyzer.model.counts import (
     Pod,
     Reading,
     Values,
+    requests_by_slice,
 )
 from analyzer.model.findings import Kind
 from analyzer.quantity import format_seconds
@@ -25,10 +27,16 @@ from analyzer.stats import dispersion
 from analyzer.stats.dispersion import Dispersion, in_batches
 
 ENOUGH_BATCHES = 60  # of the past, to tell without looking at what is beside the canary
+SHORT_SECONDS = 15.0  # of a batch, where there are not yet `FEW_BATCHES` longer ones
+FEW_BATCHES = 15
 
 
-def correlation_of(check: Check, reading: Reading[Counts]) -> tuple[Dispersion, str]:
+def correlation_of(check: Check, reading: Reading[Counts], seconds: float | None) -> tuple[Dispersion, str]:
     """Estimate the design effect from the baseline: before the canary, and beside it.
+
+    Parameters
+    ----------
+    seconds : length of the window; None: the counts belong to no time, as those of an experiment, and are believed
 
     Returns
     -------
@@ -39,35 +47,62 @@ def correlation_of(check: Check, reading: Reading[Counts]) -> tuple[Dispersion, 
         known = estimate(check, reading.history, reading.history_seconds, reading.history_pods)
     if known.batches < ENOUGH_BATCHES and reading.baseline is not None and reading.slices > 1:
         # Beside the canary there may be an incident, which is no burst: only where the past says too little.
-        beside = estimate(check, reading.baseline, reading.slice_seconds, reading.baseline_pods)
+        short = (reading.seconds or math.inf) < FEW_BATCHES * dispersion.BATCH_SECONDS
+        beside = estimate(
+            check, reading.baseline, reading.slice_seconds, reading.baseline_pods,
+            SHORT_SECONDS if short else dispersion.BATCH_SECONDS,
+        )  # fmt: skip
         known, where = (beside, "beside the canary") if beside.batches > known.batches else (known, where)
+    if seconds is not None and reading.baseline is not None and requests_by_slice(reading.baseline).any():
+        arms = (reading.history, reading.history_seconds), (reading.baseline, reading.slice_seconds)
+        known = replace(known, seen=max(_seen(*arm) for arm in arms))
+    doubt = "; too little of it was seen to rely on that, so that a rollback takes more" if known.unknown > 0 else ""
     if known.batches == 0:
-        return known, "requests are taken to be independent: there is too little of the baseline to tell"
+        return known, "requests are taken to be independent: there is too little of the baseline to tell" + doubt
     if known.independent:
-        return known, f"requests look independent in {known.batches} batches of the baseline {where}"
-    effects = known.factor(known.rate * np.asarray(known.seconds), known.seconds)
+        return known, f"requests look independent in {known.batches} batches of the baseline {where}{doubt}"
     pods = "batches of its pods" if known.pods else "batches"
-    text = (
+    text = f"{described(known)} (design effect, from {known.batches} {pods} {where}); evidence is reduced accordingly"
+    return known, text + ("; one incident of the past is left out" if known.incident else "") + doubt
+
+
+def described(known: Dispersion) -> str:
+    """Return the design effect of the arm that was observed, in words."""
+    effects = known.factor(known.rate * np.asarray(known.seconds), known.seconds)
+    return (
         f"the variance of the baseline's counts is up to {effects[0]:.3g} times that of independent requests in "
-        f"{format_seconds(known.seconds[0])}, {effects[-1]:.3g} times in {format_seconds(known.seconds[-1])} (design "
-        f"effect, from {known.batches} {pods} {where}); evidence is reduced accordingly"
+        f"{format_seconds(known.seconds[0])}, {effects[-1]:.3g} times in {format_seconds(known.seconds[-1])}"
     )
-    return known, text + ("; one incident of the past is left out" if known.incident else "")
+
+
+def _seen(counts: Counts | None, slice_seconds: float | None) -> float:
+    """Return the seconds with requests; a single sum shows nothing."""
+    requests = np.zeros(0) if counts is None else requests_by_slice(counts)
+    return float(np.count_nonzero(requests)) * (slice_seconds or dispersion.BATCH_SECONDS) if len(requests) > 1 else 0.0
 
 
 def estimate(
-    check: Check, counts: Counts, slice_seconds: float | None, pods: tuple[Pod[Counts], ...] = ()
+    check: Check,
+    counts: Counts,
+    slice_seconds: float | None,
+    pods: tuple[Pod[Counts], ...] = (),
+    shortest: float = dispersion.BATCH_SECONDS,
 ) -> Dispersion:
-    """Estimate the design effect from the counts of one arm and of its pods, for what the check judges."""
+    """Estimate the design effect from the counts of one arm and of its pods, for what the check judges.
+
+    Parameters
+    ----------
+    shortest : seconds of the shortest batches
+    """
     length = slice_seconds or dispersion.BATCH_SECONDS
-    batch_seconds = length * max(1, round(dispersion.BATCH_SECONDS / length))
+    batch_seconds = length * max(1, round(shortest / length))
     if isinstance(counts, Values) and counts.squares is not None:
-        columns = in_batches(np.column_stack([counts.total, counts.squares, counts.count]), slice_seconds)
+        columns = in_batches(np.column_stack([counts.total, counts.squares, counts.count]), slice_seconds, shortest)
         return dispersion.of_values(columns[:, 0], columns[:, 1], columns[:, 2], batch_seconds)
     if isinstance(counts, Values | MeanOnly):
         return dispersion.INDEPENDENT
     streams = (counts, *(pod.counts for pod in pods))
-    tables = [in_batches(_table(check, stream, counts), slice_seconds) for stream in streams]
+    tables = [in_batches(_table(check, stream, counts), slice_seconds, shortest) for stream in streams]
     return dispersion.of_counts(tables[0], batch_seconds, tables[1:])
 
 

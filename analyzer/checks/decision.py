@@ -26,6 +26,7 @@ from analyzer.checks.negative_control import Control
 from analyzer.checks.segments import Indices, Segments
 from analyzer.config.policy import Check, Policy, SharedRegression
 from analyzer.model.findings import Code, Evidence, Outcome, Rule
+from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.induced import Induced
 from analyzer.stats.onset import WHOLE
 from analyzer.stats.search import Bools, Floats, Side, trials_until
@@ -105,6 +106,7 @@ class Question:
     promote, rollback : the limits
     worse : the side of the limits that is bad
     segments : since when the measure counts
+    dispersion : what is known of how requests depend on each other; None: the measure does not ask
     control : judges pods of the baseline as if each were the canary, see `negative_control`; None: not known
     by_requests : tests a limit by a declared number of requests, at most at a level; None where there is no such test
     shared : whether what is bad is, or may be, the service's and not the canary's; None: nothing to compare with
@@ -118,6 +120,11 @@ class Question:
     shared: Shared | None = None
     control: Callable[[float, float, int], Control | None] | None = None
     by_requests: Callable[[float, float, float], Induced | None] | None = None
+    dispersion: Dispersion | None = None
+
+    def doubt(self, requests: Floats) -> Floats:
+        """Return by what evidence for a rollback is divided, given the canary's requests: see `Dispersion.doubt`."""
+        return np.ones(np.shape(requests)) if self.dispersion is None else self.dispersion.doubt(requests)
 
     def is_beyond(self, values: Floats | float, limit: float) -> Bools:
         """Whether values are on the bad side of a limit."""
@@ -220,11 +227,12 @@ def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
     limit = question.rollback if check.rule is Rule.STRICT else question.promote
     with np.errstate(divide="ignore"):
         weights = np.log(question.segments.starts.weights)
-    evidence, mixture = question.measure.log_evidence(limit, question.worse) + weights, 1.0
+    doubt = question.doubt(question.measure.requests)
+    evidence, mixture = question.measure.log_evidence(limit, question.worse) / doubt + weights, 1.0
     if declared := _by_requests(check, question, limit, terms):
         mixture = 1 - declared.level / terms.fail
         evidence += math.log(mixture)
-        evidence[0] = np.logaddexp(evidence[0], declared.log_evidence + math.log1p(-mixture))
+        evidence[0] = np.logaddexp(evidence[0], declared.log_evidence / doubt[0] + math.log1p(-mixture))
     parts = evidence / -math.log(terms.fail)
     parts = np.minimum(np.where(parts > 0, parts, 0.0), 1e6)  # nan and -inf: nothing speaks for it
     values = question.measure.values
@@ -308,13 +316,14 @@ def _remaining(
         return None, (None, None)
 
     def log_evidence(total: Floats) -> Floats:
-        return measure.forecast(limit, side, start, total / requests)
+        foreseen = measure.forecast(limit, side, start, total / requests)
+        return np.asarray(foreseen / question.doubt(total) if side == question.worse else foreseen)
 
     total = trials_until(log_evidence, to_decide, requests)
     if total is None:
         return None, (None, None)
     here = max(total, least) - requests
-    missing = to_decide - float(measure.forecast(limit, side, start, np.ones(1))[0])
+    missing = to_decide - float(log_evidence(np.array([requests]))[0])
     outwards = 1.0 if side == "above" else -1.0
 
     def more(deviations: float) -> float | None:

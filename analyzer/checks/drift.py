@@ -98,7 +98,7 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     ours, theirs, labels = _in_bins(check, canary, baseline, reading.history)
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
 
-    known, source = correlation_of(check, reading)
+    known, source = correlation_of(check, reading, segments.seconds)
     found, counts = _distances(ours, theirs, segments, known)
     start, requests, others = segments.present, segments.since(ours.sum(axis=1)), segments.since(theirs.sum(axis=1))
     seen = float(requests[start]), float(others[start])
@@ -107,10 +107,10 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
     measure = Drifts(found, requests)
-    question = Question(measure, check.promote, check.rollback, "above", segments)
+    question = Question(measure, check.promote, check.rollback, "above", segments, dispersion=known)
     decision = decide(check, question, replace(terms, fail=terms.fail * (1 - PART)))
     bins = SingleBins(*counts, labels, segments.starts)
-    decision, single = _with_single_bins(check, decision, measure, bins, terms)
+    decision, single = _with_single_bins(check, decision, question, bins, terms)
     start = decision.start
     low, high = psi.interval(found.one(start), alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
     ending = single or conclusion(check, decision, question, lambda limit: f"{limit:g}")
@@ -193,10 +193,11 @@ def _weighted(ours: Floats, theirs: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _with_single_bins(
-    check: Check, decision: Decision, measure: Drifts, bins: SingleBins, terms: Terms
+    check: Check, decision: Decision, question: Question, bins: SingleBins, terms: Terms
 ) -> tuple[Decision, str]:
     """Let single bins fail what the PSI does not see, and keep it from passing; say why, where they do."""
-    worst = bins.worst(check, terms.fail)
+    measure = question.measure
+    worst = bins.worst(check, terms.fail, question.doubt(measure.requests))
     evidence = Evidence(
         decision.evidence.towards_pass, max(decision.evidence.towards_fail, min(worst.part, UNDECIDED_AT_MOST))
     )

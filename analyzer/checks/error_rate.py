@@ -35,7 +35,7 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
             check, reading, tally, terms, reach=comparison.REACH, worse="above", what="requests failed"
         )
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = correlation_of(check, reading)
+    correlation, source = correlation_of(check, reading, segments.seconds)
     canary = tally(reading.canary)
     expected = None if check.rule is Rule.STRICT else FAULTY * check.rollback
     past = None if reading.history is None else tally(reading.history)
@@ -60,7 +60,9 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
 
         return control_of(reading, measure, measuring, limit, level, start)
 
-    question = Question(measure, check.promote, check.rollback, "above", segments, shared, control, measure.by_requests)
+    question = Question(
+        measure, check.promote, check.rollback, "above", segments, shared, control, measure.by_requests, correlation
+    )
     decision = decide(check, question, terms)
     start = decision.start
     text = (

@@ -16,9 +16,10 @@ from analyzer.checks import comparison
 from analyzer.checks.comparison import Rates, Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Question, Terms, decide, format_count
+from analyzer.checks.negative_control import control_of_comparison
 from analyzer.checks.segments import Segments
 from analyzer.config.policy import Check
-from analyzer.model.counts import Conversions, Floats, Reading, Values
+from analyzer.model.counts import Conversions, Counts, Floats, Reading, Values
 from analyzer.model.findings import Estimate, Finding, Rule
 from analyzer.quantity import format_ratio, format_seconds
 from analyzer.stats import delays, dispersion, share
@@ -103,11 +104,19 @@ def judge(
 ) -> Finding:
     """Judge the ratio of two conversion rates, of arms that both have requests."""
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = correlation_of(check, reading)
+    correlation, source = correlation_of(check, reading, segments.seconds)
     measure = _measure(check, reading, (canary, baseline), segments, correlation, terms, reach)
     if measure.requests[segments.present] <= 0:
         return comparison.nothing_at_once(check, segments, reading.notes)
-    question = Question(measure, check.promote, check.rollback, "below", segments)
+
+    def comparing(pod: Counts, others: Counts, of: Segments) -> Rates:
+        # Pods of one arm have the same part of the traffic all the time, so that their events are equally late.
+        return comparison.rates_of(_tally(pod), _tally(others), of, correlation, reach)
+
+    question = Question(
+        measure, check.promote, check.rollback, "below", segments,
+        control=control_of_comparison(reading, measure, comparing, "below", segments), dispersion=correlation,
+    )  # fmt: skip
     left = 1 - EXCLUDING if measure.below else 1.0
     decision = decide(check, question, replace(terms, fail=terms.fail * left))
     start = decision.start
@@ -143,7 +152,7 @@ def _measure(
     reach: dict[Side, share.Reach],
 ) -> LateRates:
     """Compare the arms under every law of the delay that must be reckoned with."""
-    ours, theirs = (Tally(arm.successes, arm.trials) for arm in arms)
+    ours, theirs = (_tally(arm) for arm in arms)
     at_once = comparison.rates_of(ours, theirs, segments, correlation, reach)
     seconds = reading.lengths
     if seconds is None and segments.seconds:
@@ -222,6 +231,12 @@ def _combined_factor(arms: tuple[Conversions, Conversions], segments: Segments, 
     """Return by what the counts of the whole window are divided for overdispersion."""
     factors = [segments.factors(correlation, arm.trials) for arm in arms]
     return float(dispersion.combined(*factors, *(segments.since(arm.trials) + 1e-200 for arm in arms))[0])
+
+
+def _tally(counts: Counts) -> Tally:
+    if not isinstance(counts, Conversions):
+        raise TypeError(f"conversions cannot be judged on {type(counts).__name__}")
+    return Tally(counts.successes, counts.trials)
 
 
 def _before(

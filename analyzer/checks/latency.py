@@ -15,7 +15,7 @@ from analyzer.checks.buckets import is_edge
 from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
-from analyzer.checks.negative_control import Control, control_of
+from analyzer.checks.negative_control import Control, control_of, control_of_comparison
 from analyzer.checks.one_arm import BadRequests, past_of
 from analyzer.checks.quantile_ratio import QuantileRatio
 from analyzer.checks.segments import Segments
@@ -79,7 +79,7 @@ def _judge_quantile(
     tail = ours.since(segments)
     pass_edge = tail.edge_below(check.promote)
     fail_edges = {limit: tail.edge_above(limit) for limit in limits}
-    correlation, source = correlation_of(check, reading)
+    correlation, source = correlation_of(check, reading, segments.seconds)
     past = Tail.of(reading.history, limits) if isinstance(reading.history, Histogram) else None
     alike = past is not None and np.array_equal(past.edges, tail.edges)
     known = past_of(reading, past.above(pass_edge), past.requests) if past is not None and alike else None
@@ -115,7 +115,9 @@ def _judge_quantile(
 
         return control_of(reading, measure, measuring, limit, level, start)
 
-    question = Question(measure, check.promote, check.rollback, "above", segments, shared, control, measure.by_requests)
+    question = Question(
+        measure, check.promote, check.rollback, "above", segments, shared, control, measure.by_requests, correlation
+    )
     decision = decide(check, question, terms)
     start = decision.start
     value = tail.quantile(quantile, start)
@@ -187,15 +189,24 @@ def _judge_ratio(
 ) -> Finding:
     quantile = check.quantile_level
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = correlation_of(check, reading)
+    correlation, source = correlation_of(check, reading, segments.seconds)
     shared = (tuple(baseline.edges[:-1]), tuple(canary.edges[:-1])) if canary.exact else ((), ())  # of single samples
     tails = Tail.of(canary, shared[0]), Tail.of(baseline, shared[1])
     factors = segments.factors(correlation, tails[0].requests), segments.factors(correlation, tails[1].requests)
     measure = QuantileRatio(tails[0].since(segments), tails[1].since(segments), factors, quantile)
+
+    def comparing(pod: Counts, others: Counts, of: Segments) -> QuantileRatio:
+        pair = _tail(pod, ()), _tail(others, ())
+        effects = of.factors(correlation, pair[0].requests), of.factors(correlation, pair[1].requests)
+        return QuantileRatio(pair[0].since(of), pair[1].since(of), effects, quantile)
+
     if not math.isfinite(float(measure.values[segments.present])):
         reason = "the quantile of an arm lies beyond the last bucket, or an arm has no requests: nothing to compare"
         return undecidable(check, Code.UNDECIDED, reason, notes=reading.notes)
-    question = Question(measure, check.promote, check.rollback, "above", segments)
+    question = Question(
+        measure, check.promote, check.rollback, "above", segments,
+        control=control_of_comparison(reading, measure, comparing, "above", segments), dispersion=correlation,
+    )  # fmt: skip
     decision = decide(check, question, terms)
     start, levels = decision.start, (decision.alpha_low, decision.alpha_high)
     ours, theirs = (

@@ -12,10 +12,12 @@ import numpy as np
 
 from analyzer.checks import comparison
 from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
+from analyzer.checks.negative_control import control_of_comparison
 from analyzer.checks.segments import Indices, Segments
+from analyzer.checks.shared_trouble import beyond_as_well
 from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
 from analyzer.config.policy import Check
-from analyzer.model.counts import MeanOnly, Reading
+from analyzer.model.counts import Counts, MeanOnly, Reading
 from analyzer.model.findings import Code, Estimate, Finding, Outcome, Rule
 from analyzer.quantity import format_seconds
 from analyzer.stats import share, split
@@ -180,7 +182,7 @@ def _judge_mean(
     measure, shared = mean_of(canary, segments, segments.present), None
     if baseline is not None:
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
-        shared = _SharedTrouble(_Arms.of(reading, canary, baseline), segments, limit, -math.log(terms.fail))
+        shared = _SharedTrouble(_Arms.of(reading, canary, baseline), segments, limit, terms, reading.history)
     question = Question(measure, check.promote, check.rollback, "above", segments, shared)
     decision = decide(check, question, terms)
     start = decision.start
@@ -203,7 +205,16 @@ def _judge_change(check: Check, reading: Reading[MeanOnly], arms: _Arms, segment
     measure = change_of(arms, segments)
     if measure is None or measure.requests[segments.present] <= 0 or math.isnan(measure.values[segments.present]):
         return comparison.nothing_at_once(check, segments, reading.notes)
-    question = Question(measure, check.promote, check.rollback, "above", segments)
+
+    def comparing(pod: Counts, others: Counts, of: Segments) -> Mean | None:
+        if not isinstance(pod, MeanOnly) or not isinstance(others, MeanOnly):
+            raise TypeError(f"a mean latency cannot be judged on {type(pod).__name__}")
+        return change_of(_Arms(pod, others, arms.together), of)
+
+    question = Question(
+        measure, check.promote, check.rollback, "above", segments,
+        control=control_of_comparison(reading, measure, comparing, "above", segments),
+    )  # fmt: skip
     decision = decide(check, question, terms)
     start, beside = decision.start, arms.beside()
     totals, counts = ([float(segments.since(one * beside)[start]) for one in both] for both in zip(
@@ -228,17 +239,27 @@ class _SharedTrouble:
     Attributes
     ----------
     limit : beyond which the canary is proved to be
-    needed : log evidence that the canary is worse than the baseline
+    terms : the level at which the canary is proved worse, and whether trouble that began with it fails
+    before : the baseline before the canary; None: not known
     """
 
     arms: _Arms
     segments: Segments
     limit: float
-    needed: float
+    terms: Terms
+    before: MeanOnly | None
 
     def explain(self, start: int) -> str:  # noqa: ARG002
         """Return what is known of the baseline since a start."""
-        return "where the baseline is as well: the service, not the canary, is in trouble"
+        return beyond_as_well(began_with_canary=self.began_with_canary)
+
+    @property
+    def began_with_canary(self) -> bool:
+        """Whether the baseline was within the limit before the canary came."""
+        if self.before is None:
+            return False
+        requests = float(self.before.count.sum())
+        return requests >= FEWEST and float(self.before.total.sum()) <= self.limit * requests
 
     def excused(self, places: Indices) -> Bools:
         """Return for each start, by number, whether the baseline is beyond the limit too, and the canary no worse."""
@@ -246,6 +267,8 @@ class _SharedTrouble:
         profile = np.where(counts > 0, share.odds_of(self.arms.canary.count, counts), 0.0)
         beyond = since(self.arms.baseline.total * profile) > self.limit * since(counts * profile)
         bad = (since(counts) >= FEWEST)[places] & beyond[places]
+        if self.terms.shared_regression_fails and self.began_with_canary:
+            return np.zeros(len(places), bool)
         compared = change_of(self.arms, self.segments, steady=True) if bad.any() else None
         if compared is None:
             return np.asarray(bad)
@@ -253,7 +276,9 @@ class _SharedTrouble:
         begins = self.segments.starts.places[places]
         begins = first[np.minimum(np.searchsorted(first, begins), len(first) - 1)]
         evidence = compared.known.log_evidence(1.0, "above", begins)
-        return np.asarray(bad & ~(evidence + np.log(self.segments.starts.weights[places]) >= self.needed))
+        return np.asarray(
+            bad & ~(evidence + np.log(self.segments.starts.weights[places]) >= -math.log(self.terms.fail))
+        )
 
 
 def _estimate(measure: Mean, decision: Decision) -> Estimate:

@@ -7,13 +7,14 @@ not hold for this service, and its evidence against the canary counts only so fa
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from analyzer.checks.one_arm import BadRequests
 from analyzer.checks.segments import Segments
-from analyzer.model.counts import Counts, Reading, first_of
-from analyzer.stats.search import log_mean_exp
+from analyzer.model.counts import Counts, Floats, Pod, Reading, first_of, requests_by_slice, summed
+from analyzer.stats.search import Side, log_mean_exp
 
 LOOKS = 6  # moments of the past at which its pods are judged
 FEWEST_PODS = 2
@@ -42,7 +43,20 @@ class Control:
         return self.rank / (self.pods + 1)
 
 
+class ChangeMeasure(Protocol):
+    """The part of a measure (see `decision`) that a control needs."""
+
+    @property
+    def values(self) -> Floats:
+        """Return the estimates since each start."""
+
+    def log_evidence(self, limit: float, side: Side) -> Floats:
+        """Return the log evidence since each start."""
+
+
 Measuring = Callable[[Counts, Segments], BadRequests]
+Comparing = Callable[[Counts, Counts, Segments], ChangeMeasure | None]
+Judged = dict[str, tuple[float, float]]  # of each pod, the strongest log evidence, and how bad it is since a start
 
 
 def control_of(
@@ -64,17 +78,72 @@ def control_of(
     Pods are left out of segments in which the rest of the baseline is beyond the limit as well: an incident of the
     service says nothing of the assumptions.
     """
-    pods = [pod for pod in reading.baseline_pods if _requests(measuring(pod.counts, canary.segments)) > 0]
+
+    def judged(pods: Sequence[Pod[Counts]], segments: Segments, since: int) -> Judged:
+        measures = {pod.name: measuring(pod.counts, segments) for pod in pods}
+        strongest = _evidence(measures, limit)
+        return {name: (strongest.get(name, -math.inf), _share(measures[name], limit, since)) for name in measures}
+
+    return _control(reading, canary.segments, judged, _share(canary, limit, start), level, start)
+
+
+def control_of_comparison(
+    reading: Reading[Counts], canary: ChangeMeasure, comparing: Comparing, worse: Side, segments: Segments
+) -> Callable[[float, float, int], Control | None]:
+    """Return what compares each pod of the baseline with the others, as the canary is with all, given limit and start.
+
+    Parameters
+    ----------
+    canary : the measure of the canary in the segments, of which the side `worse` of a limit is bad
+    comparing : measures the change of a pod's counts against the others'; None: never traffic at the same time
+
+    Returns
+    -------
+    A function of limit, level and number of the start, as in `control_of`.
+    """
+    sign = 1.0 if worse == "above" else -1.0
+
+    def judged(pods: Sequence[Pod[Counts]], of: Segments, start: int, limit: float) -> Judged:
+        found: Judged = {}
+        for pod in pods:
+            others = summed([other.counts for other in pods if other is not pod])
+            if not (requests_by_slice(pod.counts).any() and requests_by_slice(others).any()):
+                continue
+            if (measure := comparing(pod.counts, others, of)) is not None:
+                with np.errstate(divide="ignore"):
+                    evidence = measure.log_evidence(limit, worse) + np.log(of.starts.weights)
+                strongest = float(np.where(np.isnan(evidence), -math.inf, evidence).max())
+                found[pod.name] = strongest, float(np.nan_to_num(sign * measure.values[start], nan=-math.inf))
+        return found
+
+    def control(limit: float, level: float, start: int) -> Control | None:
+        return _control(
+            reading, segments, lambda pods, of, since: judged(pods, of, since, limit),
+            sign * float(canary.values[start]), level, start,
+        )  # fmt: skip
+
+    return control
+
+
+def _control(
+    reading: Reading[Counts],
+    segments: Segments,
+    judged: Callable[[Sequence[Pod[Counts]], Segments, int], Judged],
+    ours: float,
+    level: float,
+    start: int,
+) -> Control | None:
+    """Judge the pods during the rollout and at several moments of the past, and rank the canary among them."""
+    pods = [pod for pod in reading.baseline_pods if requests_by_slice(pod.counts).any()]
     if len(pods) < FEWEST_PODS:
         return None
-    shares = [_share(measuring(pod.counts, canary.segments), limit, start) for pod in pods]
-    ours = _share(canary, limit, start)
-    rank = 1 + sum(share >= ours for share in shares)
-    strongest = {pod.name: -math.inf for pod in pods}
-    for measures in _moments(reading, canary.segments, measuring):
-        for name, evidence in _evidence(measures, limit).items():
+    beside = judged(pods, segments, start)
+    rank = 1 + sum(badness >= ours for _, badness in beside.values())
+    strongest = {name: evidence for name, (evidence, _) in beside.items()}
+    for past, before in _moments(reading):
+        for name, (evidence, _) in judged(past, before, 0).items():
             strongest[name] = max(strongest.get(name, -math.inf), evidence)
-    needed = -math.log(level) + math.log(len(strongest))
+    needed = -math.log(level) + math.log(max(len(strongest), 1))
     proved = tuple(sorted(name for name, evidence in strongest.items() if evidence >= needed))
     if not proved:
         return Control(len(pods), rank)
@@ -82,16 +151,13 @@ def control_of(
     return Control(len(pods), rank, max(average, 0.0), proved)
 
 
-def _moments(reading: Reading[Counts], segments: Segments, measuring: Measuring) -> Sequence[dict[str, BadRequests]]:
-    """Measure the pods during the rollout, and at several moments of the past."""
-    moments = [{pod.name: measuring(pod.counts, segments) for pod in reading.baseline_pods}]
+def _moments(reading: Reading[Counts]) -> list[tuple[Sequence[Pod[Counts]], Segments]]:
+    """Return the pods of the past up to several moments, with the segments until then."""
     if reading.history is None or len(reading.history_pods) < FEWEST_PODS:
-        return moments
+        return []
     past = Reading(reading.history, None, reading.history_seconds)
-    for slices in np.unique(np.linspace(0, past.slices, LOOKS + 1).round().astype(int)[1:]).tolist():
-        before = Segments.of(past.first(slices))
-        moments.append({pod.name: measuring(pod.counts, before) for pod in first_of(reading.history_pods, slices)})
-    return moments
+    ends = np.unique(np.linspace(0, past.slices, LOOKS + 1).round().astype(int)[1:]).tolist()
+    return [(first_of(reading.history_pods, end), Segments.of(past.first(end))) for end in ends]
 
 
 def _evidence(pods: dict[str, BadRequests], limit: float) -> dict[str, float]:
@@ -115,10 +181,6 @@ def _evidence(pods: dict[str, BadRequests], limit: float) -> dict[str, float]:
 def _bad_and_all(measure: BadRequests, limit: float) -> tuple[np.ndarray, np.ndarray] | None:
     events = measure.bad(limit, "above")
     return None if events is None else (measure.segments.since(events), measure.requests)
-
-
-def _requests(measure: BadRequests) -> float:
-    return float(measure.trials.sum())
 
 
 def _share(measure: BadRequests, limit: float, start: int) -> float:

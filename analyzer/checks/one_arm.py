@@ -15,6 +15,7 @@ from analyzer.stats.induced import Induced, induced
 from analyzer.stats.search import Floats, Side
 
 FEWEST_BAD = 4.0  # bad requests, below which nothing is called bad: three may be one client that tries again
+WORST_PART = 4  # of a short window, its worst part
 SHOWS = 0.05  # more variance than independent requests have, by this part at least, is allowed for batch by batch
 
 
@@ -60,8 +61,8 @@ class BadRequests:
         if events is None:
             return np.full(self.requests.shape, -math.inf)
         bad, allowed = self.segments.since(events), self.allowed(limit)
-        if side == "above" and self.dispersion.incident:
-            bad = bad - self._worst_batch(events, allowed)
+        if side == "above" and self.dispersion.lone:
+            bad = np.maximum(bad - self._worst_batch(events, allowed), 0.0)  # a start may lie within the worst
         evidence = binomial.log_evidence(
             bad / self.factors, self.requests / self.factors, allowed,
             side=side, prior_mean=self.prior_mean(side, allowed), past=self.past,
@@ -119,9 +120,14 @@ class BadRequests:
     def _worst_batch(self, events: Floats, allowed: float) -> Floats:
         """Return by how many bad requests the worst batch since each start is beyond the limit.
 
-        Where the past has an incident, a single bad minute is none of the canary's evidence.
+        Where that proves nothing, see `Dispersion.lone`; at first the worst quarter of a short window
+        counts as one.
         """
-        each = max(1, round(BATCH_SECONDS / (self.segments.slice_seconds or BATCH_SECONDS)))
+        if len(events) == 1:
+            return np.zeros(1)
+        length = self.segments.slice_seconds or BATCH_SECONDS
+        seconds = min(BATCH_SECONDS, len(events) * length / WORST_PART) if self.dispersion.unknown else BATCH_SECONDS
+        each = max(1, round(seconds / length))
         first = np.arange(0, len(events), each)
         beyond = np.add.reduceat(events - allowed * self.trials, first)
         worst = np.maximum.accumulate(np.maximum(beyond, 0.0)[::-1])[::-1]

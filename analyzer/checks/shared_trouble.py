@@ -20,6 +20,13 @@ from analyzer.stats.share import odds_of
 COMPATIBLE = 1e-4
 
 
+def beyond_as_well(*, began_with_canary: bool) -> str:
+    """Return the words for a baseline that is beyond the limit as the canary is."""
+    if began_with_canary:
+        return "where the baseline is as well, since the canary came: a regression that both share, or an incident"
+    return "where the baseline is as well: the service, not the canary, is in trouble"
+
+
 @dataclass(frozen=True)
 class SharedTrouble:
     """The test whether trouble of the canary is, or may be, the service's.
@@ -65,9 +72,7 @@ class SharedTrouble:
         """Return what is known of the baseline since a start, for the reason of a finding."""
         if not self._baseline_beyond[start]:
             return "where the baseline has too few requests to tell the canary's trouble from the service's"
-        if self.began_with_canary:
-            return "where the baseline is as well, since the canary came: a regression that both share, or an incident"
-        return "where the baseline is as well: the service, not the canary, is in trouble"
+        return beyond_as_well(began_with_canary=self.began_with_canary)
 
     @property
     def began_with_canary(self) -> bool:

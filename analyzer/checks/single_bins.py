@@ -100,12 +100,17 @@ class SingleBins:
         grown = np.where(self._tested[0] >= FEWEST, grown, -np.inf)
         return np.stack([lost, grown]), np.stack([self._ratios < LOST[1], self._ratios > GROWN[1]])
 
-    def worst(self, check: Check, level: float) -> "Suspicion":
-        """Find the answer and the start that speak most for a fail, with regard to their part of the level."""
+    def worst(self, check: Check, level: float, doubt: Floats) -> "Suspicion":
+        """Find the answer and the start that speak most for a fail, with regard to their part of the level.
+
+        Parameters
+        ----------
+        doubt : by what the evidence since each start is divided, shape (starts,)
+        """
         evidence, beyond = self.evidence(strict=check.rule is Rule.STRICT)
         with np.errstate(divide="ignore"):
             weights = np.log(self._weights()) + np.log(self.starts.weights)[:, np.newaxis]
-        parts = (evidence + weights) / -math.log(level * PART)
+        parts = (evidence / doubt[:, np.newaxis] + weights) / -math.log(level * PART)
         proved = np.where(beyond, parts, np.minimum(parts, 0.0))
         side, start, test = (int(index) for index in np.unravel_index(proved.argmax(), proved.shape))
         suspects = np.where(beyond[:, 0], evidence[:, 0], -np.inf)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from analyzer import checks
-from analyzer.checks.correlation import estimate
+from analyzer.checks.correlation import described, estimate
 from analyzer.config.policy import Policy
 from analyzer.errors import Problem, RequestError
 from analyzer.model.counts import (
@@ -34,6 +34,7 @@ from analyzer.verdict.judge import combine
 FEWEST_LOOKS, MOST_LOOKS = 30, 60  # about, at one pretend rollout
 NEAR = 0.5  # evidence towards fail, of that needed, from which on measurements are more frequent
 CONFIDENCE = 0.95
+NOTABLE = 1.5  # times: smaller design effects are not worth a remark
 WHOLE = ""  # stands for the whole among the names of the checks
 
 
@@ -299,6 +300,7 @@ def _check_report(
     remarks = _unreachable(
         name, policy, counts, own, traffic, known.observed_correlation, length_seconds=length_seconds
     )
+    remarks += _dependence(name, known)
     codes = [trial.codes[name] for trial in trials if name not in trial.rolled_back and name not in trial.passed]
     remarks += [
         f"{name} ended as {code} in {codes.count(code)} of {len(trials)} pretend rollouts."
@@ -313,6 +315,21 @@ def _check_report(
         beyond=own is not None and bool(own.beyond),
         remarks=tuple(remarks),
     )
+
+
+def _dependence(name: str, known: Dispersion) -> list[str]:
+    """Return how requests depend on each other, and what pretend rollouts cannot show of that."""
+    if not known.batches:
+        return []
+    first, last = (float(known.factor(known.rate * length, length)) for length in (known.seconds[0], known.seconds[-1]))
+    remarks = [f"{name}: {described(known)} (design effect)."] if last > NOTABLE else []
+    if last > NOTABLE * first:
+        memory = "longer than this past shows" if known.memory is None else f"about {format_seconds(known.memory)}"
+        remarks.append(
+            f"{name}: its rate wanders (memory {memory}). Both pretend arms share that, so that false alarms of arms "
+            "or of pods that wander apart do not show here; the design effect allows for them."
+        )
+    return remarks
 
 
 def _unreachable(

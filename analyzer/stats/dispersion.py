@@ -15,7 +15,7 @@ scaled with the volume. The same is asked of single pods, which may differ for l
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,14 +24,21 @@ from numpy.typing import ArrayLike, NDArray
 from analyzer.stats.search import Floats
 
 BATCH_SECONDS = 60.0  # of the shortest batch: clusters and bursts that are over within it count as such
-FEWEST_BATCHES = 4  # below, nothing can be estimated
+FEWEST_BATCHES = 4  # of two classes; below, nothing can be estimated
 FEWEST_LONG = 6  # batches of a longer length, for an estimate at that length
 MARGIN = 1.28  # standard errors above the estimate: an upper bound (90%), for an estimate is too small half of the time
 SIGNIFICANT = 2.5  # standard errors above independence from which on the whole bound counts; below, a part of it
 INCIDENT_BATCHES = 15  # at most, of one incident of the past
 INCIDENT_SHARE = 0.8  # of all that is beyond independence, in one incident at least
+HEAVY_SHARE = 0.25  # of all that is beyond independence, in a single batch
 INCIDENT_RATE = 3.0  # times the rate of all other batches, at least
 EXTRAPOLATED = 8.0  # times the longest batch, up to which the excess may go on growing
+# Where too little is known: requests fail in clusters (geometric, mean 2.5), and share a rate however long the segment.
+UNKNOWN_CLUSTERS = 4.0
+UNKNOWN_CORRELATION = 0.005
+ENOUGH_SECONDS = 2400.0  # of observation, from which on nothing is added for what is not known
+RARE_SECONDS = 5400.0  # below, single bad batches may have been missed
+FADING = 4.0  # power with which that fades
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Dispersion:
     batches : of the shortest length, that it was estimated from; 0: it was not
     incident : whether one incident was left out of the estimate
     pods : whether it was estimated from single pods as well
+    heavy : whether single batches stand out by far, so that the variance does not show what one may do
+    seen : seconds for which the arm was observed, where that may be too short
     """
 
     seconds: tuple[float, ...] = ()
@@ -56,6 +65,18 @@ class Dispersion:
     batches: int = 0
     incident: bool = False
     pods: bool = False
+    heavy: bool = False
+    seen: float = math.inf
+
+    @property
+    def lone(self) -> bool:
+        """Whether a single bad batch proves nothing: the past had such ones, or is not long enough to have had any."""
+        return self.incident or self.heavy or self.seen < RARE_SECONDS
+
+    @property
+    def unknown(self) -> float:
+        """How much is not known for want of observation: 1 at first, half of it after 6 minutes, 0 after 40."""
+        return float(max(1 - self.seen / ENOUGH_SECONDS, 0.0) ** FADING)
 
     @property
     def independent(self) -> bool:
@@ -83,6 +104,30 @@ class Dispersion:
         # An arm of more traffic than the one observed may be larger clusters or a common rate: the latter is assumed.
         more = np.maximum(rate / self.rate, 1.0) if self.rate > 0 else 1.0
         return np.asarray(np.minimum(1 + self.fixed * more + slope * rate, np.maximum(total, 1.0)))
+
+    @property
+    def memory(self) -> float | None:
+        """Seconds after which batches are about independent: the length at which the effect stops growing.
+
+        0 where it is that of the shortest batches; None where it grows beyond the longest that was observed.
+        """
+        if not any(self.slope):
+            return 0.0
+        if len(self.slope) > 1 and self.seconds[-1] > 2 * self.seconds[-2]:
+            return None
+        return next(
+            length for length, more in zip(self.seconds, self.slope, strict=True) if more >= 0.9 * self.slope[-1]
+        )
+
+    def doubt(self, requests: ArrayLike) -> Floats:
+        """Return by what evidence for a rollback is divided while too little is known of the design effect.
+
+        Parameters
+        ----------
+        requests : of the arm in each segment
+        """
+        more = np.maximum(np.asarray(requests, float) - 1, 0.0)
+        return np.asarray(1 + self.unknown * np.minimum(UNKNOWN_CLUSTERS + UNKNOWN_CORRELATION * more, more))
 
     def correlation(self, requests: float) -> float:
         """Return the intraclass correlation of the requests of one batch, given their number, in [0, 0.99]."""
@@ -128,7 +173,7 @@ def of_counts(counts: ArrayLike, seconds: float = BATCH_SECONDS, pods: Sequence[
     each = [np.asarray(pod, float) for pod in pods]
     each = [pod if kept is None else pod[kept] for pod in each if len(pod) == len(rows)]
     single = _by_length(each, seconds, COUNTED) if len(each) > 1 else []
-    return _fitted(whole, single, len(left), incident=kept is not None)
+    return replace(_fitted(whole, single, len(left), incident=kept is not None), heavy=_is_heavy(left))
 
 
 def of_values(total: ArrayLike, squares: ArrayLike, count: ArrayLike, seconds: float = BATCH_SECONDS) -> Dispersion:
@@ -146,9 +191,9 @@ def combined(canary: ArrayLike, baseline: ArrayLike, canary_size: ArrayLike, bas
     return np.asarray((np.asarray(canary) * ours + np.asarray(baseline) * theirs) / (ours + theirs))
 
 
-def in_batches(counts: Floats, slice_seconds: float | None) -> Floats:
-    """Add up consecutive slices to batches of a minute; longer slices stay as they are. Axis 0 holds the slices."""
-    each = max(1, round(BATCH_SECONDS / slice_seconds)) if slice_seconds else 1
+def in_batches(counts: Floats, slice_seconds: float | None, batch_seconds: float = BATCH_SECONDS) -> Floats:
+    """Add up consecutive slices to batches; longer slices stay as they are. Axis 0 holds the slices."""
+    each = max(1, round(batch_seconds / slice_seconds)) if slice_seconds else 1
     return _together(counts, each)
 
 
@@ -196,7 +241,7 @@ class _Counted:
         totals = rows.sum(axis=0)
         seen = totals > 0
         freedom = int(seen.sum()) - 1
-        if freedom < 1 or len(rows) < FEWEST_BATCHES:
+        if freedom < 1 or (len(rows) - 1) * freedom < FEWEST_BATCHES - 1:
             return np.zeros(0), 0.0
         expected = rows.sum(axis=1)[:, np.newaxis] * (totals[seen] / totals.sum())
         squares = ((rows[:, seen] - expected) ** 2 / expected).sum(axis=1)
@@ -252,12 +297,13 @@ def _by_length(streams: Sequence[Floats], seconds: float, statistic: _Statistic)
     """Estimate the design effect for batches of each length, the shortest first; empty where there are too few."""
     levels: list[_Level] = []
     length = seconds
-    while streams and len(streams[0]) >= (FEWEST_LONG if levels else FEWEST_BATCHES):
+    while streams and (not levels or len(streams[0]) >= FEWEST_LONG):
         terms, freedom = statistic.terms(streams)
         if not freedom:
             break
         null_error = math.sqrt(2 / (len(terms) * freedom))
-        error = max(float(terms.std()) / math.sqrt(len(terms)), null_error)
+        few = max(float(terms.mean()), 1.0) if len(terms) < FEWEST_BATCHES else 1.0  # too few to tell how they spread
+        error = max(float(terms.std()) / math.sqrt(len(terms)), null_error * few)
         rate = sum(map(statistic.size, streams)) / (len(streams) * len(streams[0]) * length)
         levels.append(_Level(length, float(terms.mean()), error, null_error, rate))
         streams, length = [_together(stream, 2) for stream in streams], 2 * length
@@ -277,7 +323,7 @@ def _beside_incident(rows: Floats, statistic: _Statistic) -> NDArray[np.bool_] |
         return None
     excess = excess - 1
     whole = float(excess.sum())
-    if whole < SIGNIFICANT**2 * math.sqrt(2 * len(excess)):
+    if whole < _chance(len(excess)):
         return None
     terms = np.zeros(len(rows))
     terms[used] = excess
@@ -294,6 +340,18 @@ def _beside_incident(rows: Floats, statistic: _Statistic) -> NDArray[np.bool_] |
     kept[max(first - 1, 0) : last + 1] = False  # it begins and ends within a batch
     inside, outside = statistic.level(rows[~kept].sum(axis=0)), statistic.level(rows[kept].sum(axis=0))
     return kept if math.isnan(inside) or inside > INCIDENT_RATE * outside else None
+
+
+def _is_heavy(rows: Floats) -> bool:
+    """Whether a single batch makes up a large part of what is beyond independence, and that is beyond chance."""
+    excess = COUNTED.terms([rows])[0] - 1
+    whole = float(excess.sum())
+    return len(excess) >= FEWEST_BATCHES and whole >= _chance(len(excess)) and float(excess.max()) > HEAVY_SHARE * whole
+
+
+def _chance(batches: int) -> float:
+    """Return what all batches may be beyond independence by chance."""
+    return SIGNIFICANT**2 * math.sqrt(2 * batches)
 
 
 def _bounded(excess: float, error: float, null_error: float) -> float:

@@ -50,10 +50,13 @@ def test_a_baseline_at_another_time_does_not_disturb_limits(look: Any, kind: str
 
     for canary, baseline in (([5000, 0], [0, 9500]), ([60, 0], [0, 9500])):
         for value in (good, bad, bad * 3):
-            beside = look(name, [counts(n, value) for n in canary], [counts(n, good) for n in baseline], **rule)
-            alone = look(name, [counts(n, value) for n in canary], **rule)
+            arms = [counts(n, value) for n in canary], [counts(n, good) for n in baseline]
+            beside = look(name, *arms, history=[counts(9500, good)] * 120, **rule)
+            alone = look(name, arms[0], **rule)
 
-            assert (beside["verdict"], beside["evidence"]) == (alone["verdict"], alone["evidence"])
+            assert (beside["verdict"], beside["evidence"]["fail"]) == (alone["verdict"], alone["evidence"]["fail"])
+            # A pass learns from the history, which `alone` lacks.
+            assert beside["evidence"]["pass"] == pytest.approx(alone["evidence"]["pass"], rel=0.15)
         assert alone["verdict"] == "fail"
 
 

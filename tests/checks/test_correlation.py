@@ -87,7 +87,7 @@ def test_bursts_delay_a_verdict_of_every_kind(look: Any, kind: str) -> None:
         requests = 300 if name == "business_proxy" else 5700
         noisy = [counts(requests, good * level) for level in rng.choice([1 - spread, 1 + spread], 120)]
 
-    calm = look(name, [counts(300, bad)] * 6, baseline, **rule)
+    calm = look(name, [counts(300, bad)] * 6, baseline, history=[counts(5700, good)] * 120, **rule)
     bursts = look(name, [counts(300, bad)] * 6, baseline, history=noisy, **rule)
 
     assert "before the canary" in bursts["assumptions"][0]
@@ -126,7 +126,45 @@ def test_long_slices_are_named_as_what_they_are(look: Any) -> None:
     long, short = (look("error_rate", CANARY[:6], BURSTS[:6], seconds=seconds) for seconds in (240, 30))
 
     assert "times that of independent requests in 4 min" in long["assumptions"][0]
-    assert "requests are taken to be independent" in short["assumptions"][0]  # three minutes in all
+    assert "times that of independent requests in 30 s" in short["assumptions"][0]  # three minutes in all
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_history_a_rollback_takes_more(look: Any, kind: str) -> None:
+    """The same counts prove less where nobody knows how requests depend on each other, and a pass as much."""
+    name, rule, counts, good, bad, _ = KINDS[kind]
+    canary, baseline = [counts(300, bad)] * 6, [counts(5700, good)] * 6
+
+    rule = rule | ({"delay": 0} if kind == "conversions" else {})
+    known = look(name, canary, baseline, history=[counts(5700, good)] * 120, **rule)
+    unknown = look(name, canary, baseline, **rule)
+    untimed = look(name, canary[:1], baseline[:1], seconds=None, **rule)
+
+    assert unknown["evidence"]["fail"] < 0.7 * known["evidence"]["fail"]
+    assert unknown["evidence"]["pass"] == known["evidence"]["pass"]
+    assert "a rollback takes more" in unknown["assumptions"][0]
+    assert "a rollback takes more" not in known["assumptions"][0] + untimed["assumptions"][0]
+
+
+def test_the_baseline_beside_the_canary_replaces_the_history(look: Any) -> None:
+    """After two hours beside an independent baseline the evidence is that with a history."""
+    canary, baseline = [failed(300, 0.012)] * 120, [failed(5700, 0.003)] * 120
+
+    known = look("error_rate", canary, baseline, history=[failed(5700, 0.003)] * 120)
+    unknown = look("error_rate", canary, baseline)
+
+    assert unknown["evidence"] == known["evidence"]
+
+
+def test_without_a_history_one_bad_minute_decides_nothing(look: Any) -> None:
+    """Half of the canary's requests fail for a minute, which a stall does as well; the third such minute decides."""
+    baseline = [failed(5700, 0.002)] * 20
+
+    def judged(bad_minutes: int) -> str:
+        canary = [failed(300, 0.002)] * (20 - bad_minutes) + [failed(300, 0.5)] * bad_minutes
+        return str(look("error_rate", canary, baseline)["verdict"])
+
+    assert [judged(minutes) for minutes in (1, 3)] == ["inconclusive", "fail"]
 
 
 def test_latency_goes_by_the_slow_requests_near_the_quantile(look: Any) -> None:

@@ -15,7 +15,7 @@ from analyzer.checks.error_rate import share_of, tally
 from analyzer.checks.negative_control import Control, control_of
 from analyzer.checks.segments import Segments
 from analyzer.config.policy import Check, Policy
-from analyzer.model.counts import Counts, Errors, Histogram, Pod, Reading, summed
+from analyzer.model.counts import Conversions, Counts, Errors, Histogram, MeanOnly, Pod, Reading, Values, summed
 from analyzer.model.findings import Finding
 from analyzer.stats.dispersion import INDEPENDENT
 
@@ -142,6 +142,58 @@ def test_the_rank_is_that_of_the_segment_that_fails() -> None:
 
     assert found.code == "proved_bad"
     assert found.reason.endswith("worse than 3 of 4 baseline pods (p = 0.4)")
+
+
+def in_finer_bins(counts: Errors) -> Histogram:
+    """Give latencies of half a second to one instead of failed requests, in bins of a tenth."""
+    bins = np.zeros((len(counts.errors), 11))
+    bins[:, 0], bins[:, 5:10] = counts.requests - counts.errors, counts.errors[:, np.newaxis] / 5
+    return Histogram(edges=np.append(np.arange(1, 11) / 10, np.inf), counts=bins)
+
+
+def as_conversions(counts: Errors) -> Conversions:
+    """Give conversions instead of requests that did not fail: ten times as many fail to convert."""
+    return Conversions((counts.requests - 10 * counts.errors) / 10, counts.requests)
+
+
+def as_values(counts: Errors) -> Values:
+    """Give values of 1, of which those that failed are missing."""
+    total = counts.requests - 10 * counts.errors
+    return Values(total, total, counts.requests)
+
+
+def as_means(counts: Errors) -> MeanOnly:
+    """Give latencies of 0.1 s, and of 2 s for those that failed, with a swing that no arm shares."""
+    swing = 1 + 0.01 * np.resize([1.0, -1.0], len(counts.requests))
+    return MeanOnly(swing * (0.1 * counts.requests + 1.9 * counts.errors), counts.requests)
+
+
+RELATIVE = {"promote": "10%", "rollback": "30%", "rule": "relative"}
+COMPARED = {
+    "errors": (lambda counts: counts, {"kind": "error_rate", **RELATIVE}),
+    "latency, edge": (as_latency, {"kind": "latency", "quantile": 0.99, "edge": "200ms", **RELATIVE}),
+    "latency": (in_finer_bins, {"kind": "latency", "quantile": 0.99, **RELATIVE}),
+    "mean latency": (as_means, {"kind": "mean_latency", **RELATIVE}),
+    "conversions": (as_conversions, {"kind": "business", "promote": "-1%", "rollback": "-3%"}),
+    "values": (as_values, {"kind": "business", "promote": "-1%", "rollback": "-3%"}),
+}
+
+
+@pytest.mark.parametrize("kind", COMPARED)
+def test_a_comparison_is_controlled_by_comparisons_of_pods(kind: str) -> None:
+    """Each pod of the baseline is compared with the others, as the canary is with all of them."""
+    form, check = COMPARED[kind]
+    steady = [failed([0.004, 0.006] * 10)] * 10
+    healthy, broken = ([form(pod) for pod in (*two, *steady)] for two in (steady[:2], [failed(0.03), failed(0.03)]))
+    past = [form(failed([0.004, 0.006] * 60, minutes=120))] * 12
+    canary = form(failed(0.03))
+
+    held, failing = (judged(reading_of(canary, pods, past), Check.model_validate(check)) for pods in (broken, healthy))
+
+    assert (held.outcome, held.code) == ("inconclusive", "placebo_failed"), held.reason
+    assert "but the same test proves 2 of 12 baseline pods bad as well (pod-0, pod-1)" in held.reason
+    assert failing.code == "proved_bad", failing.reason
+    assert failing.reason.endswith("worse than each of 12 baseline pods (p = 0.077)")
 
 
 @pytest.mark.parametrize(("rank", "pods", "p"), [(1, 2, 1 / 3), (1, 19, 0.05), (3, 4, 0.6), (5, 4, 1.0)])

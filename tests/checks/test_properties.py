@@ -243,32 +243,22 @@ def halved(counts: Counts) -> Counts:
     return replace(counts, **{name: np.repeat(one, 2, axis=0) / 2 for name, one in by_slice(counts).items()})  # type: ignore[arg-type]
 
 
-def healthy(baseline: Counts) -> Counts:
-    """Keep 0.4% of what is bad: trouble that the arms share is compared slice by slice, so finer ones tell more."""
-    if isinstance(baseline, Errors):
-        return replace(baseline, errors=0.004 * baseline.errors)
-    if isinstance(baseline, Histogram):
-        fast = np.array([0.0, 0.996, 0.996, 0.996, 0.996])
-        counts = baseline.counts * (1 - fast)
-        counts[:, 0] += baseline.counts @ fast
-        return replace(baseline, counts=counts)
-    return baseline
-
-
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "means"])  # of which slices are what is judged
 @given(data=st.data())
 def test_slices_cut_in_two_tell_the_same(form: str, data: st.DataObject) -> None:
     """The value, its evidence towards a pass and every start that was there: the length of slices is no statistic."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    slices = data.draw(st.sampled_from([1, 3, 20]))
+    slices = data.draw(st.sampled_from([20, 60]))  # fewer make shorter batches for the design effect
     canary, baseline = (arm_of(form, slices, rng) for _ in range(2))
     enough = [replace(one, **{n: v + 400.0 for n, v in by_slice(one).items()}) for one in (canary, baseline)]  # type: ignore[arg-type]
     if form == "values":
         enough = [replace(one, squares=3 * one.total**2 / one.count) for one in enough if isinstance(one, Values)]
     # A delay is estimated in slices, whose length it depends on.
     check, policy = policy_of(form, rule="strict", **({"delay": 0} if form == "conversions" else {}))
-    ours, theirs = enough[0], healthy(enough[1])
-    whole, cut = Reading(ours, theirs, 60.0), Reading(halved(ours), halved(theirs), 30.0)
+    # A baseline in trouble as well excuses an arm that is held against limits, which depends on slices.
+    ours, theirs = enough[0], None if form in ("errors", "latency") else enough[1]
+    whole = Reading(ours, theirs, 60.0)
+    cut = Reading(halved(ours), None if theirs is None else halved(theirs), 30.0)
 
     one, two = judged(check, whole, policy), judged(check, cut, policy)
 
@@ -295,9 +285,10 @@ def test_a_drift_is_the_same_from_both_sides(seed: int) -> None:
     )
     check, policy = policy_of("classes", min_requests=1)
     names = ("a", "b", "c", "d", "e")
+    past = {"history": Classes(names, np.outer(size * np.ones(120), shares[0])), "history_seconds": 60.0}
 
     found, back = (
-        judged(check, Reading(Classes(names, one), Classes(names, other), 60.0), policy)
+        judged(check, Reading(Classes(names, one), Classes(names, other), 60.0, **past), policy)
         for one, other in ((ours, theirs), (theirs, ours))
     )
 

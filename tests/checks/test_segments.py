@@ -264,12 +264,13 @@ def test_a_limit_is_outside_exactly_when_the_change_is_proved_at_every_split(
     canary = [failed(60_000 * step, 0.01 * fault) for step, fault in steps]
     baseline = [failed(60_000 * (1 - step), 0.01) for step, _ in steps]
     rule = {"rule": "relative", "promote": promote, "rollback": promote}
+    history = [failed(60_000, 0.01)] * 120
 
-    found = look("error_rate", canary, baseline, **rule)
+    found = look("error_rate", canary, baseline, history=history, **rule)
     low = found["delta"]["low"]
 
     assert low < found["delta"]["value"]
     for limit, proved in ((low - 0.01 * (1 + low), True), (low + 0.01 * (1 + low), False)):
-        beside = look("error_rate", canary, baseline, rule="relative", promote=limit, rollback=limit)
+        beside = look("error_rate", canary, baseline, history=history, rule="relative", promote=limit, rollback=limit)
         whole = beside["evidence"]["fail"] if beside["since"] is None else 0
         assert (whole >= 1) == proved

@@ -7,7 +7,11 @@ import pytest
 from checks.rollouts import errors_of, failed, slow
 
 import analyzer
+from analyzer import checks
+from analyzer.checks import Moment
+from analyzer.config.policy import Check, Policy
 from analyzer.errors import RequestError
+from analyzer.model.counts import MeanOnly, Reading
 
 STRICT = {"rule": "strict"}
 START = {"start": "2026-01-05T10:00:00Z"}
@@ -26,7 +30,10 @@ def test_trouble_in_both_arms_is_not_the_canarys(look: Any, kind: str, slices: i
     """Proved bad, and so is the baseline: neither failed nor passed, with its own code and words."""
     name, rule, counts, _, bad, _ = ARMS[kind]
 
-    found = look(name, [counts(6000 / slices, bad)] * slices, [counts(114_000 / slices, bad)] * slices, **rule)
+    found = look(
+        name, [counts(6000 / slices, bad)] * slices, [counts(114_000 / slices, bad)] * slices,
+        history=[counts(5700, bad)] * 120, **rule,
+    )  # fmt: skip
 
     assert (found["verdict"], found["code"]) == ("inconclusive", "common_mode")
     assert "where the baseline is as well: the service, not the canary, is in trouble" in found["reason"]
@@ -97,7 +104,7 @@ def test_an_incident_that_begins_with_a_step_is_not_the_canarys(look: Any) -> No
         canary = [{"requests": row[0], "errors": row[2]} for row in path]
         baseline = [{"requests": row[1], "errors": row[3]} for row in path]
 
-        assert look("error_rate", canary, baseline, seconds=15)["code"] == "common_mode"
+        assert look("error_rate", canary, baseline, seconds=15, history=STEADY * 4)["code"] == "common_mode"
 
 
 @pytest.mark.parametrize("kind", ARMS)
@@ -229,6 +236,36 @@ def test_trouble_of_both_arms_that_began_with_the_canary(
         began = "since the canary came: a regression that both share, or an incident" in found["reason"]
         assert began == (before == "good")
         assert ("the service, not the canary, is in trouble" in found["reason"]) != began
+
+
+@pytest.mark.parametrize(
+    ("before", "setting", "code"),
+    [
+        (0.1, "hold", "common_mode"),
+        (0.1, "fail", "proved_bad"),
+        (0.4, "fail", "common_mode"),
+        (None, "fail", "common_mode"),
+    ],
+)
+def test_a_mean_that_rose_in_both_arms_with_the_canary(before: float | None, setting: str, code: str) -> None:
+    """As for shares of bad requests: the policy chooses, where the baseline was within the limit before."""
+
+    def arm(mean: float, requests: float, minutes: int) -> MeanOnly:
+        swing = 1 + 0.01 * np.resize([1.0, -1.0], minutes)
+        return MeanOnly(mean * requests * swing, np.full(minutes, requests))
+
+    check = Check.model_validate({"kind": "mean_latency", "promote": "200ms", "rollback": "300ms"})
+    policy = Policy.model_validate({"name": "mean", "checks": {"mean": check}, "shared_regression": setting})
+    reading = Reading(
+        arm(0.4, 300, 30), arm(0.4, 5700, 30), 60.0,
+        history=None if before is None else arm(before, 5700, 120), history_seconds=60.0,
+    )  # fmt: skip
+
+    found = checks.judge(check, reading, policy, Moment())
+
+    assert found.code == code
+    if code == "common_mode":
+        assert ("since the canary came" in found.reason) == (before == 0.1)
 
 
 def test_a_shared_regression_does_not_fail_on_a_baseline_too_small_to_tell(look: Any) -> None:

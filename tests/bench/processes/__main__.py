@@ -1,7 +1,8 @@
 """Traffic whose requests depend on each other: `python tests/bench/processes [--short] [--only NAME] [--runs N]`.
 
-The product judges, one check of the default policy alone at its part of alpha, by `analyzer.case.Case`. Each run is a
-rollout of four hours, measured every 30 s (see `looks`). The full form writes a section of tests/bench/README.md.
+The product judges, one check of the default policy alone at its part of alpha, by `analyzer.verdict.case.Case`. Each
+run is a rollout of four hours, measured every 30 s (see `looks`). The full form writes a section of
+tests/bench/README.md, as `--write` does with fewer cells.
 Ends with 1 where a bound is broken: in the short form where the interval (exact, 95%) lies beyond it.
 """
 
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="NAME", help="cells whose name contains it")
     parser.add_argument("--runs", type=int, help="runs a cell")
     parser.add_argument("--every", action="store_true", help="judge at all moments, to check that none is missed")
+    parser.add_argument("--write", action="store_true", help="put these cells into the README, instead of all")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     began = time.monotonic()
@@ -142,7 +144,7 @@ def main() -> None:
     for row in simulate(cells, runs, options.processes, every=options.every):
         print(line(row.words(short=options.short)), flush=True)
         rows.append(row)
-    if not (options.short or options.only or options.every):
+    if options.write or not (options.short or options.only or options.every):
         write(rows, BENCH / "README.md")
     missed = sum(row.broken(short=options.short) for row in rows)
     bounded = sum(row.cell.bound is not None for row in rows)
