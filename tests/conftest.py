@@ -1,5 +1,6 @@
 """What the tests share: reproducible properties, signals, and requests as people write them."""
 
+import os
 import secrets
 import signal
 from collections.abc import Callable
@@ -23,7 +24,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed of the profile `ci` before hypothesis and the other processes of a run take it."""
     if PROFILE == "ci" and config.getoption("--hypothesis-seed") is None:
-        config.option.hypothesis_seed = str(secrets.randbelow(2**32))
+        config.option.hypothesis_seed = os.environ.get("HYPOTHESIS_SEED") or str(secrets.randbelow(2**32))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

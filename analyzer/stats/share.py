@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analyzer.stats import search
+from analyzer.stats import search, split
 from analyzer.stats.onset import Starts
 from analyzer.stats.search import Bools, Floats, Side, log_mean_exp
 
@@ -181,8 +181,9 @@ def paired(canary: ArrayLike, baseline: ArrayLike) -> Bools:
 def odds_of(canary: ArrayLike, baseline: ArrayLike) -> Floats:
     """Tell how many requests of the canary come to one of the baseline, in each slice.
 
-    Slices with few requests are taken together with their neighbours until each arm has `FEWEST`. Where the baseline
-    has none at all the odds are 1, which says nothing: leave out slices that are not `paired`.
+    Slices with few requests are taken together with their neighbours until each arm has `FEWEST`, but not across a
+    clear change of the split: at a new weight the odds of the old one make every event look like one arm's. Where the
+    baseline has none at all the odds are 1, which says nothing: leave out slices that are not `paired`.
 
     Parameters
     ----------
@@ -200,12 +201,12 @@ def groups(ours: Floats, theirs: Floats) -> Sequence[int]:
     """Cut slices into groups with enough requests in both arms: the number of the first slice of each."""
     if min(ours.min(), theirs.min()) >= FEWEST:
         return range(len(ours))
-    first, canary, baseline = [0], 0.0, 0.0
-    for place in range(len(ours)):
-        if canary >= FEWEST and baseline >= FEWEST:
-            first.append(place)
-            canary = baseline = 0.0
-        canary, baseline = canary + ours[place], baseline + theirs[place]
-    if len(first) > 1 and min(canary, baseline) < FEWEST:
+    first, before, group = [0], (0.0, 0.0), (0.0, 0.0)
+    for slice_, counts in enumerate(zip(ours.tolist(), theirs.tolist(), strict=True)):
+        if min(group) >= FEWEST or split.has_moved(group, counts):
+            first.append(slice_)
+            before, group = group, (0.0, 0.0)
+        group = group[0] + counts[0], group[1] + counts[1]
+    if len(first) > 1 and min(group) < FEWEST and not split.has_moved(before, group):
         first.pop()  # what is left joins the group before it
     return first

@@ -4,6 +4,8 @@ Numbers of requests say nothing about whether requests went well. What is chosen
 from which a proof counts, is therefore chosen without looking at the outcome, and costs none of alpha.
 """
 
+import math
+
 import numpy as np
 from scipy.special import betaln, xlog1py, xlogy
 
@@ -94,6 +96,14 @@ def steady(canary: Floats, baseline: Floats) -> Bools:
     variance = 1 / (canary + 0.5) + 1 / (baseline + 0.5)
     same = np.abs(np.diff(odds)) <= np.log(LEAST_CHANGE) + CLEAR * np.sqrt(variance[1:] + variance[:-1])
     return np.asarray(np.append(same, False) | np.append(False, same))
+
+
+def has_moved(before: tuple[float, float], after: tuple[float, float]) -> bool:
+    """Tell whether the split is clearly another one, by the requests of canary and baseline before and after."""
+    if min(*before, *after) <= 0:
+        return False
+    change = math.log(before[0]) - math.log(before[1]) - math.log(after[0]) + math.log(after[1])
+    return abs(change) > math.log(LEAST_CHANGE) + CLEAR * math.sqrt(sum(1 / number for number in (*before, *after)))
 
 
 def log_evidence(canary: float, baseline: float, expected: float, tolerance: float = TOLERANCE) -> float:

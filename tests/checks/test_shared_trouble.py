@@ -292,3 +292,13 @@ def test_a_shared_regression_is_held_or_fails() -> None:
 
     with pytest.raises(RequestError, match="shared_regression"):
         analyzer.evaluate(body | {"policy": {"shared_regression": "ignore"}})
+
+
+def test_an_incident_while_the_weight_goes_to_99_is_no_fault_of_the_canary(look: Any) -> None:
+    """The few requests that the baseline still gets are compared at their own split, not at that of before."""
+    canary = [{"errors": bad, "requests": n} for bad, n in ((2, 8), (1405, 7127), (85, 500), (113, 699))]
+    baseline = [{"errors": bad, "requests": n} for bad, n in ((1, 2), (6617, 9744), (1, 3), (2, 2))]
+
+    found = look("error_rate", canary, baseline)
+
+    assert (found["verdict"], found["code"]) == ("inconclusive", "common_mode")

@@ -159,7 +159,7 @@ MUTANTS = [
         "analyzer/checks/one_arm.py", "tests/checks/test_one_arm.py",
         ("FEWEST_BAD = 4.0 ", "FEWEST_BAD = 2.0 "),
         ("SHOWS = 0.05 ", "SHOWS = 1.0 "),
-        ("bad = bad - self._worst_batch(events, allowed)", "pass"),
+        ("bad = np.maximum(bad - self._worst_batch(events, allowed), 0.0)", "pass"),
         ("np.minimum(evidence, self._in_bursts(events, allowed))", "evidence"),
     ),
     *_of(

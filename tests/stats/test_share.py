@@ -378,10 +378,10 @@ def test_odds_are_those_of_each_slice_where_there_are_requests() -> None:
 
 def test_slices_with_few_requests_share_their_odds() -> None:
     """They are taken together until each arm has ten; what is left joins the group before it."""
-    # by hand: 4 + 6 of 60 + 80, then 30 of 70, then 2 of 100 left over, which joins 30 of 70
-    found = share.odds_of([4, 6, 30, 2], [60, 80, 70, 100])
+    # by hand: 4 + 6 of 60 + 80, then 30 of 70, then 6 of 70 left over, which joins 30 of 70
+    found = share.odds_of([4, 6, 30, 6], [60, 80, 70, 70])
 
-    assert found == pytest.approx([10 / 140, 10 / 140, 32 / 170, 32 / 170])
+    assert found == pytest.approx([10 / 140, 10 / 140, 36 / 140, 36 / 140])
 
 
 @given(arrays(float, 12, elements=st.floats(0, 50)), arrays(float, 12, elements=st.floats(0, 500)))
@@ -446,3 +446,19 @@ def test_each_start_counts_its_own_slices() -> None:
             assert found.forecast(1.0, side, number, np.array([3.0])) == pytest.approx(
                 alone.forecast(1.0, side, 0, np.array([3.0]))
             )
+
+
+def test_slices_at_another_split_are_not_taken_together() -> None:
+    """At a weight of 99% the baseline has few requests a slice: the odds are not those of the weight before."""
+    canary, baseline = np.array([500.0, 500.0, 990.0, 985.0]), np.array([510.0, 500.0, 3.0, 5.0])
+
+    np.testing.assert_allclose(share.odds_of(canary, baseline), [500 / 510, 1.0, 1975 / 8, 1975 / 8])
+    np.testing.assert_allclose(share.odds_of(canary[::-1], baseline[::-1]), [1975 / 8, 1975 / 8, 1.0, 500 / 510])
+    np.testing.assert_allclose(share.odds_of(baseline, canary), [510 / 500, 1.0, 8 / 1975, 8 / 1975])
+
+
+def test_neighbours_with_few_requests_are_taken_together() -> None:
+    """Where the split may be the same, or an arm has none in a slice."""
+    canary, baseline = np.array([2.0, 0.0, 9.0, 3.0]), np.array([30.0, 35.0, 28.0, 31.0])
+
+    np.testing.assert_allclose(share.odds_of(canary, baseline), np.full(4, 14 / 124))

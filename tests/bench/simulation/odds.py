@@ -9,6 +9,7 @@ from bench.simulation.sums import Triples, summed
 from analyzer.stats import share
 
 FEWEST = 10  # requests an arm, to tell the split of a group of slices
+LEAST_CHANGE, CLEAR = 1.25, 3.0  # ratio of the odds, and standard errors, from which a split has moved
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,23 @@ def _groups(canary: Floats, baseline: Floats) -> tuple[Looks, Bools]:
     begins, is_first = np.zeros((runs, slices), int), np.zeros((runs, slices), bool)
     is_first[:, 0] = True
     first, before = np.zeros(runs, int), np.zeros(runs, int)
-    ours, theirs = np.zeros(runs), np.zeros(runs)
+    ours, theirs, ours_before, theirs_before = np.zeros((4, runs))
     for place in range(slices):
         full = np.minimum(ours, theirs) >= FEWEST
+        full |= _has_moved(ours, theirs, canary[:, place], baseline[:, place])
         before, first = np.where(full, first, before), np.where(full, place, first)
+        ours_before, theirs_before = np.where(full, ours, ours_before), np.where(full, theirs, theirs_before)
         is_first[full, place] = True
         ours, theirs = (np.where(full, 0.0, arm) + more[:, place] for arm, more in ((ours, canary), (theirs, baseline)))
-        # Too few are left over for a group of their own: they join the one before.
-        begins[:, place] = np.where(np.minimum(ours, theirs) < FEWEST, before, first)
+        # Too few are left over for a group of their own: they join the one before, unless the split has moved.
+        joins = (np.minimum(ours, theirs) < FEWEST) & ~_has_moved(ours_before, theirs_before, ours, theirs)
+        begins[:, place] = np.where(joins, before, first)
     return begins, is_first
+
+
+def _has_moved(ours: Floats, theirs: Floats, canary: Floats, baseline: Floats) -> Bools:
+    """Tell the runs whose split is clearly another one in the later counts."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.abs(np.log(ours / theirs) - np.log(canary / baseline))
+        error = np.sqrt(1 / ours + 1 / theirs + 1 / canary + 1 / baseline)
+        return np.asarray(np.isfinite(error) & (change > np.log(LEAST_CHANGE) + CLEAR * error))

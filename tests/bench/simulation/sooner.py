@@ -84,7 +84,7 @@ def rolled_back(share: float, declared: int | None, runs: int, looks: int, seed:
             evidence[:, 0] += part * frozen[active]
         beyond: Bools = (evidence >= (1 - 1e-9) / ALPHA) & (seen > ROLLBACK * total)
         found[active[beyond.any(axis=1)]] = look
-    return found, requests
+    return found, requests.astype(float)
 
 
 def passed_after(share: float, past_share: float | None, runs: int, seed: int) -> float:
