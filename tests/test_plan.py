@@ -25,6 +25,7 @@ POLICY = load_policies(None)["ml-model"]
 RATE, SHARE = 10.0, 0.05
 RUNS, LOOKS_UNTIL, LOOKS = 21, 10, 60  # a look at every tenth of the forecast, up to six times the forecast
 BINS = 10
+HISTORY = 120  # minutes before the canary
 
 
 @pytest.fixture(autouse=True)
@@ -88,10 +89,12 @@ def median_requests(check: Check, value: float, healthy: float, wanted: Outcome,
         rng = np.random.default_rng((seed, run))
         each = forecast / LOOKS_UNTIL
         ours, theirs = rng.poisson(each, LOOKS), rng.poisson(each * (1 - SHARE) / SHARE, LOOKS)
+        before = rng.poisson(each * (1 - SHARE) / SHARE, HISTORY)
         canary, baseline = draw(check.kind, value, ours, rng), draw(check.kind, healthy, theirs, rng)
+        history = draw(check.kind, healthy, before, rng)
         decided = np.inf
         for look in range(3, LOOKS + 1):
-            reading = Reading(first(canary, look), first(baseline, look), 60.0)
+            reading = Reading(first(canary, look), first(baseline, look), 60.0, history=history, history_seconds=60.0)
             if checks.judge(check, reading, POLICY).outcome is wanted:
                 decided = float(ours[:look].sum())
                 break
@@ -307,7 +310,7 @@ def test_the_expected_counts_of_values_have_their_variation() -> None:
     from analyzer.planning.forecast import _expected
 
     check = policy(**BUSINESS).checks["check"]
-    reading = _expected(check, Assumption(0.0, (), variation=3.0), 0.0, 50.0, 950.0, 0.0)
+    reading = _expected(check, Assumption(0.0, (), variation=3.0), 0.0, 50.0, 950.0, 0.0, 0.0)
     assert isinstance(reading.canary, Values)
     assert reading.canary.squares is not None
 

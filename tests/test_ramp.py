@@ -19,7 +19,6 @@ from analyzer.planning.ramp import Ramp, ramps
 ERRORS = Policy.model_validate(
     {
         "name": "errors",
-        "history": "0s",
         "checks": {"error_rate": {"kind": "error_rate", "promote": "0.5%", "rollback": "1%"}},
     }
 )

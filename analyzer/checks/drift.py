@@ -40,10 +40,12 @@ class Drifts:
     ----------
     found : the distances since each start
     requests : predictions of the canary since each start
+    doubt : by which evidence for a rollback is divided, since each start
     """
 
     found: psi.Distance
     requests: Floats
+    doubt: Floats
 
     @cached_property
     def values(self) -> Floats:
@@ -58,7 +60,7 @@ class Drifts:
         """Give the log evidence since the starts that speak most for it; -inf for the others, which is cautious."""
         distance = np.sqrt(np.where(self.values > 0, self.values, 0.0)) - math.sqrt(limit)
         rough = np.where(self._usable, self.found.size * distance * np.abs(distance), -np.inf)
-        chosen = np.argsort(-rough if side == "above" else rough, kind="stable")[:CANDIDATES]
+        chosen = np.argsort(-rough / self.doubt if side == "above" else rough, kind="stable")[:CANDIDATES]
         evidence = np.full(len(self.requests), -math.inf)
         places = np.unique(np.append(chosen, 0))
         places = places[self._usable[places]]
@@ -106,7 +108,7 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     if problem := _too_little(found.one(start), *seen):
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
-    measure = Drifts(found, requests)
+    measure = Drifts(found, requests, known.doubt(requests))
     question = Question(measure, check.promote, check.rollback, "above", segments, dispersion=known)
     decision = decide(check, question, replace(terms, fail=terms.fail * (1 - PART)))
     bins = SingleBins(*counts, labels, segments.starts)

@@ -6,7 +6,7 @@ and the fewest that decide are looked for. Knows no source and no clock.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -14,7 +14,19 @@ from scipy.special import ndtr, ndtri
 from analyzer import checks
 from analyzer.checks.decision import format_count
 from analyzer.config.policy import Check, DecideBy, Policy
-from analyzer.model.counts import Classes, Conversions, Counts, Errors, Floats, Histogram, MeanOnly, Reading, Values
+from analyzer.model.counts import (
+    C,
+    Classes,
+    Conversions,
+    Counts,
+    Errors,
+    Floats,
+    Histogram,
+    MeanOnly,
+    Reading,
+    Values,
+    by_slice,
+)
 from analyzer.model.findings import Code, Kind, Outcome, Role, Rule
 from analyzer.planning.assumptions import FINE, SPREAD, Assumption, allowed
 from analyzer.quantity import format_seconds
@@ -122,7 +134,7 @@ def _proof(
         if check.kind is Kind.MEAN_LATENCY:
             reading = _expected_means(check, assumption, value, requests / traffic.canary, traffic)
         else:
-            reading = _expected(check, assumption, value, requests, requests * ratio, before)
+            reading = _expected(check, assumption, value, requests, requests * ratio, before, policy.history)
         finding = checks.judge(bare, reading, policy)
         return finding.outcome is wanted and (check.rule is Rule.POINT or finding.code is not Code.DECIDED_BY_POINT)
 
@@ -193,7 +205,7 @@ def _is_beyond(check: Check, value: float, limit: float) -> bool:
 
 
 def _expected(
-    check: Check, assumption: Assumption, value: float, ours: float, theirs: float, before: float
+    check: Check, assumption: Assumption, value: float, ours: float, theirs: float, before: float, before_seconds: float
 ) -> Reading[Counts]:
     """Build what a source would read if everything came as expected, in one slice since the start.
 
@@ -201,38 +213,43 @@ def _expected(
     ----------
     value : of the canary; the baseline is healthy
     ours, theirs, before : requests of canary and baseline, and of the baseline before
+    before_seconds : for how long the baseline is known before
     """
     canary: Counts
     baseline: Counts
-    history: Counts | None = None
+    past: Counts
     base = assumption.level if check.compares else assumption.healthy
     rate = min(base * (1 + value), 1.0) if check.compares else value
     match check.kind:
         case Kind.ERROR_RATE:
-            canary, baseline = Errors(_one(rate * ours), _one(ours)), Errors(_one(base * theirs), _one(theirs))
-            history = Errors(_one(base * before), _one(before))
+            canary, baseline, past = (
+                Errors(_one(share * n), _one(n)) for share, n in ((rate, ours), (base, theirs), (base, before))
+            )
         case Kind.LATENCY if check.compares and check.edge is None:
             canary, baseline = _latencies(check, 1 + value, ours), _latencies(check, 1.0, theirs)
+            past = _latencies(check, 1.0, before)
         case Kind.LATENCY:
             limits = {check.edge or check.promote, check.edge or check.rollback}
             canary, baseline = _two_speeds(limits, rate, ours), _two_speeds(limits, base, theirs)
-            history = _two_speeds(limits, base, before)
+            past = _two_speeds(limits, base, before)
         case Kind.DRIFT:
             canary, baseline = _drifted(assumption.bins, value, ours, theirs)
+            past = _drifted(assumption.bins, value, ours, before)[1]
         case Kind.BUSINESS if assumption.variation is not None:
-            canary, baseline = (
+            canary, baseline, past = (
                 Values(_one(mean * n), _one((1 + assumption.variation) * mean**2 * n), _one(n))
-                for mean, n in ((1 + value, ours), (1.0, theirs))
+                for mean, n in ((1 + value, ours), (1.0, theirs), (1.0, before))
             )
         case Kind.BUSINESS:
-            canary, baseline = (
-                Conversions(_one(rate * ours), _one(ours)),
-                Conversions(_one(base * theirs), _one(theirs)),
+            canary, baseline, past = (
+                Conversions(_one(share * n), _one(n)) for share, n in ((rate, ours), (base, theirs), (base, before))
             )
         case Kind.MEAN_LATENCY:
             raise TypeError("one sum does not tell how much it varies")
     # With the length of the slice known, the start has its part of the level, as in a rollout.
-    return Reading(canary=canary, baseline=baseline, slice_seconds=dispersion.BATCH_SECONDS, history=history)
+    minute = dispersion.BATCH_SECONDS
+    history = _spread(past, before_seconds / minute) if before_seconds >= minute else None
+    return Reading(canary, baseline, minute, history=history, history_seconds=minute)
 
 
 def _expected_means(
@@ -261,6 +278,12 @@ def _expected_means(
         )
     )  # fmt: skip
     return Reading(canary=canary, baseline=baseline, slice_seconds=length)
+
+
+def _spread(counts: C, slices: float) -> C:
+    """Part one slice into as many equal ones."""
+    each = {name: np.repeat(one, round(slices), axis=0) / round(slices) for name, one in by_slice(counts).items()}
+    return replace(counts, **each)  # type: ignore[arg-type]
 
 
 def _one(count: float) -> Floats:

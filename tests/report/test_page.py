@@ -94,9 +94,9 @@ def test_it_says_when_it_was_decided() -> None:
         is FAIL
     )
 
-    assert first == 11
-    assert "It first failed 2026-01-05T10:11:00Z, 11 min after the start." in text
-    assert "fail at 10:11:00" in text
+    assert first == 13
+    assert "It first failed 2026-01-05T10:13:00Z, 13 min after the start." in text
+    assert "fail at 10:13:00" in text
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_a_replay_shows_its_policies_side_by_side() -> None:
     text = replayed()
     plots = plots_of(text)
 
-    assert "would have been rolled back at 2026-01-05T10:11:00Z, 11 min after the start, after 3,300 canary" in text
+    assert "would have been rolled back at 2026-01-05T10:13:00Z, 13 min after the start, after 3,900 canary" in text
     assert "would have passed at 2026-01-05T10:0" in text
     assert "ml-model: promote 0.5%, roll back 1%; ml-model with error_rate promote 6%, error_rate rollback 9%" in text
     assert len(plots) == 2 + 4  # a strip each; evidence and value by each

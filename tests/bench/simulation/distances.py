@@ -81,7 +81,7 @@ class Distances:
             here = places[(triples.runs[places] == run) & (triples.looks[places] == look)]
             starts = self._places[self._places <= look]
             every = Triples(np.full(len(starts), run), np.full(len(starts), look), starts)
-            measure = drift.Drifts(self._distance(every), every.sums(self._seen[0]))
+            measure = drift.Drifts(self._distance(every), every.sums(self._seen[0]), np.ones(len(starts)))
             evidence = measure.log_evidence(self._limit, "above")[np.searchsorted(starts, triples.places[here])]
             found[here] = (evidence >= needed[here]) & self._is_enough(every[np.zeros(1, int)])
         return np.asarray(found)
