@@ -122,9 +122,11 @@ class Question:
     by_requests: Callable[[float, float, float], Induced | None] | None = None
     dispersion: Dispersion | None = None
 
-    def doubt(self, requests: Floats) -> Floats:
+    def doubt(self, check: Check, requests: Floats) -> Floats:
         """Return by what evidence for a rollback is divided, given the canary's requests: see `Dispersion.doubt`."""
-        return np.ones(np.shape(requests)) if self.dispersion is None else self.dispersion.doubt(requests)
+        if self.dispersion is None:
+            return np.ones(np.shape(requests))
+        return self.dispersion.doubt(requests, compared=check.compares)
 
     def is_beyond(self, values: Floats | float, limit: float) -> Bools:
         """Whether values are on the bad side of a limit."""
@@ -227,7 +229,7 @@ def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
     limit = question.rollback if check.rule is Rule.STRICT else question.promote
     with np.errstate(divide="ignore"):
         weights = np.log(question.segments.starts.weights)
-    doubt = question.doubt(question.measure.requests)
+    doubt = question.doubt(check, question.measure.requests)
     evidence, mixture = question.measure.log_evidence(limit, question.worse) / doubt + weights, 1.0
     if declared := _by_requests(check, question, limit, terms):
         mixture = 1 - declared.level / terms.fail
@@ -317,7 +319,7 @@ def _remaining(
 
     def log_evidence(total: Floats) -> Floats:
         foreseen = measure.forecast(limit, side, start, total / requests)
-        return np.asarray(foreseen / question.doubt(total) if side == question.worse else foreseen)
+        return np.asarray(foreseen / question.doubt(check, total) if side == question.worse else foreseen)
 
     total = trials_until(log_evidence, to_decide, requests)
     if total is None:

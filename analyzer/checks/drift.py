@@ -199,7 +199,7 @@ def _with_single_bins(
 ) -> tuple[Decision, str]:
     """Let single bins fail what the PSI does not see, and keep it from passing; say why, where they do."""
     measure = question.measure
-    worst = bins.worst(check, terms.fail, question.doubt(measure.requests))
+    worst = bins.worst(check, terms.fail, question.doubt(check, measure.requests))
     evidence = Evidence(
         decision.evidence.towards_pass, max(decision.evidence.towards_fail, min(worst.part, UNDECIDED_AT_MOST))
     )

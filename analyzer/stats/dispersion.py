@@ -119,15 +119,17 @@ class Dispersion:
             length for length, more in zip(self.seconds, self.slope, strict=True) if more >= 0.9 * self.slope[-1]
         )
 
-    def doubt(self, requests: ArrayLike) -> Floats:
+    def doubt(self, requests: ArrayLike, *, compared: bool = False) -> Floats:
         """Return by what evidence for a rollback is divided while too little is known of the design effect.
 
         Parameters
         ----------
         requests : of the arm in each segment
+        compared : with another arm, slice by slice: a rate that varies in time varies in both
         """
         more = np.maximum(np.asarray(requests, float) - 1, 0.0)
-        return np.asarray(1 + self.unknown * np.minimum(UNKNOWN_CLUSTERS + UNKNOWN_CORRELATION * more, more))
+        correlation = 0.0 if compared else UNKNOWN_CORRELATION
+        return np.asarray(1 + self.unknown * np.minimum(UNKNOWN_CLUSTERS + correlation * more, more))
 
     def correlation(self, requests: float) -> float:
         """Return the intraclass correlation of the requests of one batch, given their number, in [0, 0.99]."""

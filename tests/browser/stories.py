@@ -7,7 +7,7 @@ import numpy as np
 from prometheus_server import Point
 
 BEGIN = 1_767_607_200.0  # 2026-01-05T10:00:00Z
-SECONDS, BEFORE, INTERVAL = 1200, 1800, 15
+SECONDS, BEFORE, INTERVAL = 1200, 6000, 15
 END = BEGIN + SECONDS
 STABLE, CANARY = "75d4f8b9c8", "6d8f9c7b5d"
 STEPS = ((0, 0.05), (420, 0.25), (840, 0.5))  # seconds since the begin, part of the traffic
@@ -89,7 +89,7 @@ def _counters(
         ("http_requests_total", "status", "200"): requests - failed,
         ("http_requests_total", "status", "500"): failed,
         ("model_business_events_total", "event", "conversion"): int(
-            rng.binomial(requests, 0.042 if fault == "business" else 0.05)
+            rng.binomial(requests, 0.03 if fault == "business" else 0.05)
         ),
     }
     for metric, values, edges in (
