@@ -1,4 +1,4 @@
-"""Policies for rollouts of seconds: no pod gets as old as the packaged policies ask, and conversions do not wait."""
+"""Policies for rollouts of seconds: no pod is as old, and no baseline seen as long, as the packaged policies ask."""
 
 from pathlib import Path
 
@@ -16,5 +16,6 @@ def without_warmup(folder: Path) -> str:
         for packaged_words, words in CHANGES.items():
             assert packaged_words in text, f"{packaged} does not say {packaged_words}"
             text = text.replace(packaged_words, words)
-        (policies / packaged.name).write_text(text, encoding="utf-8")
+        # There is no hour of the baseline before the canary, and none is to be allowed for.
+        (policies / packaged.name).write_text(f"{text}history: 0s\n", encoding="utf-8")
     return str(folder)

@@ -47,6 +47,7 @@ class Terms:
     elapsed_seconds : since the begin of the window; None: not known
     at_this_weight : a pass must be proved by what was seen since the traffic's split last changed
     shared_regression_fails : trouble of both arms that began with the canary fails
+    doubts : what a short observation may not have shown is allowed for; not where the policy wants no history
     """
 
     fail: float
@@ -54,12 +55,13 @@ class Terms:
     elapsed_seconds: float | None = None
     at_this_weight: bool = False
     shared_regression_fails: bool = False
+    doubts: bool = True
 
     @classmethod
     def of(cls, policy: Policy, elapsed_seconds: float | None = None, *, at_this_weight: bool = False) -> Self:
         """Take the levels from the policy: all must pass, so passing needs no correction; any may fail."""
         fails = policy.shared_regression is SharedRegression.FAIL
-        return cls(policy.alpha_to_fail, policy.alpha, elapsed_seconds, at_this_weight, fails)
+        return cls(policy.alpha_to_fail, policy.alpha, elapsed_seconds, at_this_weight, fails, policy.history > 0)
 
 
 class Measure(Protocol):
@@ -122,9 +124,9 @@ class Question:
     by_requests: Callable[[float, float, float], Induced | None] | None = None
     dispersion: Dispersion | None = None
 
-    def doubt(self, check: Check, requests: Floats) -> Floats:
+    def doubt(self, check: Check, terms: Terms, requests: Floats) -> Floats:
         """Return by what evidence for a rollback is divided, given the canary's requests: see `Dispersion.doubt`."""
-        if self.dispersion is None:
+        if self.dispersion is None or not terms.doubts:
             return np.ones(np.shape(requests))
         return self.dispersion.doubt(requests, compared=check.compares)
 
@@ -229,7 +231,7 @@ def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
     limit = question.rollback if check.rule is Rule.STRICT else question.promote
     with np.errstate(divide="ignore"):
         weights = np.log(question.segments.starts.weights)
-    doubt = question.doubt(check, question.measure.requests)
+    doubt = question.doubt(check, terms, question.measure.requests)
     evidence, mixture = question.measure.log_evidence(limit, question.worse) / doubt + weights, 1.0
     if declared := _by_requests(check, question, limit, terms):
         mixture = 1 - declared.level / terms.fail
@@ -319,7 +321,7 @@ def _remaining(
 
     def log_evidence(total: Floats) -> Floats:
         foreseen = measure.forecast(limit, side, start, total / requests)
-        return np.asarray(foreseen / question.doubt(check, total) if side == question.worse else foreseen)
+        return np.asarray(foreseen / question.doubt(check, terms, total) if side == question.worse else foreseen)
 
     total = trials_until(log_evidence, to_decide, requests)
     if total is None:

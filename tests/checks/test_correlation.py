@@ -203,3 +203,14 @@ def test_the_history_may_be_in_other_forms_of_the_same_kind(look: Any) -> None:
     found = look("latency_p99", [slow(300, 0.002)] * 10, history=history)
 
     assert "from 120 batches before the canary" in found["assumptions"][0]
+
+
+def test_a_policy_that_wants_no_history_allows_for_nothing(look: Any) -> None:
+    """What a short observation may not have shown divides evidence for a rollback, unless the policy declines it."""
+    arms = [failed(300, 0.04)] * 3, [failed(5700, 0.001)] * 3
+
+    found = {
+        history: look("error_rate", *arms, policy={"history": history})["evidence"]["fail"] for history in ("0s", "2h")
+    }
+
+    assert found["0s"] > 3 * found["2h"] > 0
