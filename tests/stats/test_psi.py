@@ -191,8 +191,8 @@ def test_a_limit_is_outside_exactly_when_the_evidence_suffices(
     # Far below, where even the largest alternative is small, the evidence shrinks again: the first crossing counts.
     steps = start - np.geomspace(1e-3, 20, 300)
     outside = next((step for step in steps if excess(step, "above") >= 0), None)
-    if low == 0:  # between the steps of the search the evidence may reach what is needed, and little more
-        assert max(excess(step, "above") for step in steps) < 0.5
+    if low == 0:  # between the steps of the search the evidence may reach what is needed: wider, never narrower
+        assert max(excess(step, "above") for step in steps) < 3.0
     else:
         assert outside is not None
         exact = brentq(excess, outside, start, args=("above",), xtol=1e-12)
