@@ -96,7 +96,7 @@ def _judge_values(
     if problem or moments[0] is None or moments[1] is None:
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     variation = means.variation_squared(moments[0], moments[1])
-    correlation, source = correlation_of(check, reading, segments.seconds)
+    correlation, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
     measure = _means(canary, baseline, segments, correlation, variation)
     if math.isnan(measure.values[start]):
         return comparison.nothing_at_once(check, segments, reading.notes)

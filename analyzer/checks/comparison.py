@@ -135,7 +135,7 @@ def judge_rates(
         raise TypeError("a comparison needs both arms")
     canary, baseline = tally(reading.canary), tally(reading.baseline)
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = correlation_of(check, reading, segments.seconds)
+    correlation, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
     measure = rates_of(canary, baseline, segments, correlation, reach)
     if measure.requests[segments.present] <= 0:
         return nothing_at_once(check, segments, reading.notes)

@@ -31,12 +31,15 @@ SHORT_SECONDS = 15.0  # of a batch, where there are not yet `FEW_BATCHES` longer
 FEW_BATCHES = 15
 
 
-def correlation_of(check: Check, reading: Reading[Counts], seconds: float | None) -> tuple[Dispersion, str]:
+def correlation_of(
+    check: Check, reading: Reading[Counts], seconds: float | None, *, doubts: bool = True
+) -> tuple[Dispersion, str]:
     """Estimate the design effect from the baseline: before the canary, and beside it.
 
     Parameters
     ----------
     seconds : length of the window; None: the counts belong to no time, as those of an experiment, and are believed
+    doubts : whether what a short observation may not have shown is allowed for
 
     Returns
     -------
@@ -53,7 +56,7 @@ def correlation_of(check: Check, reading: Reading[Counts], seconds: float | None
             SHORT_SECONDS if short else dispersion.BATCH_SECONDS,
         )  # fmt: skip
         known, where = (beside, "beside the canary") if beside.batches > known.batches else (known, where)
-    if seconds is not None and reading.baseline is not None and requests_by_slice(reading.baseline).any():
+    if doubts and seconds is not None and reading.baseline is not None and requests_by_slice(reading.baseline).any():
         arms = (reading.history, reading.history_seconds), (reading.baseline, reading.slice_seconds)
         known = replace(known, seen=max(_seen(*arm) for arm in arms))
     doubt = "; too little of it was seen to rely on that, so that a rollback takes more" if known.unknown > 0 else ""

@@ -124,9 +124,9 @@ class Question:
     by_requests: Callable[[float, float, float], Induced | None] | None = None
     dispersion: Dispersion | None = None
 
-    def doubt(self, check: Check, terms: Terms, requests: Floats) -> Floats:
+    def doubt(self, check: Check, requests: Floats) -> Floats:
         """Return by what evidence for a rollback is divided, given the canary's requests: see `Dispersion.doubt`."""
-        if self.dispersion is None or not terms.doubts:
+        if self.dispersion is None:
             return np.ones(np.shape(requests))
         return self.dispersion.doubt(requests, compared=check.compares)
 
@@ -231,7 +231,7 @@ def _failing(check: Check, question: Question, terms: Terms) -> _Failing:
     limit = question.rollback if check.rule is Rule.STRICT else question.promote
     with np.errstate(divide="ignore"):
         weights = np.log(question.segments.starts.weights)
-    doubt = question.doubt(check, terms, question.measure.requests)
+    doubt = question.doubt(check, question.measure.requests)
     evidence, mixture = question.measure.log_evidence(limit, question.worse) / doubt + weights, 1.0
     if declared := _by_requests(check, question, limit, terms):
         mixture = 1 - declared.level / terms.fail
@@ -321,7 +321,7 @@ def _remaining(
 
     def log_evidence(total: Floats) -> Floats:
         foreseen = measure.forecast(limit, side, start, total / requests)
-        return np.asarray(foreseen / question.doubt(check, terms, total) if side == question.worse else foreseen)
+        return np.asarray(foreseen / question.doubt(check, total) if side == question.worse else foreseen)
 
     total = trials_until(log_evidence, to_decide, requests)
     if total is None:

@@ -100,7 +100,7 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     ours, theirs, labels = _in_bins(check, canary, baseline, reading.history)
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
 
-    known, source = correlation_of(check, reading, segments.seconds)
+    known, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
     found, counts = _distances(ours, theirs, segments, known)
     start, requests, others = segments.present, segments.since(ours.sum(axis=1)), segments.since(theirs.sum(axis=1))
     seen = float(requests[start]), float(others[start])
@@ -108,8 +108,7 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     if problem := _too_little(found.one(start), *seen):
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
-    doubt = known.doubt(requests) if terms.doubts else np.ones(len(requests))
-    measure = Drifts(found, requests, doubt)
+    measure = Drifts(found, requests, known.doubt(requests))
     question = Question(measure, check.promote, check.rollback, "above", segments, dispersion=known)
     decision = decide(check, question, replace(terms, fail=terms.fail * (1 - PART)))
     bins = SingleBins(*counts, labels, segments.starts)
@@ -200,7 +199,7 @@ def _with_single_bins(
 ) -> tuple[Decision, str]:
     """Let single bins fail what the PSI does not see, and keep it from passing; say why, where they do."""
     measure = question.measure
-    worst = bins.worst(check, terms.fail, question.doubt(check, terms, measure.requests))
+    worst = bins.worst(check, terms.fail, question.doubt(check, measure.requests))
     evidence = Evidence(
         decision.evidence.towards_pass, max(decision.evidence.towards_fail, min(worst.part, UNDECIDED_AT_MOST))
     )

@@ -35,7 +35,7 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
             check, reading, tally, terms, reach=comparison.REACH, worse="above", what="requests failed"
         )
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = correlation_of(check, reading, segments.seconds)
+    correlation, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
     canary = tally(reading.canary)
     expected = None if check.rule is Rule.STRICT else FAULTY * check.rollback
     past = None if reading.history is None else tally(reading.history)

@@ -104,7 +104,7 @@ def judge(
 ) -> Finding:
     """Judge the ratio of two conversion rates, of arms that both have requests."""
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = correlation_of(check, reading, segments.seconds)
+    correlation, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
     measure = _measure(check, reading, (canary, baseline), segments, correlation, terms, reach)
     if measure.requests[segments.present] <= 0:
         return comparison.nothing_at_once(check, segments, reading.notes)

@@ -79,7 +79,7 @@ def _judge_quantile(
     tail = ours.since(segments)
     pass_edge = tail.edge_below(check.promote)
     fail_edges = {limit: tail.edge_above(limit) for limit in limits}
-    correlation, source = correlation_of(check, reading, segments.seconds)
+    correlation, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
     past = Tail.of(reading.history, limits) if isinstance(reading.history, Histogram) else None
     alike = past is not None and np.array_equal(past.edges, tail.edges)
     known = past_of(reading, past.above(pass_edge), past.requests) if past is not None and alike else None
@@ -189,7 +189,7 @@ def _judge_ratio(
 ) -> Finding:
     quantile = check.quantile_level
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
-    correlation, source = correlation_of(check, reading, segments.seconds)
+    correlation, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
     shared = (tuple(baseline.edges[:-1]), tuple(canary.edges[:-1])) if canary.exact else ((), ())  # of single samples
     tails = Tail.of(canary, shared[0]), Tail.of(baseline, shared[1])
     factors = segments.factors(correlation, tails[0].requests), segments.factors(correlation, tails[1].requests)

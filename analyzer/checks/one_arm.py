@@ -84,7 +84,7 @@ class BadRequests:
         )  # fmt: skip
 
     def by_requests(self, declared: float, limit: float, level: float) -> Induced | None:
-        """Test by a declared number of requests since the begin; after them it stays what it was at the last slice."""
+        """Test by a declared number of requests since the start; after them the result is that of the last slice."""
         events = self.bad(limit, "above")
         if events is None:
             return None
@@ -92,7 +92,7 @@ class BadRequests:
         slices = int(np.searchsorted(counted, declared * (1 + 1e-9), side="right"))
         trials, bad = float(counted[slices - 1]) if slices else 0.0, float(events[:slices].sum())
         allowed = self.allowed(limit)
-        if self.dispersion.incident:
+        if self.dispersion.lone:
             bad = max(bad - float(self._worst_batch(events, allowed)[0]), 0.0)
         found = induced(bad, trials, declared, allowed, level, float(self.factors[0]), FEWEST_BAD)
         if found is None:

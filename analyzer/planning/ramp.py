@@ -215,7 +215,7 @@ class _Faults:
 
 
 def _unjudged(check: Check) -> float:
-    """Return the seconds of the rollout's begin that say nothing, as seen from its end."""
+    """Return the seconds at the start of the rollout that no measurement judges."""
     return max(check.warmup, check.pod_warmup) + check.lag
 
 

@@ -43,7 +43,7 @@ def nobody(_: ToSign) -> Mapping[str, str]:
 
 
 def bearer(file: Path) -> Authorize:
-    """Return the token in a file, read anew for every query because Kubernetes rotates it."""
+    """Return the token in a file, read again for every query because Kubernetes rotates it."""
 
     def authorize(_: ToSign) -> Mapping[str, str]:
         token = _secret(file)
@@ -55,7 +55,7 @@ def bearer(file: Path) -> Authorize:
 
 
 def basic(username: str, password_file: Path | None) -> Authorize:
-    """Return name and password, the latter read anew for every query."""
+    """Return name and password, the latter read again for every query."""
 
     def authorize(_: ToSign) -> Mapping[str, str]:
         password = _secret(password_file) if password_file else ""
@@ -139,6 +139,7 @@ class _Waiting:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="credentials")
 
     def get(self, ends: float) -> Any:
+        """Return what `fetch` returns; raise SourceUnavailable where it fails, or takes longer than until `ends`."""
         try:
             return self._pool.submit(self._fetch).result(max(0.0, ends - time.monotonic()))
         except TimeoutError_ as error:

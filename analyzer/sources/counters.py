@@ -167,7 +167,7 @@ def followed(
     restarts_ : scrapes before which the process restarted, ascending
     from_zero : whether there is no base: the first sample counts from 0
     steady : whether all restarts are known, so that a fall at another time is none of the process
-    alone : whether the series may begin anew by itself, as no bucket of a histogram does
+    alone : whether the series may be reset by itself, as no bucket of a histogram does
     sure : the restarts that the start of the process tells; at the others a series that goes on as if nothing had been
         is believed; None: all are sure
     """
@@ -205,7 +205,7 @@ def steps_back(times: Floats, values: Floats, restarted: Flags, *, steady: bool)
     -----
     Where restarts are not known, a fall is none if the counter could not have come so far since: it is at more than
     three times what it ever grew by from one sample to the next. A series that was absent for a while was forgotten by
-    its exporter, and began anew.
+    its exporter, and was reset.
     """
     before = np.concatenate([[0.0], values[:-1]])
     fell = (values < before) & ~restarted

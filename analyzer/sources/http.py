@@ -44,9 +44,11 @@ class _InTime(io.RawIOBase):
         self._raw, self._connection = raw, connection
 
     def readable(self) -> bool:
+        """Return True: it is a stream to read from."""
         return True
 
     def readinto(self, buffer: Any) -> Any:
+        """Read what has come, into the buffer; raise TimeoutError at the deadline of the thread."""
         if _ends.at is not None:
             left = _ends.at - time.monotonic()
             if left <= 0:
@@ -55,6 +57,7 @@ class _InTime(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
+        """Close the stream below as well."""
         self._raw.close()
         super().close()
 

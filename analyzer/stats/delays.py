@@ -96,7 +96,7 @@ MEANS = mixed(np.array([[mean] for _, mean in PARTS]))[:, 0]
 
 
 def _due_since(part: Part, longest: float, seconds: Floats) -> Floats:
-    """Return how many events are due so many seconds after the begin of one request a second."""
+    """Return how many events are due so many seconds after one request a second started."""
     shape, mean = part[0], part[1] * longest
     if mean <= 0:
         return np.maximum(seconds, 0.0)

@@ -72,7 +72,7 @@ def induced(
 
 
 def _tail(count: float, trials: float, share: float, factor: float) -> float:
-    """Give the probability of so many events or more."""
+    """Return the probability of so many events or more."""
     if count <= 0:
         return 1.0
     if count > trials:

@@ -136,7 +136,8 @@ class _Rollouts(Collector):
             self._rollouts.move_to_end(key)
             while len(self._rollouts) > MOST_ROLLOUTS:
                 # A rollout is asked about again and again: names that somebody made up must not push it out.
-                once = (name for name, rollout in self._rollouts.items() if sum(rollout.totals.values()) == 1)
+                others = (name for name in self._rollouts if name != key)
+                once = (name for name in others if sum(self._rollouts[name].totals.values()) == 1)
                 del self._rollouts[next(once, next(iter(self._rollouts)))]
 
     def describe(self) -> list[Metric]:

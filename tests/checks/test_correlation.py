@@ -209,8 +209,21 @@ def test_a_policy_that_wants_no_history_allows_for_nothing(look: Any) -> None:
     """What a short observation may not have shown divides evidence for a rollback, unless the policy declines it."""
     arms = [failed(300, 0.04)] * 3, [failed(5700, 0.001)] * 3
 
-    found = {
-        history: look("error_rate", *arms, policy={"history": history})["evidence"]["fail"] for history in ("0s", "2h")
-    }
+    relied, doubted = (look("error_rate", *arms, policy={"history": history}) for history in ("0s", "2h"))
 
-    assert found["0s"] > 3 * found["2h"] > 0
+    assert relied["evidence"]["fail"] > 3 * doubted["evidence"]["fail"] > 0
+    assert "too little of it was seen" in str(doubted["assumptions"])
+    assert "too little of it was seen" not in str(relied["assumptions"])
+
+
+@pytest.mark.parametrize("declared", [{}, {"decide_by": {"requests": 1000}}])
+def test_one_bad_minute_is_no_evidence_while_little_was_seen(look: Any, declared: dict[str, Any]) -> None:
+    """Nor by the test of a declared number of requests: the baseline may have such minutes."""
+    canary = [*[failed(60, 0.0)] * 14, failed(60, 0.3)]
+    baseline = [failed(5700, 0.001)] * 15
+
+    short = look("error_rate", canary, baseline, history=[failed(5700, 0.001)] * 60, **declared)
+    long = look("error_rate", canary, baseline, history=[failed(5700, 0.001)] * 120, **declared)
+
+    assert short["verdict"] != "fail"
+    assert long["verdict"] == "fail"

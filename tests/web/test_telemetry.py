@@ -333,6 +333,17 @@ def test_made_up_names_do_not_push_a_rollout_out(telemetry: Telemetry, clock: Cl
     assert {"guarded", f"made-up-{2 * MOST_ROLLOUTS - 1}"} <= names
 
 
+def test_a_new_rollout_is_exported_beside_many_others(telemetry: Telemetry, clock: Clock, fraud: Verdict) -> None:
+    """Where all others are asked about again and again, it takes the place of the one that was silent longest."""
+    for name in (*(f"rollout-{number // 2}" for number in range(2 * MOST_ROLLOUTS)), "new"):
+        clock.now += 0.001
+        telemetry.rollouts.record("ml", name, fraud)
+    names = {dict(labels)["service"] for labels in samples(telemetry, "analyzer_verdict")}
+
+    assert "new" in names
+    assert "rollout-0" not in names
+
+
 def test_requests_to_the_source_are_timed_and_their_errors_counted(telemetry: Telemetry) -> None:
     """Every reason has a counter from the start, so that an alert sees its first increase."""
     before = samples(telemetry, "analyzer_source_errors_total")
