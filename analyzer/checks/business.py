@@ -14,9 +14,10 @@ from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.config.policy import Check
 from analyzer.model.counts import Conversions, Counts, Floats, Reading, Values, requests_by_slice
 from analyzer.model.findings import Code, Estimate, Finding
-from analyzer.stats import dispersion, means, share
+from analyzer.stats import means, share
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
+from analyzer.stats.shared_rate import Differences
 
 # Losses of a few percent to nearly half; a proof that there is none needs finer alternatives.
 REACH: dict[Side, share.Reach] = {"below": (0.02, 0.6), "above": (0.004, 0.6)}
@@ -129,19 +130,16 @@ def _means(canary: Values, baseline: Values, segments: Segments, correlation: Di
     both, since = share.paired(canary.count, baseline.count), segments.since
     counts = canary.count * both, baseline.count * both
     ours, theirs, sizes = means.weighted_sizes(counts[0] + counts[1], share.odds_of(*counts))
+    totals = canary.total * both * ours, baseline.total * both * theirs
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = since(canary.total * both * ours) / since(baseline.total * both * theirs)
-    factors = dispersion.combined(
-        segments.factors(correlation, counts[0]),
-        segments.factors(correlation, counts[1]),
-        np.maximum(since(counts[0]), 1e-200),
-        np.maximum(since(counts[1]), 1e-200),
-    )
+        ratios = since(totals[0]) / since(totals[1])
+    differences = Differences.of_sums(*totals, sizes=sizes, variation=variation, requests=counts)
+    factors = segments.factors_beside(correlation, differences)
     usable = np.isfinite(ratios) & (ratios > 0) & (since(counts[0]) > 0) & (since(counts[1]) > 0)
     values = np.where(usable, ratios - 1, np.nan)
     squares = (np.full_like(arm.count, np.inf) if arm.squares is None else arm.squares for arm in (canary, baseline))
-    totals = (since(arm.total) for arm in (canary, baseline))
-    contributing = np.minimum(*map(means.contributing, totals, map(since, squares)))
+    sums = (since(arm.total) for arm in (canary, baseline))
+    contributing = np.minimum(*map(means.contributing, sums, map(since, squares)))
     return Means(values, since(canary.count), np.maximum(since(sizes), 1e-300) / factors, variation, contributing)
 
 

@@ -19,9 +19,10 @@ from analyzer.config.policy import Check
 from analyzer.model.counts import Counts, Floats, Reading
 from analyzer.model.findings import Code, Estimate, Finding
 from analyzer.quantity import format_ratio
-from analyzer.stats import dispersion, share, split
+from analyzer.stats import share, split
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Side
+from analyzer.stats.shared_rate import Differences
 
 REACH: dict[Side, share.Reach] = {"above": (0.15, 4.0), "below": (0.05, 3.0)}  # rates of errors change by factors
 ASSUMPTION = (
@@ -99,15 +100,11 @@ def rates_of(
         both &= split.steady(canary.trials, baseline.trials)
     canary, baseline = (Tally(arm.events * both, arm.trials * both) for arm in (canary, baseline))
     requests = since(canary.trials)
-    factors = dispersion.combined(
-        segments.factors(correlation, canary.trials),
-        segments.factors(correlation, baseline.trials),
-        np.maximum(requests, 1e-200),
-        np.maximum(since(baseline.trials), 1e-200),
-    )
+    odds = share.odds_of(canary.trials, baseline.trials)
+    differences = Differences.of_events(canary.events, baseline.events, odds, (canary.trials, baseline.trials))
     known = share.Comparison(
-        canary=canary.events, baseline=baseline.events, odds=share.odds_of(canary.trials, baseline.trials),
-        starts=starts, reach=reach or REACH, factors=factors,
+        canary=canary.events, baseline=baseline.events, odds=odds, starts=starts, reach=reach or REACH,
+        factors=segments.factors_beside(correlation, differences),
     )  # fmt: skip
     return Rates(known, requests, (since(canary.events), since(baseline.events)))
 

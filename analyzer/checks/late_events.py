@@ -22,7 +22,7 @@ from analyzer.config.policy import Check
 from analyzer.model.counts import Conversions, Counts, Floats, Reading, Values
 from analyzer.model.findings import Estimate, Finding, Rule
 from analyzer.quantity import format_ratio, format_seconds
-from analyzer.stats import delays, dispersion, share
+from analyzer.stats import delays, share
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Bools, Side
 
@@ -167,7 +167,7 @@ def _measure(
     limit = check.rollback if check.rule is Rule.STRICT else check.promote
     known = delays.evidence(
         *due.coarse(ours.events, ours.events + theirs.events), limit=1 + limit,
-        factor=_combined_factor(arms, segments, correlation), needed=-math.log(terms.fail * EXCLUDING),
+        factor=float(at_once.known.factors[0]), needed=-math.log(terms.fail * EXCLUDING),
     )  # fmt: skip
     likely = np.flatnonzero(known.likelihoods >= known.likelihoods.max() - CLEAR)
     likeliest = np.arange(len(delays.LAWS)) == likely[delays.MEANS[likely].argmin()]
@@ -225,12 +225,6 @@ class _Due:
         due, all_due = (delays.mixed(arm, laws) for arm in arms)
         odds = np.divide(due, all_due, out=np.ones_like(due), where=all_due > 0)
         return np.repeat(odds, np.diff(np.append(first, len(self.both))), axis=1)
-
-
-def _combined_factor(arms: tuple[Conversions, Conversions], segments: Segments, correlation: Dispersion) -> float:
-    """Return by what the counts of the whole window are divided for overdispersion."""
-    factors = [segments.factors(correlation, arm.trials) for arm in arms]
-    return float(dispersion.combined(*factors, *(segments.since(arm.trials) + 1e-200 for arm in arms))[0])
 
 
 def _tally(counts: Counts) -> Tally:

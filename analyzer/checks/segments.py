@@ -1,15 +1,16 @@
 """The segments of time that a check looks at: the whole window, and all that begin later."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.model.counts import Counts, Floats, Reading
 from analyzer.quantity import format_instant, format_seconds
-from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
+from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion, combined
 from analyzer.stats.onset import Starts, starts_of
+from analyzer.stats.shared_rate import Differences, own_excess
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,21 @@ class Segments:
         # The rate that a request sees around it: an arm that had most of its requests in an hour was busier then.
         busy = self.since(requests * np.maximum(requests - 1, 0.0)) / np.maximum(total, 1e-300) / length
         return dispersion.factor(total, seconds, np.maximum(busy, total / seconds))
+
+    def factors_beside(self, dispersion: Dispersion, differences: Differences) -> Floats:
+        """Return the design effect of a comparison since each start: what both arms share in time cancels."""
+        requests = differences.requests
+
+        def both(law: Dispersion) -> Floats:
+            sizes = (np.maximum(self.since(arm), 1e-200) for arm in requests)
+            return combined(*(self.factors(law, arm) for arm in requests), *sizes)
+
+        whole = both(dispersion)
+        if dispersion.independent or self.slice_seconds is None:
+            return whole
+        clusters = both(replace(dispersion, slope=(0.0,) * len(dispersion.slope)))
+        most, part = own_excess(differences, self.starts, self.slice_seconds, dispersion)
+        return np.asarray(np.minimum(clusters, 1 + most) + part * (whole - clusters))
 
 
 Indices = NDArray[np.intp]

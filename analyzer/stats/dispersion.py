@@ -99,11 +99,14 @@ class Dispersion:
         if rate is None:
             rate = np.where(known, total / np.where(known, length, 1.0), self.rate)
         rate = np.asarray(rate, float)
-        at = np.log(np.where(known, length, self.seconds[-1]))
-        slope = np.interp(at, np.log(self.seconds), self.slope)
+        slope = self.slope_at(np.where(known, length, self.seconds[-1]))
         # An arm of more traffic than the one observed may be larger clusters or a common rate: the latter is assumed.
         more = np.maximum(rate / self.rate, 1.0) if self.rate > 0 else 1.0
         return np.asarray(np.minimum(1 + self.fixed * more + slope * rate, np.maximum(total, 1.0)))
+
+    def slope_at(self, seconds: ArrayLike) -> Floats:
+        """Return what each request a second adds to the design effect of segments of such lengths."""
+        return np.asarray(np.interp(np.log(seconds), np.log(self.seconds), self.slope))
 
     @property
     def memory(self) -> float | None:

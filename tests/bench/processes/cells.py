@@ -229,6 +229,20 @@ def _business() -> Iterator[Cell]:
     yield from _cells("late, real loss", traffic.late, loss, {
         f"20% fewer, mean {delay:g} s": {"delay": delay} for delay in (0.0, 60.0, 600.0)
     }, (10.0,))  # fmt: skip
+    at_once = {"policy": {"checks": {"business_proxy": {"delay": "0s"}}}, "form": Form.CONVERSIONS, "share": 0.05}
+    yield from _cells("own swing", traffic.swinging, {**at_once, "variation": 0.0, "minutes": 10.0, "bound": 0.1}, {
+        "CV 0.2, 10 min": {"own": 0.2, "short": 10.0},
+        "CV 1, 10 min": {"own": 1.0},
+        "CV 0.5, 3 min": {"own": 0.5, "minutes": 3.0},
+        "CV 0.2 shared, 0.2 each arm's, 10 min": {"variation": 0.2, "own": 0.2},
+    })  # fmt: skip
+    swing = {**at_once, "variation": 0.2, "minutes": 10.0, "loss": 0.2}
+    yield from _cells("shared swing", traffic.swinging, {**swing, "aim": Aim.FOUND, "bound": None}, {
+        "20% fewer": {}, "20% fewer from 90 min on": {"after": 90.0},
+    }, (10.0,))  # fmt: skip
+    yield from _cells("shared swing", traffic.swinging, {**swing, "aim": Aim.NEVER_PASSES, "bound": PART}, {
+        "20% fewer": {"short": 10.0}, "20% fewer, CV 0.2 in 30 min": {"minutes": 30.0},
+    })  # fmt: skip
     refunds = {"law": traffic.payments, "buying": 0.2, "form": Form.VALUES, "bound": PART}
     yield from _cells("refunds", traffic.alike, refunds, {
         "10% negative, sigma 1": {"refunds": 0.1, "sigma": 1.0},

@@ -117,11 +117,17 @@ def wandering(
     rng: np.random.Generator, expected: Floats, share: float, variation: float, minutes: float, *, each: bool = False
 ) -> Floats:
     """Draw requests whose probability to be bad wanders (lognormal) about a mean, in each pod by itself if `each`."""
+    return independent(
+        rng, expected, share * _levels(rng, (len(expected), expected.shape[1] if each else 1), variation, minutes)
+    )
+
+
+def _levels(rng: np.random.Generator, shape: tuple[int, int], variation: float, minutes: float) -> Floats:
+    """Draw levels of mean 1 that wander (lognormal) with a memory."""
     kept, spread = math.exp(-1 / (minutes * MINUTE)), math.sqrt(math.log1p(variation**2))
-    steps = rng.standard_normal((len(expected), expected.shape[1] if each else 1))
+    steps = rng.standard_normal(shape)
     steps[1:] *= math.sqrt(1 - kept**2)
-    levels: Floats = lfilter([1.0], [1.0, -kept], steps, axis=0)
-    return independent(rng, expected, share * np.exp(spread * levels - spread**2 / 2))
+    return np.exp(spread * lfilter([1.0], [1.0, -kept], steps, axis=0) - spread**2 / 2)
 
 
 def bad_minutes(
@@ -221,6 +227,25 @@ def incident(
     level[first : first + length] = bad
     ours = level if canary is None else np.full_like(level, canary)
     return Rollout(independent(rng, expected.canary, ours), independent(rng, expected.baseline, level))
+
+
+def swinging(
+    rng: np.random.Generator, expected: Requests, share: float, variation: float, minutes: float, *, own: float = 0.0,
+    loss: float = 0.0, after: float = 0.0,
+) -> Rollout:  # fmt: skip
+    """Draw events whose rate swings in both arms alike, and by `own` in each arm by itself.
+
+    Parameters
+    ----------
+    loss : part of its events that the canary has less, so many minutes `after` the begin
+    """
+    shape = len(expected.baseline), 1
+    shared, ours, theirs = (_levels(rng, shape, size, minutes) for size in (variation, own, own))
+    ours[expected.history + round(after * MINUTE) :] *= 1 - loss
+    return Rollout(
+        independent(rng, expected.canary, share * shared * ours),
+        independent(rng, expected.baseline, share * shared * theirs),
+    )
 
 
 def rising(rng: np.random.Generator, expected: Requests, low: float, high: float, minutes: float) -> Rollout:
