@@ -1,4 +1,4 @@
-"""The shape of the package, counted: few rooms, few arrows between them, short files, each name once.
+"""The shape of the package, counted: few rooms, few arrows between them, short files, each name once and a term.
 
 `python tests/test_layout.py` prints the figures and every arrow.
 """
@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parents[1] / "analyzer"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+ROLLOUTS = sorted((PACKAGE.parent / "rollouts").rglob("*.py"))
 ENTRY_POINTS = ("__init__", "__main__")
 MOST_ARROWS, MOST_ENTRIES, MOST_LINES = 120, 20, 400
+VAGUE = frozenset({"one", "found", "place", "places", "asked", "told", "said"})
 
 
 def room(parts: tuple[str, ...]) -> str:
@@ -50,6 +54,22 @@ def twice(names: list[str]) -> list[str]:
     return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
+def identifiers(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and name of each variable, argument, attribute, field, function and class that is set or used."""
+    for node in ast.walk(tree):
+        for field in ("id", "arg", "attr", "name", "asname", "rest"):
+            if isinstance(name := getattr(node, field, None), str):
+                yield getattr(node, "lineno", 0), name
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            yield from ((node.lineno, name) for name in node.names)
+
+
+def vague(source: str) -> list[tuple[int, str]]:
+    """Return line and name of the identifiers that are a word of `VAGUE`, private or not, in any case."""
+    names = identifiers(ast.parse(source))
+    return sorted({(line, name) for line, name in names if name.strip("_").lower() in VAGUE})
+
+
 def test_few_arrows_between_rooms() -> None:
     """A room that imports from most others is in the wrong place."""
     assert len(arrows()) <= MOST_ARROWS
@@ -75,6 +95,47 @@ def test_a_class_name_is_used_once() -> None:
     """The same, at the top of a module."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in MODULES]
     assert twice([node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]) == []
+
+
+def test_names_are_terms() -> None:
+    """`series`, `finding`, `slice_index`: what a variable holds, in the words of the field."""
+    paths = [*MODULES, *ROLLOUTS]
+    names = {str(path.relative_to(PACKAGE.parent)): vague(path.read_text(encoding="utf-8")) for path in paths}
+    assert len(ROLLOUTS) > 1
+    assert {path: several for path, several in names.items() if several} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("found = 1", "found"),
+        ("for one in x: pass", "one"),
+        ("[y for y, (_, one) in x]", "one"),
+        ("lambda place: 1", "place"),
+        ("def f(*, told=0): pass", "told"),
+        ("def f(*asked): pass", "asked"),
+        ("class A:\n    places: int", "places"),
+        ("x._said = 1", "_said"),
+        ("f'{x.found}'", "found"),
+        ("f(asked=1)", "asked"),
+        ("if one := 1: pass", "one"),
+        ("match x:\n    case {'a': told, **found}: pass", "found"),
+        ("try: pass\nexcept E as said: pass", "said"),
+        ("import x as place", "place"),
+        ("with x as (one, y): pass", "one"),
+        ("def one(): pass", "one"),
+        ("class Found: pass", "Found"),
+        ("global told", "told"),
+    ],
+)
+def test_a_vague_name_is_seen(source: str, name: str) -> None:
+    """In every way in which Python binds a name."""
+    assert name in [each for _, each in vague(source)]
+
+
+def test_a_longer_name_or_a_text_is_not_vague() -> None:
+    """A word of prose reads naturally, and `find_one` says what it finds."""
+    assert vague("x.find_one('found', in_place=1)  # told") == []
 
 
 if __name__ == "__main__":

@@ -145,11 +145,11 @@ def _means(canary: Values, baseline: Values, segments: Segments, correlation: Di
 
 def _estimates(canary: Values, baseline: Values, segments: Segments, start: int) -> tuple[Estimate, Estimate]:
     """Give the mean of each arm since a start."""
-    found = []
+    estimates = []
     for arm in (canary, baseline):
         total, count = float(segments.since(arm.total)[start]), float(segments.since(arm.count)[start])
-        found.append(Estimate(value=total / count if count > 0 else None, n=count))
-    return found[0], found[1]
+        estimates.append(Estimate(value=total / count if count > 0 else None, n=count))
+    return estimates[0], estimates[1]
 
 
 def _moments(arm: Values) -> means.Moments | None:
@@ -164,10 +164,10 @@ def _unusable(moments: tuple[means.Moments | None, means.Moments | None]) -> str
             "the spread of the values is not known: values lie in the histogram's +Inf bucket or below 0 in its first "
             "one, or the source has no sum of squares; add bucket edges beyond the smallest and the largest value"
         )
-    for arm, found in zip(("canary", "baseline"), moments, strict=True):
-        if found is None or found.total <= 0:
+    for arm, arm_moments in zip(("canary", "baseline"), moments, strict=True):
+        if arm_moments is None or arm_moments.total <= 0:
             return f"the mean of the {arm}'s values is not positive: a relative change says nothing"
-        contributing = float(means.contributing(np.array(found.total), np.array(found.squares)))
+        contributing = float(means.contributing(np.array(arm_moments.total), np.array(arm_moments.squares)))
         if contributing < FEWEST:
             return (
                 f"the {arm}'s sum comes from about {format_count(contributing)} values: the comparison of means "

@@ -38,35 +38,37 @@ class Drifts:
 
     Attributes
     ----------
-    found : the distances since each start
+    distances : PSI since each start
     requests : predictions of the canary since each start
     doubt : by which evidence for a rollback is divided, since each start
     """
 
-    found: psi.Distance
+    distances: psi.Distance
     requests: Floats
     doubt: Floats
 
     @cached_property
     def values(self) -> Floats:
         """Give the PSI without its bias; nan where an arm has too few predictions."""
-        return np.where(self._usable, self.found.value, np.nan)
+        return np.where(self._usable, self.distances.value, np.nan)
 
     @cached_property
     def _usable(self) -> Floats:
-        return np.asarray((self.found.size >= FEWEST / 2) & (self.found.freedom >= 1))
+        return np.asarray((self.distances.size >= FEWEST / 2) & (self.distances.freedom >= 1))
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since the starts that speak most for it; -inf for the others, which is cautious."""
         distance = np.sqrt(np.where(self.values > 0, self.values, 0.0)) - math.sqrt(limit)
-        rough = np.where(self._usable, self.found.size * distance * np.abs(distance), -np.inf)
+        rough = np.where(self._usable, self.distances.size * distance * np.abs(distance), -np.inf)
         chosen = np.argsort(-rough / self.doubt if side == "above" else rough, kind="stable")[:CANDIDATES]
         evidence = np.full(len(self.requests), -math.inf)
-        places = np.unique(np.append(chosen, 0))
-        places = places[self._usable[places]]
-        for freedom in set(self.found.freedom[places].tolist()):
-            same = places[self.found.freedom[places] == freedom]
-            evidence[same] = psi.log_evidence(self.found.raw[same], freedom, self.found.size[same], limit, side=side)
+        starts = np.unique(np.append(chosen, 0))
+        starts = starts[self._usable[starts]]
+        for freedom in set(self.distances.freedom[starts].tolist()):
+            same = starts[self.distances.freedom[starts] == freedom]
+            evidence[same] = psi.log_evidence(
+                self.distances.raw[same], freedom, self.distances.size[same], limit, side=side
+            )
         return evidence
 
     def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
@@ -74,18 +76,18 @@ class Drifts:
         if not self._usable[start]:
             return np.full(np.shape(scale), -math.inf)
         # With more predictions of the same kind the PSI stays where it is and its bias shrinks.
-        one = self.found.one(start)
-        lasting = max(float(one.value), 0.0)
-        raw = lasting + (one.raw - lasting) / scale
-        return psi.log_evidence(raw, int(one.freedom), one.size * scale, limit, side=side)
+        distance = self.distances.at(start)
+        lasting = max(float(distance.value), 0.0)
+        raw = lasting + (distance.raw - lasting) / scale
+        return psi.log_evidence(raw, int(distance.freedom), distance.size * scale, limit, side=side)
 
     def information(self, limit: float, side: Side, start: int, deviations: float) -> float:  # noqa: ARG002
         """Give the evidence of a prediction from the distance of the square roots in standard errors."""
-        root = math.sqrt(max(float(self.found.value[start]), 0.0)) + deviations / math.sqrt(
-            float(self.found.size[start])
+        root = math.sqrt(max(float(self.distances.value[start]), 0.0)) + deviations / math.sqrt(
+            float(self.distances.size[start])
         )
         distance = max(root, 0.0) - math.sqrt(limit)
-        return math.copysign(distance**2 * float(self.found.size[start] / self.requests[start]) / 2, distance)
+        return math.copysign(distance**2 * float(self.distances.size[start] / self.requests[start]) / 2, distance)
 
 
 def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> Finding:
@@ -101,23 +103,23 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
 
     known, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
-    found, counts = _distances(ours, theirs, segments, known)
+    distances, counts = _distances(ours, theirs, segments, known)
     start, requests, others = segments.present, segments.since(ours.sum(axis=1)), segments.since(theirs.sum(axis=1))
     seen = float(requests[start]), float(others[start])
     arms = Estimate(n=seen[0]), Estimate(n=seen[1])
-    if problem := _too_little(found.one(start), *seen):
+    if problem := _too_little(distances.at(start), *seen):
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
-    measure = Drifts(found, requests, known.doubt(requests))
+    measure = Drifts(distances, requests, known.doubt(requests))
     question = Question(measure, check.promote, check.rollback, "above", segments, dispersion=known)
     decision = decide(check, question, replace(terms, fail=terms.fail * (1 - PART)))
     bins = SingleBins(*counts, labels, segments.starts)
     decision, single = _with_single_bins(check, decision, question, bins, terms)
     start = decision.start
-    low, high = psi.interval(found.one(start), alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
+    low, high = psi.interval(distances.at(start), alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
     ending = single or conclusion(check, decision, question, lambda limit: f"{limit:g}")
     if decision.outcome is Outcome.FAIL and not single:
-        ending += _mostly(found.per_bin[start], counts, start, labels)
+        ending += _mostly(distances.per_bin[start], counts, start, labels)
     seen_then = format_count(float(measure.requests[start]))
     reason = (
         f"PSI {format_psi(max(decision.value, 0.0))} of {seen_then} canary predictions{segments.when(start)}, {ending}"
@@ -160,8 +162,8 @@ def bins_of(check: Check, reading: Reading[Histogram | Classes], first: int = 0)
     totals = ours.sum(), theirs.sum()
     if min(totals) <= 0:
         return None
-    found = psi.distance(ours.sum(axis=0), theirs.sum(axis=0))
-    return Bins(labels, ours.sum(axis=0) / totals[0], theirs.sum(axis=0) / totals[1], found.per_bin)
+    distance = psi.distance(ours.sum(axis=0), theirs.sum(axis=0))
+    return Bins(labels, ours.sum(axis=0) / totals[0], theirs.sum(axis=0) / totals[1], distance.per_bin)
 
 
 def _buckets_differ(check: Check, canary: Histogram | Classes, baseline: Histogram | Classes) -> Finding | None:
@@ -234,9 +236,9 @@ def _mostly(terms: Floats, counts: tuple[Floats, Floats], start: int, labels: tu
     """Say which bins add most to the PSI, and how many of them are in one arm only."""
     canary, baseline = (arm[start] / max(float(arm[start].sum()), 1e-300) for arm in counts)
     named = [
-        f"{labels[place]} {format_ratio(float(baseline[place]))} to {format_ratio(float(canary[place]))}"
-        for place in np.argsort(-terms, kind="stable")[:NAMED]
-        if terms[place] > 0
+        f"{labels[index]} {format_ratio(float(baseline[index]))} to {format_ratio(float(canary[index]))}"
+        for index in np.argsort(-terms, kind="stable")[:NAMED]
+        if terms[index] > 0
     ]
     new, lost = int(((baseline <= 0) & (canary > 0)).sum()), int(((canary <= 0) & (baseline > 0)).sum())
     named += [f"{count} {what}" for count, what in ((new, "new"), (lost, "unseen")) if count]
@@ -260,21 +262,21 @@ def _distances(
     scale = worth / np.maximum(baseline.sum(axis=1), 1e-300)  # back to counts, so that half an observation is one
     baseline = baseline * scale[:, np.newaxis]
     factors = [segments.factors(correlation, arm) for arm in requests]
-    found = psi.distance(
+    distances = psi.distance(
         canary, baseline, canary_size=canary.sum(axis=1) / factors[0], baseline_size=worth / factors[1]
     )
-    return found, (canary / factors[0][:, np.newaxis], baseline / factors[1][:, np.newaxis])
+    return distances, (canary / factors[0][:, np.newaxis], baseline / factors[1][:, np.newaxis])
 
 
-def _too_little(found: psi.Distance, n_canary: float, n_baseline: float) -> str:
+def _too_little(distance: psi.Distance, n_canary: float, n_baseline: float) -> str:
     if min(n_canary, n_baseline) < FEWEST:
         return (
             f"{format_count(n_canary)} canary and {format_count(n_baseline)} baseline predictions: a PSI needs at "
             f"least {FEWEST} of each"
         )
-    if found.freedom < 1:
+    if distance.freedom < 1:
         return "all predictions of both arms lie in one bin: these bins cannot show a drift, use finer ones"
-    if not float(found.size) >= FEWEST / 2:
+    if not float(distance.size) >= FEWEST / 2:
         return "too few predictions of both arms at the same time, or in bursts: nothing to compare yet"
     return ""
 

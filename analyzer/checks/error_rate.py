@@ -117,10 +117,10 @@ def estimates(canary: BadRequests, baseline: BadRequests | None, decision: Decis
         expected=canary.expected,
         past=canary.past,
     )
-    found = [
+    by_arm = [
         Estimate(value=float(share), low=float(low), high=float(high), n=float(arm.requests[start]))
         if arm.requests[start] > 0
         else Estimate()
         for arm, share, low, high in zip(arms, shares, lows, highs, strict=True)
     ]
-    return found[0], found[1] if len(found) == 2 else Estimate()
+    return by_arm[0], by_arm[1] if len(by_arm) == 2 else Estimate()

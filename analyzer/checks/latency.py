@@ -60,11 +60,11 @@ def buckets_differ(check: Check, canary: Histogram, baseline: Histogram | None) 
         arm: sorted(set(ours.edges) - set(theirs.edges))
         for arm, ours, theirs in (("canary", canary, baseline), ("baseline", baseline, canary))
     }
-    found = " and ".join(
+    differences = " and ".join(
         f"only the {arm} has le {', '.join(f'{e:g}' for e in es[:3])}" for arm, es in only.items() if es
     )
     headline = "the histograms of the two arms have different buckets"
-    reason = f"{headline}: {found}; give both versions the same ones"
+    reason = f"{headline}: {differences}; give both versions the same ones"
     return undecidable(check, Code.BUCKETS_DIFFER, reason, headline=headline)
 
 

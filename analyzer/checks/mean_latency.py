@@ -78,31 +78,31 @@ class Mean:
     @cached_property
     def values(self) -> Floats:
         """Give the estimates since each start; nan for a start within a batch."""
-        return self.known.ratios(self.segments.starts.places) - self.unchanged
+        return self.known.ratios(self.segments.starts.slice_indices) - self.unchanged
 
     def log_evidence(self, limit: float, side: Side) -> Floats:
         """Give the log evidence since each start; -inf for a start within a batch."""
-        return self.known.log_evidence(self.unchanged + limit, side, self.segments.starts.places)
+        return self.known.log_evidence(self.unchanged + limit, side, self.segments.starts.slice_indices)
 
     def forecast(self, limit: float, side: Side, start: int, scale: Floats) -> Floats:
         """Give the log evidence since one start, were there `scale` times as many batches; a part of one counts so."""
         begun = min(float(self.requests[start]) / FEWEST, 1.0)
-        return self.known.forecast(self.unchanged + limit, side, self._place(start), begun * np.asarray(scale, float))
+        return self.known.forecast(self.unchanged + limit, side, self._index(start), begun * np.asarray(scale, float))
 
     def information(self, limit: float, side: Side, start: int, deviations: float) -> float:  # noqa: ARG002
         """Give the evidence of a request from the distance in standard errors, and what batches can tell at most."""
-        place = self._place(start)
-        distance = self.known.deviation(self.unchanged + limit, place) + deviations
-        most = MOST_A_BATCH * float((self.known.first >= place).sum())
+        slice_index = self._index(start)
+        distance = self.known.deviation(self.unchanged + limit, slice_index) + deviations
+        most = MOST_A_BATCH * float((self.known.first >= slice_index).sum())
         return math.copysign(min(distance**2 / 2, most) / float(self.requests[start]), distance)
 
     def interval(self, decision: Decision) -> tuple[float, float]:
         """Bound the mean, or the ratio, since the start of a decision."""
         levels = {"alpha_low": decision.alpha_low, "alpha_high": decision.alpha_high}
-        return self.known.interval(self._place(decision.start), **levels)
+        return self.known.interval(self._index(decision.start), **levels)
 
-    def _place(self, start: int) -> int:
-        return int(self.segments.starts.places[start])
+    def _index(self, start: int) -> int:
+        return int(self.segments.starts.slice_indices[start])
 
 
 def mean_of(arm: MeanOnly, segments: Segments, start: int) -> Mean:
@@ -111,8 +111,8 @@ def mean_of(arm: MeanOnly, segments: Segments, start: int) -> Mean:
     They last a minute at least: the mean of a service moves, and what moves it may last as long.
     """
     least = round(BATCH_SECONDS / (segments.slice_seconds or BATCH_SECONDS))
-    first = batches_of(arm.count, int(segments.starts.places[start]), max(least, 1))
-    total, count = (np.add.reduceat(one, first) for one in (arm.total, arm.count))
+    first = batches_of(arm.count, int(segments.starts.slice_indices[start]), max(least, 1))
+    total, count = (np.add.reduceat(sums, first) for sums in (arm.total, arm.count))
     return Mean(SliceMeans(_ratio(total, count), np.ones(len(first)), count, first), segments, arm.count)
 
 
@@ -158,7 +158,7 @@ def change_of(arms: _Arms, segments: Segments, *, steady: bool = False) -> Mean 
     """
     both = arms.beside(steady=steady)
     counts = arms.canary.count * both, arms.baseline.count * both
-    first = batches_of(np.array(counts), int(segments.starts.places[segments.present]), arms.together)
+    first = batches_of(np.array(counts), int(segments.starts.slice_indices[segments.present]), arms.together)
     ours, theirs = (
         MeanOnly(np.add.reduceat(arm.total * both, first), np.add.reduceat(arm.count * both, first))
         for arm in (arms.canary, arms.baseline)
@@ -217,7 +217,7 @@ def _judge_change(check: Check, reading: Reading[MeanOnly], arms: _Arms, segment
     )  # fmt: skip
     decision = decide(check, question, terms)
     start, beside = decision.start, arms.beside()
-    totals, counts = ([float(segments.since(one * beside)[start]) for one in both] for both in zip(
+    totals, counts = ([float(segments.since(sums * beside)[start]) for sums in both] for both in zip(
         *((arm.total, arm.count) for arm in (arms.canary, arms.baseline)), strict=True
     ))  # fmt: skip
     ours, theirs = (Estimate(value=total / count, n=count) for total, count in zip(totals, counts, strict=True))
@@ -225,8 +225,8 @@ def _judge_change(check: Check, reading: Reading[MeanOnly], arms: _Arms, segment
     assumptions = _symmetry(measure), TAIL, RANDOM
     if few := _too_few(check, measure, decision, terms):
         reason = f"{texts[0]}{texts[1]}, {few}"
-        found = undecidable(check, decision.code, reason, canary=ours, baseline=theirs, notes=reading.notes)
-        return replace(found, delta=Estimate(value=decision.value, n=ours.n))
+        finding = undecidable(check, decision.code, reason, canary=ours, baseline=theirs, notes=reading.notes)
+        return replace(finding, delta=Estimate(value=decision.value, n=ours.n))
     return comparison.relative_finding(
         check, question, decision, texts, (ours, theirs), measure.interval(decision), reading.notes, assumptions
     )
@@ -261,23 +261,23 @@ class _SharedTrouble:
         requests = float(self.before.count.sum())
         return requests >= FEWEST and float(self.before.total.sum()) <= self.limit * requests
 
-    def excused(self, places: Indices) -> Bools:
+    def excused(self, starts: Indices) -> Bools:
         """Return for each start, by number, whether the baseline is beyond the limit too, and the canary no worse."""
         since, counts = self.segments.since, self.arms.baseline.count * self.arms.beside()
         profile = np.where(counts > 0, share.odds_of(self.arms.canary.count, counts), 0.0)
         beyond = since(self.arms.baseline.total * profile) > self.limit * since(counts * profile)
-        bad = (since(counts) >= FEWEST)[places] & beyond[places]
+        bad = (since(counts) >= FEWEST)[starts] & beyond[starts]
         if self.terms.shared_regression_fails and self.began_with_canary:
-            return np.zeros(len(places), bool)
+            return np.zeros(len(starts), bool)
         compared = change_of(self.arms, self.segments, steady=True) if bad.any() else None
         if compared is None:
             return np.asarray(bad)
         first = compared.known.first  # a start within a batch counts from the next one on
-        begins = self.segments.starts.places[places]
+        begins = self.segments.starts.slice_indices[starts]
         begins = first[np.minimum(np.searchsorted(first, begins), len(first) - 1)]
         evidence = compared.known.log_evidence(1.0, "above", begins)
         return np.asarray(
-            bad & ~(evidence + np.log(self.segments.starts.weights[places]) >= -math.log(self.terms.fail))
+            bad & ~(evidence + np.log(self.segments.starts.weights[starts]) >= -math.log(self.terms.fail))
         )
 
 

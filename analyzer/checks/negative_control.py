@@ -104,7 +104,7 @@ def control_of_comparison(
     sign = 1.0 if worse == "above" else -1.0
 
     def judged(pods: Sequence[Pod[Counts]], of: Segments, start: int, limit: float) -> Judged:
-        found: Judged = {}
+        by_pod: Judged = {}
         for pod in pods:
             others = summed([other.counts for other in pods if other is not pod])
             if not (requests_by_slice(pod.counts).any() and requests_by_slice(others).any()):
@@ -113,8 +113,8 @@ def control_of_comparison(
                 with np.errstate(divide="ignore"):
                     evidence = measure.log_evidence(limit, worse) + np.log(of.starts.weights)
                 strongest = float(np.where(np.isnan(evidence), -math.inf, evidence).max())
-                found[pod.name] = strongest, float(np.nan_to_num(sign * measure.values[start], nan=-math.inf))
-        return found
+                by_pod[pod.name] = strongest, float(np.nan_to_num(sign * measure.values[start], nan=-math.inf))
+        return by_pod
 
     def control(limit: float, level: float, start: int) -> Control | None:
         return _control(

@@ -77,7 +77,7 @@ class BadRequests:
         if events is None:
             return np.full(np.shape(scale), -math.inf)
         times, allowed = scale / self.factors[start], self.allowed(limit)
-        seen = float(events[self.segments.starts.places[start] :].sum())
+        seen = float(events[self.segments.starts.slice_indices[start] :].sum())
         return binomial.log_evidence(
             seen * times, self.requests[start] * times, allowed,
             side=side, prior_mean=self.prior_mean(side, allowed), past=self.past,
@@ -94,10 +94,10 @@ class BadRequests:
         allowed = self.allowed(limit)
         if self.dispersion.lone:
             bad = max(bad - float(self._worst_batch(events, allowed)[0]), 0.0)
-        found = induced(bad, trials, declared, allowed, level, float(self.factors[0]), FEWEST_BAD)
-        if found is None:
+        result = induced(bad, trials, declared, allowed, level, float(self.factors[0]), FEWEST_BAD)
+        if result is None:
             return None
-        return replace(found, log_evidence=min(found.log_evidence, float(self._in_bursts(events, allowed)[0])))
+        return replace(result, log_evidence=min(result.log_evidence, float(self._in_bursts(events, allowed)[0])))
 
     def prior_mean(self, side: Side, allowed: float) -> float | None:
         """Give the mean of the prior, see `stats.binomial`; None: its default."""
@@ -113,9 +113,9 @@ class BadRequests:
         correlation = self.dispersion.correlation(busy)
         if len(events) == 1 or not (busy - 1) * correlation > SHOWS:
             return np.full(self.requests.shape, math.inf)
-        found = bursts.log_evidence_since(np.add.reduceat(events, first), trials, allowed, correlation)
-        places = self.segments.starts.places  # those inside a batch are left out
-        return np.where(places % each == 0, found[places // each], -math.inf)
+        evidence = bursts.log_evidence_since(np.add.reduceat(events, first), trials, allowed, correlation)
+        indices = self.segments.starts.slice_indices  # those inside a batch are left out
+        return np.where(indices % each == 0, evidence[indices // each], -math.inf)
 
     def _worst_batch(self, events: Floats, allowed: float) -> Floats:
         """Return by how many bad requests the worst batch since each start is beyond the limit.
@@ -131,7 +131,7 @@ class BadRequests:
         first = np.arange(0, len(events), each)
         beyond = np.add.reduceat(events - allowed * self.trials, first)
         worst = np.maximum.accumulate(np.maximum(beyond, 0.0)[::-1])[::-1]
-        return np.asarray(worst[self.segments.starts.places // each])
+        return np.asarray(worst[self.segments.starts.slice_indices // each])
 
     def information(self, limit: float, side: Side, start: int, deviations: float) -> float:
         """Give the Kullback-Leibler divergence of one request, negative where the share is below the allowed one."""
@@ -139,13 +139,13 @@ class BadRequests:
         if events is None:
             return 0.0
         total, allowed = float(self.requests[start]), self.allowed(limit)
-        share = (float(events[self.segments.starts.places[start] :].sum()) + 0.5) / (total + 1)
+        share = (float(events[self.segments.starts.slice_indices[start] :].sum()) + 0.5) / (total + 1)
         share += deviations * math.sqrt(share * (1 - share) * float(self.factors[start]) / total)
         share = min(max(share, 0.0), 1 - 1e-12)
-        told = (share * math.log(share / allowed) if share > 0 else 0.0) + (1 - share) * math.log(
+        divergence = (share * math.log(share / allowed) if share > 0 else 0.0) + (1 - share) * math.log(
             (1 - share) / (1 - allowed)
         )
-        return math.copysign(told / float(self.factors[start]), share - allowed)
+        return math.copysign(divergence / float(self.factors[start]), share - allowed)
 
 
 def past_of(reading: Reading[Counts], bad: Floats, requests: Floats) -> tuple[float, float] | None:

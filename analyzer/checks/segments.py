@@ -43,8 +43,8 @@ class Segments:
         if at_this_weight:
             change = reading.weight_change
             if change > 0:
-                present = len(starts.places)  # beside the others, with no part of alpha: a fail never uses it
-                starts = Starts(np.append(starts.places, change), np.append(starts.weights, 0.0))
+                present = len(starts.slice_indices)  # beside the others, with no part of alpha: a fail never uses it
+                starts = Starts(np.append(starts.slice_indices, change), np.append(starts.weights, 0.0))
         ends = reading.ends()  # of what is left by a warm-up and a lag
         seconds = float(ends[-1]) if len(ends) else elapsed_seconds
         return cls(starts, present, reading.slices, reading.slice_seconds, reading.begin, seconds)
@@ -55,21 +55,21 @@ class Segments:
 
     def moment(self, start: int) -> float | None:
         """Tell when a start was, in Unix seconds; None for the begin, and where it is not known."""
-        place = int(self.starts.places[start])
-        if place == 0 or self.begin is None or self.slice_seconds is None:
+        slice_index = int(self.starts.slice_indices[start])
+        if slice_index == 0 or self.begin is None or self.slice_seconds is None:
             return None
-        return self.begin + place * self.slice_seconds
+        return self.begin + slice_index * self.slice_seconds
 
     def length(self, start: int) -> float | None:
         """Tell how many seconds passed since a start; None where it is not known."""
         if self.seconds is None:
             return None
-        return self.seconds - int(self.starts.places[start]) * (self.slice_seconds or 0.0)
+        return self.seconds - int(self.starts.slice_indices[start]) * (self.slice_seconds or 0.0)
 
     def when(self, start: int) -> str:
         """Say since when, with a blank before it; nothing for the begin."""
-        place = int(self.starts.places[start])
-        if place == 0:
+        slice_index = int(self.starts.slice_indices[start])
+        if slice_index == 0:
             return ""
         moment = self.moment(start)
         if moment is not None:
@@ -77,8 +77,8 @@ class Segments:
             within_a_day = self.slices * (self.slice_seconds or 0.0) < 86400
             return f" since {text.split('T')[1] if within_a_day else text}"
         if self.slice_seconds is not None:
-            return f" in the last {format_seconds((self.slices - place) * self.slice_seconds)}"
-        return f" in the last {self.slices - place} of {self.slices} slices"
+            return f" in the last {format_seconds((self.slices - slice_index) * self.slice_seconds)}"
+        return f" in the last {self.slices - slice_index} of {self.slices} slices"
 
     def factors(self, dispersion: Dispersion, requests: Floats) -> Floats:
         """Return the design effect of an arm's counts since each start: what evidence is divided by.
@@ -93,7 +93,7 @@ class Segments:
         if self.slice_seconds is None and self.slices == 1:
             return dispersion.factor(total, math.nan if self.seconds is None else self.seconds)
         length = self.slice_seconds or BATCH_SECONDS
-        seconds = (self.slices - self.starts.places) * length
+        seconds = (self.slices - self.starts.slice_indices) * length
         # The rate that a request sees around it: an arm that had most of its requests in an hour was busier then.
         busy = self.since(requests * np.maximum(requests - 1, 0.0)) / np.maximum(total, 1e-300) / length
         return dispersion.factor(total, seconds, np.maximum(busy, total / seconds))

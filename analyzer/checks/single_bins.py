@@ -124,11 +124,11 @@ class SingleBins:
     def _words(self, start: int, test: int, *, lost: bool) -> str:
         canary, baseline = (self._shares(arm)[start] for arm in (self.canary, self.baseline))
         if test == 0:
-            place = self._order[0]
-            ours, theirs, name = 1 - canary[place], 1 - baseline[place], f"all but {self.labels[place]}"
+            bin_index = self._order[0]
+            ours, theirs, name = 1 - canary[bin_index], 1 - baseline[bin_index], f"all but {self.labels[bin_index]}"
         else:
-            place = self._order[self._ranks[test - 1]]
-            ours, theirs, name = canary[place], baseline[place], self.labels[place]
+            bin_index = self._order[self._ranks[test - 1]]
+            ours, theirs, name = canary[bin_index], baseline[bin_index], self.labels[bin_index]
         if theirs <= 0:
             return f"{name} is new: {format_ratio(float(ours))} of the canary's predictions"
         change = "fell" if lost else "grew"
@@ -148,8 +148,8 @@ class SingleBins:
         Factor by which the predictions since the start must grow, infinite: they prove it never; and what is not
         proved. None: it is.
         """
-        place = self._order[0]
-        often = float(self._shares(self.baseline)[start][place])
+        bin_index = self._order[0]
+        often = float(self._shares(self.baseline)[start][bin_index])
         if (1 - often) / 2 * math.log((1 + often) / max(often, 1e-9)) >= promote:
             return None
         canary, baseline = (arm[start, 0] for arm in self._tested)
@@ -172,7 +172,7 @@ class SingleBins:
         if log_evidence(np.array(total)) >= needed:
             return None
         until = trials_until(log_evidence, needed, total)
-        text = f"that the {format_ratio(1 - often)} outside of {self.labels[place]} are still given is not proved"
+        text = f"that the {format_ratio(1 - often)} outside of {self.labels[bin_index]} are still given is not proved"
         return (math.inf if until is None else until / total), text
 
     @staticmethod

@@ -36,8 +36,8 @@ class Tail:
         requests = histogram.counts.sum(axis=1)
         edges, slower = histogram.edges[:-1], requests[:, np.newaxis] - np.cumsum(histogram.counts, axis=1)[:, :-1]
         if histogram.exact:
-            places = np.searchsorted(edges, limits, side="right")  # requests at or below each limit
-            slower_at_limits = np.column_stack([requests, slower])[:, places]
+            indices = np.searchsorted(edges, limits, side="right")  # requests at or below each limit
+            slower_at_limits = np.column_stack([requests, slower])[:, indices]
             edges, first = np.unique(np.concatenate((edges, limits)), return_index=True)
             slower = np.concatenate((slower, slower_at_limits), axis=1)[:, first]
         return cls(edges=edges, slower=np.maximum(slower, 0.0), requests=requests, exact=histogram.exact)
@@ -52,8 +52,8 @@ class Tail:
 
     def above(self, edge: float) -> Floats:
         """Count the requests slower than an edge of the histogram; beyond the last one none is known to be."""
-        place = int(np.searchsorted(self.edges, edge * (1 - 1e-9)))
-        return self.slower[:, place] if place < len(self.edges) else np.zeros(len(self.requests))
+        index = int(np.searchsorted(self.edges, edge * (1 - 1e-9)))
+        return self.slower[:, index] if index < len(self.edges) else np.zeros(len(self.requests))
 
     def edge_below(self, limit: float) -> float:
         """Find the last edge at or below a limit, -inf where there is none."""
@@ -70,12 +70,12 @@ class Tail:
         reached = slower <= wanted * (1 + 1e-12)
         if not reached.any() or requests <= 0:
             return math.inf
-        place = int(np.argmax(reached))
+        index = int(np.argmax(reached))
         if self.exact:
-            return float(self.edges[place])
-        low, before = (0.0, requests) if place == 0 else (float(self.edges[place - 1]), float(slower[place - 1]))
-        inside = before - float(slower[place])
-        return low + (float(self.edges[place]) - low) * ((before - wanted) / inside if inside > 0 else 1.0)
+            return float(self.edges[index])
+        low, before = (0.0, requests) if index == 0 else (float(self.edges[index - 1]), float(slower[index - 1]))
+        inside = before - float(slower[index])
+        return low + (float(self.edges[index]) - low) * ((before - wanted) / inside if inside > 0 else 1.0)
 
     def estimate(
         self, q: float, start: int, factors: Floats, alpha_low: float, alpha_high: float, past: "Tail | None" = None

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from analyzer.config.policy import Check
-from analyzer.model.counts import Counts, Pod, Reading, cut, requests_by_slice, summed, where
+from analyzer.model.counts import C, Counts, Pod, Reading, cut, requests_by_slice, summed, where
 from analyzer.model.findings import Code, Gap
 from analyzer.quantity import format_seconds
 
@@ -19,7 +19,7 @@ LONG = 4.0  # warm-ups
 SAME = 1e-6  # seconds
 
 
-def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | None) -> Reading[Counts] | Gap:
+def trim(reading: Reading[C] | Gap, check: Check, elapsed_seconds: float | None) -> Reading[C] | Gap:
     """Keep the slices that lie wholly after the warm-up and before the lag.
 
     Parameters
@@ -69,7 +69,7 @@ def trim(reading: Reading[Counts] | Gap, check: Check, elapsed_seconds: float | 
     )  # fmt: skip
 
 
-def _without_young_pods(reading: Reading[Counts], check: Check, elapsed_seconds: float | None) -> Reading[Counts] | Gap:
+def _without_young_pods(reading: Reading[C], check: Check, elapsed_seconds: float | None) -> Reading[C] | Gap:
     """Leave out what each pod counted in its first time, once: a container that starts again is not young again."""
     ours, theirs = (_old(pods, reading, check.pod_warmup) for pods in (reading.canary_pods, reading.baseline_pods))
     kept = replace(
@@ -97,7 +97,7 @@ def _without(check: Check, **more: float) -> Check:
     return check.model_copy(update={"pod_warmup": 0.0, **more})
 
 
-def _old(pods: tuple[Pod[Counts], ...], reading: Reading[Counts], warmup: float) -> tuple[Pod[Counts], ...]:
+def _old(pods: tuple[Pod[C], ...], reading: Reading[C], warmup: float) -> tuple[Pod[C], ...]:
     """Zero the slices in which each pod was younger than the warm-up."""
     begin, step = reading.begin or 0.0, reading.slice_seconds or 0.0
     starts = begin + step * np.arange(reading.slices)

@@ -94,8 +94,8 @@ def _ranked(decision: Decision) -> str:
     control = decision.control
     if control is None:
         return ""
-    place = "each" if control.rank == 1 else f"{control.pods + 1 - control.rank}"
-    return f"; worse than {place} of {control.pods} baseline pods (p = {control.p_value:.2g})"
+    count = "each" if control.rank == 1 else f"{control.pods + 1 - control.rank}"
+    return f"; worse than {count} of {control.pods} baseline pods (p = {control.p_value:.2g})"
 
 
 def _span(decision: Decision) -> str:

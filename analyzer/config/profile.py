@@ -22,7 +22,7 @@ def _selectors(value: object) -> tuple[Selector, ...]:
     return tuple(map(parse_selector, value if isinstance(value, list | tuple) else [value]))
 
 
-One = Annotated[Selector, BeforeValidator(parse_selector)]
+SingleSelector = Annotated[Selector, BeforeValidator(parse_selector)]
 Several = Annotated[tuple[Selector, ...], BeforeValidator(_selectors), Field(min_length=1)]
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 AnyNumber = Annotated[tuple[Selector, ...], BeforeValidator(_selectors)]
@@ -73,8 +73,8 @@ class LatencyHistogram(_Part):
     edges : the bucket edges in that unit, where the stack fixes them: check-config compares limits with them
     """
 
-    histogram: One | None = None
-    native_histogram: One | None = None
+    histogram: SingleSelector | None = None
+    native_histogram: SingleSelector | None = None
     sum: Several | None = None
     count: Several | None = None
     unit: Unit = Unit.SECONDS
@@ -99,13 +99,13 @@ class LatencyHistogram(_Part):
 class ScoreHistogram(_Part):
     """A classic histogram of prediction scores, named without ``_bucket``."""
 
-    scores: One
+    scores: SingleSelector
 
 
 class ClassCounter(_Part):
     """A counter of predictions with the class in a label."""
 
-    classes: One
+    classes: SingleSelector
     by: str
 
 
@@ -119,7 +119,7 @@ class ConversionCounters(_Part):
 class ValueHistogram(_Part):
     """A classic histogram of values such as revenue, named without ``_bucket``; its edges bound the spread."""
 
-    values: One
+    values: SingleSelector
 
 
 def _link(value: object) -> object:
@@ -186,7 +186,7 @@ class Profile(NamedModel, _Part):
     ] = ()
     model_label: LabelName | None = None
     cluster_labels: tuple[LabelName, ...] = ("cluster", "region", "k8s_cluster_name")
-    process_start: One | None = None
+    process_start: SingleSelector | None = None
     error_rate: tuple[ErrorCounters, ...] = ()
     latency: tuple[LatencyHistogram, ...] = ()
     drift: tuple[ScoreHistogram | ClassCounter, ...] = ()

@@ -70,7 +70,7 @@ def _address_in(whole: str, text: str) -> str:
 def _targets(value: object) -> dict[str, list[str]]:
     """Read ``v1=http://a/metrics,v2=http://b/metrics``; a name may occur several times."""
     if isinstance(value, dict):
-        return {str(name): [_address(one) for one in addresses] for name, addresses in value.items()}
+        return {str(name): [_address(address) for address in addresses] for name, addresses in value.items()}
     targets: dict[str, list[str]] = {}
     whole = str(value)
     for part in filter(None, (part.strip() for part in whole.split(","))):

@@ -44,7 +44,7 @@ def understands(matcher: Matcher, value: str) -> bool:
         return True
     if not value:
         return False
-    ours, theirs = _told(matcher), {known for known in VOCABULARIES if value in known}
+    ours, theirs = _vocabularies(matcher), {known for known in VOCABULARIES if value in known}
     if ours & theirs:
         return True
     if ours:  # beyond codes and gRPC's names only words are many
@@ -55,7 +55,7 @@ def understands(matcher: Matcher, value: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _told(matcher: Matcher) -> frozenset[frozenset[str]]:
+def _vocabularies(matcher: Matcher) -> frozenset[frozenset[str]]:
     """Return which vocabularies a matcher selects a value of; of gRPC's numbers, one that is no class of codes."""
     return frozenset(
         known

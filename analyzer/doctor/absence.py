@@ -11,10 +11,10 @@ from analyzer.doctor.observations import (
     NATIVE,
     SUM_AND_COUNT,
     Around,
-    Place,
+    Location,
     Survey,
     fields_of,
-    in_place,
+    locations_of,
     scanned,
 )
 from analyzer.doctor.question import DoctorRequest
@@ -59,13 +59,13 @@ def why_absent(
     what, code = f"no series of {names}", DoctorCode.METRIC_MISSING
     if proposed := _other_profiles(question, kind, observed, profiles):
         return Advice(Status.MISSING, code, f"{what} here", proposed)
-    if best is not None and best.distance == _PLACE:
+    if best is not None and best.distance == _LOCATION:
         return best.notice
     remedy = "check that the pods are scraped (query `up`), and which names they export: `analyzer profiles`"
     return Advice(Status.MISSING, code, what, remedy)
 
 
-_VALUES, _LABEL, _FORM, _ARM, _PLACE, _NOTHING = range(6)  # distances
+_VALUES, _LABEL, _FORM, _ARM, _LOCATION, _NOTHING = range(6)  # distances
 
 
 def _explain(
@@ -73,9 +73,11 @@ def _explain(
 ) -> _Explanation:
     """Explain by one metric."""
     label = question.profile.arm_label
-    fields, here = fields_of(question, selector), in_place(question, selector, around)
+    fields, here = fields_of(question, selector), locations_of(question, selector, around)
     elsewhere = [
-        location for location in around.places if location not in here and location.labels.get(label) in arms.values()
+        location
+        for location in around.locations
+        if location not in here and location.labels.get(label) in arms.values()
     ]
     values = list(dict.fromkeys(location.labels.get(label, "") for location in here))
     named = [value for value in values if value]
@@ -101,15 +103,15 @@ def _explain(
     if elsewhere:
         where = _is_elsewhere(selector, f" with {wanted}", fields, elsewhere)
         return _Explanation(_ARM, Advice(Status.MISSING, DoctorCode.ARM_ELSEWHERE, *where))
-    if around.places:
-        where = _is_elsewhere(selector, "", fields, around.places)
-        return _Explanation(_PLACE, Advice(Status.MISSING, DoctorCode.METRIC_ELSEWHERE, *where))
+    if around.locations:
+        where = _is_elsewhere(selector, "", fields, around.locations)
+        return _Explanation(_LOCATION, Advice(Status.MISSING, DoctorCode.METRIC_ELSEWHERE, *where))
     return _Explanation(_NOTHING, Advice(Status.MISSING, DoctorCode.METRIC_MISSING, "", ""))
 
 
-def label_remedy(profile: Profile, places: Iterable[Place]) -> str:
+def label_remedy(profile: Profile, locations: Iterable[Location]) -> str:
     """Say who sets the arm label."""
-    jobs = list(dict.fromkeys(job for location in places if (job := location.labels.get("job"))))
+    jobs = list(dict.fromkeys(job for location in locations if (job := location.labels.get("job"))))
     of = f" of job {' or '.join(jobs[:MOST_NAMED])}" if jobs else ""
     if profile.arm_label == NAMED_BY_POD:
         return (
@@ -120,18 +122,20 @@ def label_remedy(profile: Profile, places: Iterable[Place]) -> str:
     return f"let Prometheus set {profile.arm_label} on the targets{of}{note}"
 
 
-def _is_elsewhere(selector: Selector, of: str, fields: tuple[Matcher, ...], places: Iterable[Place]) -> tuple[str, str]:
+def _is_elsewhere(
+    selector: Selector, of: str, fields: tuple[Matcher, ...], locations: Iterable[Location]
+) -> tuple[str, str]:
     """Say in which other namespace or service a metric is, and what to do."""
     conditions = ", ".join(map(str, fields))
-    what = f"no series of {selector.metric}{of} has {conditions}; there {_are(_where(fields, places))}"
+    what = f"no series of {selector.metric}{of} has {conditions}; there {_are(_where(fields, locations))}"
     return what, "give --namespace and --service as they are there; a label that is empty must be set on the targets"
 
 
-def _where(fields: tuple[Matcher, ...], places: Iterable[Place]) -> list[str]:
-    """Write the namespaces and services of places."""
+def _where(fields: tuple[Matcher, ...], locations: Iterable[Location]) -> list[str]:
+    """Write the namespaces and services of locations."""
     where = (
         ", ".join(f'{matcher.label}="{location.labels.get(matcher.label, "")}"' for matcher in fields)
-        for location in places
+        for location in locations
     )
     return list(dict.fromkeys(where))
 

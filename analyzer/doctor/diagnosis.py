@@ -20,7 +20,7 @@ from analyzer.config.selector import Selector
 from analyzer.config.settings import Settings
 from analyzer.doctor.histograms import BucketEdges, bins_of, classes_of
 from analyzer.doctor.notices import Advice, DoctorCode, Status, worst
-from analyzer.doctor.observations import Engine, Seen, Survey, in_place
+from analyzer.doctor.observations import Engine, Seen, Survey, locations_of
 from analyzer.doctor.question import DoctorRequest, read_question
 from analyzer.doctor.series import about_series
 from analyzer.doctor.shortcomings import ArmFacts, Reads, about_arms, about_reading, about_scrapes, about_way
@@ -190,10 +190,12 @@ def _values(question: DoctorRequest, observed: Survey) -> dict[str, Value]:
     rows: dict[str, dict[str, float]] = {}
     for name, check in question.checks.items():
         for selector in (counter for way in question.profile.ways(check.kind) for counter in traffic_selectors(way)):
-            places = in_place(question, selector, observed.around[selector]) if selector in observed.around else []
-            for series in places:
-                by_check = rows.setdefault(series.labels.get(question.profile.arm_label, ""), {})
-                by_check[name] = by_check.get(name, 0.0) + series.per_second
+            locations = (
+                locations_of(question, selector, observed.around[selector]) if selector in observed.around else []
+            )
+            for location in locations:
+                by_check = rows.setdefault(location.labels.get(question.profile.arm_label, ""), {})
+                by_check[name] = by_check.get(name, 0.0) + location.per_second
     rows.pop("", None)
     values = {
         value: Value(max(by_check.values()), tuple(name for name in question.checks if name in by_check))

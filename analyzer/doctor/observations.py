@@ -48,7 +48,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where else a metric is: some labels, the series with them, and by how much they grow in a second."""
 
     labels: Mapping[str, str]
@@ -62,12 +62,12 @@ class Around:
 
     Attributes
     ----------
-    places : with the matchers that the profile gives to this metric alone
+    locations : with the matchers that the profile gives to this metric alone
     bare, near : series without these, anywhere and where the profile looks
     forms : what of a histogram is there: `NATIVE`, `CLASSIC`, `SUM_AND_COUNT`
     """
 
-    places: tuple[Place, ...] = ()
+    locations: tuple[Location, ...] = ()
     bare: float = 0.0
     near: float = 0.0
     forms: frozenset[str] = frozenset()
@@ -121,7 +121,7 @@ def has_label(seen: Seen, label: str) -> bool:
     return any(seen.by.get(label, {}))
 
 
-def place_labels(profile: Profile, selector: Selector) -> list[str]:
+def location_labels(profile: Profile, selector: Selector) -> list[str]:
     """Name the labels that say whose series of a metric are: the arm, what the request's fields match, the job."""
     fields = [matcher.label for matcher in (*selector.matchers, *profile.matchers) if FIELD.search(matcher.value)]
     return list(dict.fromkeys([profile.arm_label, *fields, "job"]))
@@ -135,10 +135,10 @@ def fields_of(question: DoctorRequest, selector: Selector) -> tuple[Matcher, ...
     )
 
 
-def in_place(question: DoctorRequest, selector: Selector, around: Around) -> list[Place]:
-    """Choose the places that are in the namespace and the service of the request."""
+def locations_of(question: DoctorRequest, selector: Selector, around: Around) -> list[Location]:
+    """Return the locations that are in the namespace and the service of the request."""
     fields = fields_of(question, selector)
-    return [location for location in around.places if all(field.matches(dict(location.labels)) for field in fields)]
+    return [location for location in around.locations if all(field.matches(dict(location.labels)) for field in fields)]
 
 
 def scanned(question: DoctorRequest, profile: Profile, selector: Selector) -> Selector:

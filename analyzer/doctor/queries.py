@@ -11,9 +11,9 @@ from analyzer.doctor.observations import (
     NATIVE,
     SUM_AND_COUNT,
     Around,
-    Place,
+    Location,
     Seen,
-    place_labels,
+    location_labels,
     scanned,
     telling_labels,
 )
@@ -24,7 +24,7 @@ from analyzer.sources.promql import duration, tagged
 from analyzer.sources.samples import STAT, family_of, in_groups, matchers_of, target_of
 from analyzer.sources.streams import TARGET_LABELS
 
-MOST_PLACES = 100  # combinations of arm, namespace and service of a metric that are looked at
+MOST_LOCATIONS = 100  # combinations of arm, namespace and service of a metric that are looked at
 LATELY = 600.0  # seconds, whose traffic tells which arm is served now
 SAMPLES_OF = 2  # targets of an arm whose single samples are read
 SAMPLES_SECONDS = 1800.0
@@ -80,7 +80,7 @@ class Writer:
         profile, window, every = self._question.profile, self._window, counting(selector)
         static = tuple(matcher for matcher in (*every.matchers, *profile.matchers) if not FIELD.search(matcher.value))
         anywhere = Selector(every.metric, static)
-        labels = ", ".join(place_labels(profile, selector))
+        labels = ", ".join(location_labels(profile, selector))
         parts = {"bare": f"count(last_over_time({selector.metric}[{window}]))"}
         parts["near"] = f"count(last_over_time({self._series(Selector(selector.metric))}[{window}]))"
         under = {"anywhere": str(anywhere), "here": self._series(every)}
@@ -88,9 +88,11 @@ class Writer:
             under["arms"] = str(Selector(every.metric, (*static, self._arms)))
         for extent, selected in under.items():
             parts[f"series {extent}"] = (
-                f"topk({MOST_PLACES}, count by ({labels}) (last_over_time({selected}[{window}])))"
+                f"topk({MOST_LOCATIONS}, count by ({labels}) (last_over_time({selected}[{window}])))"
             )
-            parts[f"rate {extent}"] = f"topk({MOST_PLACES}, sum by ({labels}) (rate({selected}[{duration(LATELY)}])))"
+            parts[f"rate {extent}"] = (
+                f"topk({MOST_LOCATIONS}, sum by ({labels}) (rate({selected}[{duration(LATELY)}])))"
+            )
         if selector.metric.endswith("_bucket") or self._is_native(selector):
             name = family_of(selector.metric)
             forms = {
@@ -220,8 +222,8 @@ def _by_label(rows: Mapping[str, Sequence[Series]]) -> dict[str, dict[str, tuple
 
 
 def read_around(answer: Sequence[Series]) -> Around:
-    """Read where a metric is; the places with the most traffic come first."""
-    places: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
+    """Read where a metric is; the locations with the most traffic come first."""
+    rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     counts: dict[str, float] = {}
     forms = set()
     for series in (series for series in answer if len(series.values)):
@@ -230,10 +232,10 @@ def read_around(answer: Sequence[Series]) -> Around:
             forms.add(which)
         elif which:
             labels = tuple(sorted((name, value) for name, value in series.labels.items() if name != STAT))
-            places.setdefault(labels, {})[what] = float(series.values[0])
+            rows.setdefault(labels, {})[what] = float(series.values[0])
         else:
             counts[what] = float(series.values[0])
-    known = [Place(dict(labels), row.get("series", 0.0), row.get("rate", 0.0)) for labels, row in places.items()]
+    known = [Location(dict(labels), row.get("series", 0.0), row.get("rate", 0.0)) for labels, row in rows.items()]
     ordered = sorted(known, key=lambda location: (-location.per_second, -location.series))
     return Around(tuple(ordered), counts.get("bare", 0.0), counts.get("near", 0.0), frozenset(forms))
 

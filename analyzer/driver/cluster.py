@@ -50,24 +50,24 @@ class Cluster:
 
     def get(self, kind: ResourceKind, name: str, *, everywhere: bool = False) -> Object:
         """Read an object of the namespace, or a cluster-wide one."""
-        with _told(f"{kind} {name}" + ("" if everywhere else f" in namespace {self.namespace}")):
+        with _classified_errors(f"{kind} {name}" + ("" if everywhere else f" in namespace {self.namespace}")):
             return _plain(self._client.get(_global(kind) if everywhere else _namespaced(kind), name))
 
     def find(self, kind: ResourceKind, labels: dict[str, str]) -> list[Object]:
         """Read the objects with these labels."""
-        with _told(str(kind)):
+        with _classified_errors(str(kind)):
             return [_plain(item) for item in self._client.list(_namespaced(kind), labels=dict(labels))]
 
     def create(self, kind: ResourceKind, content: Object, *, dry_run: bool = False) -> Object:
         """Create an object, or only see whether one may; `Changed` where there is one of that name."""
-        with _told(f"{kind} {content['metadata'].get('name', '')}"):
+        with _classified_errors(f"{kind} {content['metadata'].get('name', '')}"):
             resource = _namespaced(kind)
             made = self._client.create(resource.from_dict(content), namespace=self.namespace, dry_run=dry_run)
             return _plain(made)
 
     def patch(self, kind: ResourceKind, name: str, operations: Patch) -> Object:
         """Change an object; `Changed` where a test among the operations is not met."""
-        with _told(f"{kind} {name}"):
+        with _classified_errors(f"{kind} {name}"):
             return _plain(self._client.patch(_namespaced(kind), name, operations, patch_type=PatchType.JSON))
 
 
@@ -77,7 +77,7 @@ def _plain(item: Any) -> Object:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _classified_errors(what: str) -> Iterator[None]:
     """Classify errors: may be retried, must be read again, will not work."""
     try:
         yield

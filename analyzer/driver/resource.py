@@ -172,7 +172,7 @@ def begin_of(resource: Object) -> str:
 
 
 def find_one(items: Sequence[Mapping[str, Any]], name: str, what: str) -> int:
-    """Find the place of a named item."""
+    """Return the index of a named item."""
     names = [str(item.get("name", "")) for item in items]
     if name not in names:
         raise Refused(f"there is no {what} {name!r}: there are {', '.join(map(repr, names)) or 'none'}")

@@ -32,7 +32,7 @@ class Deployment:
 
     def read(self, resource: Object) -> Split:
         """Read the split from the predictors."""
-        ours, theirs = self._places(resource)
+        ours, theirs = self._arm_indices(resource)
         predictors = resource["spec"]["predictors"]
         weight = predictors[ours].get("traffic") or 0
         if weight + (predictors[theirs].get("traffic") or 0) != 100:
@@ -49,7 +49,7 @@ class Deployment:
 
     def begin(self, resource: Object, model: str | None, weight: int) -> Patch:
         """Set model and weights at once."""
-        ours, _ = self._places(resource)
+        ours, _ = self._arm_indices(resource)
         patch = [*note_begin(resource), *self.move(resource, weight)]
         if model is not None:
             patch.append({"op": "add", "path": f"/spec/predictors/{ours}/graph/modelUri", "value": model})
@@ -57,7 +57,7 @@ class Deployment:
 
     def move(self, resource: Object, weight: int) -> Patch:
         """Set both weights in one change: the admission webhook wants them to add up to 100."""
-        ours, theirs = self._places(resource)
+        ours, theirs = self._arm_indices(resource)
         return [
             *self._tests(resource),
             {"op": "add", "path": f"/spec/predictors/{theirs}/traffic", "value": 100 - weight},
@@ -70,19 +70,19 @@ class Deployment:
 
     def has(self, resource: Object, model: str) -> bool:
         """Compare the address of the canary's model."""
-        graph = resource["spec"]["predictors"][self._places(resource)[0]]["graph"]
+        graph = resource["spec"]["predictors"][self._arm_indices(resource)[0]]["graph"]
         return bool(graph.get("modelUri") == model)
 
     def after_rollback(self, resource: Object) -> str:
         """Put the next model in the place of the bad one."""
-        name = resource["spec"]["predictors"][self._places(resource)[0]]["name"]
+        name = resource["spec"]["predictors"][self._arm_indices(resource)[0]]["name"]
         return (
             f"Predictor {name} gets no requests: put the next model there with --model, or remove it and its "
             "traffic in one change"
         )
 
-    def _places(self, resource: Object) -> tuple[int, int]:
-        """Find canary and baseline."""
+    def _arm_indices(self, resource: Object) -> tuple[int, int]:
+        """Return the indices of canary and baseline."""
         predictors = resource["spec"]["predictors"]
         serving = [index for index, predictor in enumerate(predictors) if not predictor.get("shadow")]
         if len(serving) != 2:
@@ -96,14 +96,14 @@ class Deployment:
         return ours, next(index for index in serving if index != ours)
 
     def _tests(self, resource: Object) -> Patch:
-        """Make sure that the places still are those of the same predictors."""
+        """Make sure that the indices still are those of the same predictors."""
         return [
             {
                 "op": "test",
                 "path": f"/spec/predictors/{index}/name",
                 "value": resource["spec"]["predictors"][index]["name"],
             }
-            for index in self._places(resource)
+            for index in self._arm_indices(resource)
         ]
 
 
@@ -130,7 +130,7 @@ class Experiment:
 
     def read(self, resource: Object) -> Split:
         """Read the split from the candidates."""
-        ours, theirs = self._places(resource)
+        ours, theirs = self._arm_indices(resource)
         candidates = resource["spec"]["candidates"]
         total = candidates[ours]["weight"] + candidates[theirs]["weight"]
         weight = round(100 * candidates[ours]["weight"] / total) if total else 0
@@ -148,9 +148,9 @@ class Experiment:
 
     def move(self, resource: Object, weight: int) -> Patch:
         """Set both weights in one change."""
-        places, candidates = self._places(resource), resource["spec"]["candidates"]
+        indices, candidates = self._arm_indices(resource), resource["spec"]["candidates"]
         patch: Patch = []
-        for index, value in zip(places, (weight, 100 - weight), strict=True):
+        for index, value in zip(indices, (weight, 100 - weight), strict=True):
             path = f"/spec/candidates/{index}"
             patch += [
                 {"op": "test", "path": f"{path}/name", "value": candidates[index]["name"]},
@@ -170,8 +170,8 @@ class Experiment:
         """Delete the experiment."""
         return "The canary gets no requests: delete the Experiment, and its Model if it is not needed"
 
-    def _places(self, resource: Object) -> tuple[int, int]:
-        """Find canary and baseline."""
+    def _arm_indices(self, resource: Object) -> tuple[int, int]:
+        """Return the indices of canary and baseline."""
         candidates = resource["spec"]["candidates"]
         if len(candidates) != 2:
             raise Refused(f"the Experiment has {len(candidates)} candidates, and two can be compared")

@@ -68,7 +68,7 @@ class Walk:
     sleep: Callable[[float], None] = time.sleep
     _expected: int | None = None  # the generation that the driver has made
     _opinion: Opinion | None = None
-    _said: str = ""
+    _last_text: str = ""
     _stuck_since: float | None = None
     _last: Object | None = None  # the resource as it was read last
     _begun: bool = False
@@ -255,6 +255,6 @@ class Walk:
             self._tell(wrong)
 
     def _tell(self, text: str) -> None:
-        if text != self._said:
+        if text != self._last_text:
             self.say(text)
-            self._said = text
+            self._last_text = text

@@ -223,7 +223,7 @@ def _expected(
     match check.kind:
         case Kind.ERROR_RATE:
             canary, baseline, past = (
-                Errors(_one(share * n), _one(n)) for share, n in ((rate, ours), (base, theirs), (base, before))
+                Errors(_slice(share * n), _slice(n)) for share, n in ((rate, ours), (base, theirs), (base, before))
             )
         case Kind.LATENCY if check.compares and check.edge is None:
             canary, baseline = _latencies(check, 1 + value, ours), _latencies(check, 1.0, theirs)
@@ -237,12 +237,12 @@ def _expected(
             past = _drifted(assumption.bins, value, ours, before)[1]
         case Kind.BUSINESS if assumption.variation is not None:
             canary, baseline, past = (
-                Values(_one(mean * n), _one((1 + assumption.variation) * mean**2 * n), _one(n))
+                Values(_slice(mean * n), _slice((1 + assumption.variation) * mean**2 * n), _slice(n))
                 for mean, n in ((1 + value, ours), (1.0, theirs), (1.0, before))
             )
         case Kind.BUSINESS:
             canary, baseline, past = (
-                Conversions(_one(share * n), _one(n)) for share, n in ((rate, ours), (base, theirs), (base, before))
+                Conversions(_slice(share * n), _slice(n)) for share, n in ((rate, ours), (base, theirs), (base, before))
             )
         case Kind.MEAN_LATENCY:
             raise TypeError("one sum does not tell how much it varies")
@@ -282,11 +282,11 @@ def _expected_means(
 
 def _spread(counts: C, slices: float) -> C:
     """Part one slice into as many equal ones."""
-    each = {name: np.repeat(one, round(slices), axis=0) / round(slices) for name, one in by_slice(counts).items()}
+    each = {name: np.repeat(values, round(slices), axis=0) / round(slices) for name, values in by_slice(counts).items()}
     return replace(counts, **each)  # type: ignore[arg-type]
 
 
-def _one(count: float) -> Floats:
+def _slice(count: float) -> Floats:
     return np.array([float(count)])
 
 

@@ -190,16 +190,16 @@ class _Faults:
 
     def _requests(self, steps: list[Step], name: str, number: int, interval: float, part: float) -> float:
         """Return the canary's requests until a fault is rolled back that takes a part of the forecast to be proved."""
-        proof, end, found = 0.0, 0.0, 0.0
+        proof, end, proved_at = 0.0, 0.0, 0.0
         waits = _unjudged(self.rows[steps[0].weight][name].check)
         for step in steps:
             begun, end = max(end, waits), end + step.seconds
             needed = part * (self.rows[step.weight][name].faults[number].requests or math.inf)
-            found = begun + (1 - proof) * needed / self._canary_rate(step.weight)
-            if found <= end:
+            proved_at = begun + (1 - proof) * needed / self._canary_rate(step.weight)
+            if proved_at <= end:
                 break
             proof += max(end - begun, 0.0) * self._canary_rate(step.weight) / needed
-        return self._sent(steps, found + (SCRAPE + interval) / 2)
+        return self._sent(steps, proved_at + (SCRAPE + interval) / 2)
 
     def _sent(self, steps: list[Step], until: float) -> float:
         """Return the canary's requests up to a moment; the last step goes on until then."""

@@ -25,9 +25,9 @@ def new_plot(width: float, height: float, *, left: float = 0.62, right: float = 
 
 def lay_time(axes: Axes, clock: Clock, most: int) -> None:
     """Lay the horizontal axis out for the time of a window, with so many marks at most."""
-    places, texts = clock.ticks(most)
+    positions, texts = clock.ticks(most)
     axes.set_xlim(0, max(clock.seconds, 1e-9))
-    axes.xaxis.set_major_locator(FixedLocator(places))
+    axes.xaxis.set_major_locator(FixedLocator(positions))
     axes.set_xticklabels(texts)
 
 
@@ -44,7 +44,7 @@ class Scale:
         """Move a value that lies outside to the end of the axis."""
         return min(max(value, self.low), self.high)
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Return where a value of the axis lies: 0 at its low end, 1 at its high one."""
         low, high, at = (math.log(end) if self.log else end for end in (self.low, self.high, value))
         return (at - low) / (high - low)

@@ -104,7 +104,7 @@ def _interval(
     axes.plot([value], [row], marker=marker if value == arm.value else ">", color=colour, ms=7, clip_on=False,
               markeredgecolor=Colour.SURFACE, markeredgewidth=1)  # fmt: skip
     ends = scale.inside(low), max(scale.inside(high), value)
-    beside = scale.place(ends[1]) < _ROOM_FOR_TEXT
+    beside = scale.position(ends[1]) < _ROOM_FOR_TEXT
     axes.annotate(
         show(arm.value), (ends[1] if beside else value, row), textcoords="offset points",
         xytext=(9, 0) if beside else (0, 5), ha="left" if beside else "center",
@@ -224,9 +224,9 @@ def slower_than(check: Check, canary: Histogram, baseline: Histogram | None) -> 
     scale = scale_of(check, canary.edges[:-1][canary.counts.sum(axis=0)[:-1] > 0].tolist())
     lay_scale(axes, check, Scale(scale.low, scale.high, log=True, ticks=_fewer(scale.ticks)), horizontal=True)
     axes.yaxis.set_minor_locator(NullLocator())
-    places = [10.0**-power for power in range(8) if 10.0**-power >= axes.get_ylim()[0]]
-    axes.yaxis.set_major_locator(FixedLocator(places))
-    axes.set_yticklabels([f"{100 * tick:g}%" for tick in places])
+    ticks = [10.0**-power for power in range(8) if 10.0**-power >= axes.get_ylim()[0]]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.set_yticklabels([f"{100 * tick:g}%" for tick in ticks])
     axes.axhline(allowed, color=Colour.INK, lw=1)
     axes.annotate(f"{format_ratio(allowed)} may be slower", (0, allowed), xycoords=("axes fraction", "data"),
                   xytext=(3, 2), textcoords="offset points", color=Colour.INK, fontsize=SMALL)  # fmt: skip
@@ -246,15 +246,15 @@ def bins(check: Check, compared: Bins) -> Figure:
     figure = Figure(figsize=(WHOLE, 2.9))
     upper = figure.add_axes((0.09, 0.46, 0.895, 0.43))
     lower = figure.add_axes((0.09, 0.11, 0.895, 0.23))
-    places = np.arange(len(compared.labels))
+    positions = np.arange(len(compared.labels))
     for arm, name, colour, shift in (
         (compared.canary, "canary", Colour.CANARY, -0.2),
         (compared.baseline, "baseline", Colour.BASELINE, 0.2),
     ):
-        upper.bar(places + shift, arm, 0.4, color=colour, label=name)
-    lower.bar(places, compared.psi, 0.6, color=Colour.MUTED)
+        upper.bar(positions + shift, arm, 0.4, color=colour, label=name)
+    lower.bar(positions, compared.psi, 0.6, color=Colour.MUTED)
     for axes in (upper, lower):
-        axes.set_xlim(-0.7, len(places) - 0.3)
+        axes.set_xlim(-0.7, len(positions) - 0.3)
     highest = float(max(compared.canary.max(), compared.baseline.max(), 1e-9))
     ticks = round_ticks(0.0, highest, 4)
     upper.yaxis.set_major_locator(FixedLocator(list(ticks)))
@@ -266,8 +266,8 @@ def bins(check: Check, compared: Bins) -> Figure:
     lower.set_yticklabels(["0", f"{most:.2g}"])
     lower.annotate("adds to the PSI", (0, 1.0), xycoords="axes fraction", xytext=(4, 2), textcoords="offset points",
                    color=Colour.MUTED, fontsize=SMALL)  # fmt: skip
-    each = math.ceil(len(places) / _MOST_LABELS)
-    lower.xaxis.set_major_locator(FixedLocator(places[::each].tolist()))
+    each = math.ceil(len(positions) / _MOST_LABELS)
+    lower.xaxis.set_major_locator(FixedLocator(positions[::each].tolist()))
     lower.set_xticklabels([printable(text if len(text) <= 14 else f"{text[:13]}…") for text in compared.labels[::each]])
     _legend(upper)
     return figure

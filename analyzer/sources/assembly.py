@@ -135,7 +135,7 @@ def assemble(
         words = dict(zip(selection.arms, ARM_WORDS, strict=False))
         if reason := untold(way, table, words):
             return Gap(Code.METRIC_MISSING, reason)
-    present = {series.arm for one in traffic_selectors(way) for series in table[one]}
+    present = {series.arm for selector in traffic_selectors(way) for series in table[selector]}
     counts: dict[str, Counts | None] = {}
     try:
         for arm in selection.arms:
@@ -144,11 +144,11 @@ def assemble(
             counts = _same_classes(counts)
     except InconsistentError as error:
         return Gap(error.code, f"{error} ({main.metric})")
-    told: tuple[str, ...] = ()
+    hang_up_notes: tuple[str, ...] = ()
     before = counts
     if isinstance(way, ErrorCounters) and way.gone:
         gone = {arm: total(way.gone, arm, table, slices) for arm in selection.arms}
-        counts, told = with_hang_ups(way, counts, selection.canary, selection.baseline, gone)
+        counts, hang_up_notes = with_hang_ups(way, counts, selection.canary, selection.baseline, gone)
     pods: dict[str, tuple[Pod[Counts], ...]] = {}
     for arm, whole in counts.items():
         if whole is not None:
@@ -161,7 +161,7 @@ def assemble(
         baseline=baseline,
         canary_pods=pods.get(selection.canary, ()),
         baseline_pods=pods.get(selection.baseline or "", ()),
-        notes=(*told, *restarted, *_summed_over(table[main]), *_uneven_pods(table[main], selection, slices)),
+        notes=(*hang_up_notes, *restarted, *_summed_over(table[main]), *_uneven_pods(table[main], selection, slices)),
     )
 
 
@@ -210,12 +210,12 @@ def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> 
     recent = slice(slices - max(1, slices // 3), None)
     for arm, word in zip(selection.arms, ARM_WORDS, strict=False):
         by_pod: dict[str, float] = {}
-        for one in series:
-            if one.arm == arm and one.pod:
+        for grown in series:
+            if grown.arm == arm and grown.pod:
                 # Of a histogram the bucket of all requests counts each once.
-                counted = one.growth[recent].sum() if one.labels.get("le", "+Inf") == "+Inf" else 0.0
+                counted = grown.growth[recent].sum() if grown.labels.get("le", "+Inf") == "+Inf" else 0.0
                 if counted > 0:  # a pod without any may be gone
-                    by_pod[one.pod] = by_pod.get(one.pod, 0.0) + float(counted)
+                    by_pod[grown.pod] = by_pod.get(grown.pod, 0.0) + float(counted)
         total, largest = sum(by_pod.values()), max(by_pod.values(), default=0.0)
         if len(by_pod) > 1 and total >= UNEVEN_FROM and largest * (len(by_pod) - 1) > UNEVEN * (total - largest):
             pod = max(by_pod, key=lambda name: by_pod[name])
@@ -300,28 +300,28 @@ def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True
             return values_of(histogram, added([way.values.suffixed("_sum")]))
 
 
-def window_of(selection: Selection, found: float | None) -> Window:
-    """Tell the window that a source judged, with the start that it found."""
+def window_of(selection: Selection, known_start: float | None) -> Window:
+    """Return the window that a source judged; `known_start` counts where the request names no start."""
     start = selection.start
     if selection.window_seconds is not None:
         start = selection.at - selection.window_seconds
-    return Window(start=found if start is None else start, end=selection.at)
+    return Window(start=known_start if start is None else start, end=selection.at)
 
 
 def _histogram(series: list[Grown], slices: int, unit_seconds: float, *, whole: bool) -> Histogram:
     """Add up buckets by their edge; every pod of an arm must have the same edges."""
     if not whole:
         parts: dict[float, list[Floats]] = {}
-        for one in series:
-            parts.setdefault(_edge(one.labels.get("le", "")), []).append(one.growth)
+        for bucket in series:
+            parts.setdefault(_edge(bucket.labels.get("le", "")), []).append(bucket.growth)
         return _cumulated({edge: _sum(growth, slices) for edge, growth in parts.items()}, slices, unit_seconds)
     by_pod: dict[tuple[tuple[str, str], ...], dict[float, Floats]] = {}
-    for one in series:
-        pod = tuple(sorted((name, value) for name, value in one.labels.items() if name != "le"))
-        edge = _edge(one.labels.get("le", ""))
+    for bucket in series:
+        pod = tuple(sorted((name, value) for name, value in bucket.labels.items() if name != "le"))
+        edge = _edge(bucket.labels.get("le", ""))
         buckets = by_pod.setdefault(pod, {})
         # Prometheus 3 writes le="1.0" where 2 wrote le="1": one bucket, in two series over time.
-        buckets[edge] = buckets.get(edge, 0.0) + one.growth
+        buckets[edge] = buckets.get(edge, 0.0) + bucket.growth
     edge_sets = {tuple(sorted(buckets)) for buckets in by_pod.values()}
     if len(edge_sets) > 1:
         raise InconsistentError(Code.BUCKETS_DIFFER, "pods of one arm have different buckets")
@@ -350,8 +350,8 @@ def _edge(text: str) -> float:
 
 def _classes(series: list[Grown], label: str, slices: int) -> Classes:
     by_class: dict[str, list[Floats]] = {}
-    for one in series:
-        by_class.setdefault(one.labels.get(label, ""), []).append(one.growth)
+    for counter in series:
+        by_class.setdefault(counter.labels.get(label, ""), []).append(counter.growth)
     names = tuple(sorted(by_class))
     columns = [_sum(by_class[name], slices) for name in names]
     return Classes(names=names, counts=np.column_stack(columns) if columns else np.zeros((slices, 0)))
@@ -359,9 +359,9 @@ def _classes(series: list[Grown], label: str, slices: int) -> Classes:
 
 def _same_classes(counts: dict[str, Counts | None]) -> dict[str, Counts | None]:
     """Give both arms the same classes: one that never occurred in an arm was counted 0 times."""
-    arms = {arm: one for arm, one in counts.items() if isinstance(one, Classes)}
-    names = tuple(sorted({name for one in arms.values() for name in one.names}))
-    return {**counts, **{arm: _with_classes(one, names) for arm, one in arms.items()}}
+    arms = {arm: classes for arm, classes in counts.items() if isinstance(classes, Classes)}
+    names = tuple(sorted({name for classes in arms.values() for name in classes.names}))
+    return {**counts, **{arm: _with_classes(classes, names) for arm, classes in arms.items()}}
 
 
 def _with_classes(counts: Classes, names: tuple[str, ...]) -> Classes:

@@ -21,7 +21,7 @@ BY_FAR = 3.0  # times what a counter ever grew by between two samples, to which 
 MANY_FALLS = 3  # of counters, for which there is no other explanation than several processes
 
 Flags = NDArray[np.bool_]
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Grid:
     base: Floats
     last: Floats
     may_fall: Flags
-    target: Places
+    target: Indices
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def counts_from_zero(grid: Grid, *, scraped_before: Flags, begins_at_zero: Flags
 def last_known(base: Floats, last: Floats) -> Floats:
     """Give the value that each slice starts from: the latest sample before it; NaN while there was none."""
     values = np.column_stack([base, last[:, :-1]])
-    places = np.where(np.isnan(values), 0, np.arange(values.shape[1]))
-    latest = np.maximum.accumulate(places, axis=1)
+    columns = np.where(np.isnan(values), 0, np.arange(values.shape[1]))
+    latest = np.maximum.accumulate(columns, axis=1)
     return np.asarray(np.take_along_axis(values, latest, axis=1))
 
 
@@ -299,13 +299,13 @@ def _unlikely_falls(tracks: Sequence[Track], restarted: Floats) -> Floats:
 
 def _falls(tracks: Sequence[Track], restarted: Floats, *, steady: bool) -> Floats:
     """Find the scrapes at which the counters of a family fell together, beside the restarts that are known."""
-    times = np.unique(np.concatenate([np.empty(0), *(one.times for one in tracks)]))
+    times = np.unique(np.concatenate([np.empty(0), *(track.times for track in tracks)]))
     values = np.full((len(tracks), len(times)), np.nan)
     back = np.zeros(values.shape, dtype=bool)
     for row, lagging, track in zip(values, back, tracks, strict=True):
-        places = np.searchsorted(times, track.times)
-        row[places] = track.values
-        lagging[places] = steps_back(track.times, track.values, _restarted(track.times, restarted), steady=steady)
+        columns = np.searchsorted(times, track.times)
+        row[columns] = track.values
+        lagging[columns] = steps_back(track.times, track.values, _restarted(track.times, restarted), steady=steady)
     moments = []
     unknown = before = np.full(len(tracks), np.nan)
     known = _restarted(times, restarted)

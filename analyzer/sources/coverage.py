@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from analyzer.model.counts import Floats
-from analyzer.sources.counters import Flags, Places
+from analyzer.sources.counters import Flags, Indices
 from analyzer.sources.timeline import slices_apart
 
 BETWEEN_LIVES = 90.0  # seconds without a pod of the canary, after which other pods are another life of it
@@ -30,9 +30,9 @@ class Presence:
     Attributes
     ----------
     arm, pod : that it belongs to
-    seen : places with a sample, the first is the window's start; shape (1 + slices,)
+    seen : whether there is a sample at the window's start and in each slice; shape (1 + slices,)
     new : whether all that it counted belongs to the window
-    runs : first and last place of each time that it was there, parted where it came back as a new process
+    runs : first and last index in `seen` of each time that it was there, parted where it came back as a new process
     """
 
     arm: str
@@ -42,7 +42,7 @@ class Presence:
     runs: tuple[tuple[int, int], ...]
 
 
-def interrupted(processes: Sequence[Presence], arms: Iterable[str], longest: float) -> Places:
+def interrupted(processes: Sequence[Presence], arms: Iterable[str], longest: float) -> Indices:
     """Return for each slice the one that its counts belong to, because an arm was not observed until then.
 
     What an arm counts while it is not observed is known only with its next sample, and must be compared with what the
@@ -54,10 +54,10 @@ def interrupted(processes: Sequence[Presence], arms: Iterable[str], longest: flo
     arms : that are compared
     longest : slices without a sample that are usual
     """
-    places = len(processes[0].seen)
-    belongs = np.arange(places - 1)
+    points = len(processes[0].seen)
+    belongs = np.arange(points - 1)
     for arm in arms:
-        seen = np.zeros(places, dtype=bool)
+        seen = np.zeros(points, dtype=bool)
         for process in processes:
             if process.arm == arm:
                 seen |= process.seen
@@ -93,7 +93,7 @@ def left_out(first: int, step: float) -> tuple[str, ...]:
     return (f"the first {first * step:.0f} s are left out: not every arm was observed in them",) if first else ()
 
 
-def moved(growth: Floats, belongs: Places, first: int) -> Floats:
+def moved(growth: Floats, belongs: Indices, first: int) -> Floats:
     """Return the growth in the slices that it belongs to, without that before the first one; shape (series, slices)."""
     if first == 0 and (belongs == np.arange(len(belongs))).all():
         return growth
@@ -103,18 +103,18 @@ def moved(growth: Floats, belongs: Places, first: int) -> Floats:
 
 
 def changeover(processes: Sequence[Presence], arm: str, step: float) -> tuple[int, int] | None:
-    """Return the places before and after which different pods of an arm were seen, with a gap between them.
+    """Return the indices before and after which different pods of an arm were seen, with a gap between them.
 
     Returns
     -------
-    The last place of the earlier pods and the first of those that are there now; None: there was one life.
+    The last index of the earlier pods and the first of those that are there now; None: there was one life.
     """
     spans: dict[str, tuple[int, int]] = {}
     for process in (process for process in processes if process.arm == arm):
-        for part, places in enumerate(process.runs):
+        for part, run in enumerate(process.runs):
             name = f"{process.pod} {part}"
-            first, last = spans.get(name, (places[0], places[1]))
-            spans[name] = min(first, places[0]), max(last, places[1])
+            first, last = spans.get(name, (run[0], run[1]))
+            spans[name] = min(first, run[0]), max(last, run[1])
     others = [process.seen for process in processes if process.arm != arm]
     best, ended = None, -1
     for first, last in sorted(spans.values()):
@@ -130,7 +130,7 @@ def changeover(processes: Sequence[Presence], arm: str, step: float) -> tuple[in
 def idle_between(
     processes: Sequence[Presence], counted: Mapping[str, Floats], arms: tuple[str, ...], step: float
 ) -> tuple[int, int] | None:
-    """Return the places between which an old version, which is the canary now, had no traffic.
+    """Return the indices between which an old version, which is the canary now, had no traffic.
 
     A version that was there before the baseline was the stable one then, up to the time in which it had no traffic
     while the baseline had.
@@ -144,7 +144,7 @@ def idle_between(
 
     Returns
     -------
-    The last place with traffic before, and the one after which it came back; None: it was never the stable version.
+    The last index with traffic before, and the one after which it came back; None: it was never the stable version.
     """
     firsts = {
         arm: min(

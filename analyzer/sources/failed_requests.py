@@ -28,20 +28,20 @@ def untold(way: ErrorCounters, table: "Table", arms: Mapping[str, str]) -> str:
     ----------
     arms : what each arm is called, by its name
     """
-    told = (*way.errors, *way.gone)
+    failures = (*way.errors, *way.gone)
     for requests in way.requests:
         for arm, word in arms.items():
-            series = [one for one in table[requests] if one.arm == arm]
-            needed = {matcher.label for one in told for matcher in telling_matchers(one, requests)}
-            if needed and series and not any(one.labels.get(label) for one in series for label in needed):
+            series = [grown for grown in table[requests] if grown.arm == arm]
+            needed = {matcher.label for selector in failures for matcher in telling_matchers(selector, requests)}
+            if needed and series and not any(grown.labels.get(label) for grown in series for label in needed):
                 return (
                     f"no series of {requests.metric} of {arm} has the label {' or '.join(sorted(needed))}, so "
                     "none of its requests could ever count as failed: name the label with the status in the errors of "
                     "the profile"
                 )
-            counted = [one.labels for one in series if one.growth.sum() > 0]
-            for label, values in not_understood(told, requests, counted).items():
-                every = dict.fromkeys(one.labels.get(label, "") for one in series)
+            counted = [grown.labels for grown in series if grown.growth.sum() > 0]
+            for label, values in not_understood(failures, requests, counted).items():
+                every = dict.fromkeys(grown.labels.get(label, "") for grown in series)
                 return why_untold(requests.metric, word, label, values, [*every], way)
     return ""
 
@@ -50,7 +50,9 @@ def why_untold(
     metric: str, word: str, label: str, values: Sequence[str], every: Sequence[str], way: ErrorCounters
 ) -> str:
     """Say that values of a status label can never be selected, and what to write instead."""
-    matchers = dict.fromkeys(str(one) for failed in way.errors for one in failed.matchers if one.label == label)
+    matchers = dict.fromkeys(
+        str(matcher) for failed in way.errors for matcher in failed.matchers if matcher.label == label
+    )
     others = f" (of {_named(sorted(every))})" if len(every) > len(values) else ""
     return (
         f"{metric} of the {word} has {label}={_named(values)}{others}, which the profile's "
@@ -145,7 +147,7 @@ def with_hang_ups(
         return counts, ()
     requests, theirs = float(ours.requests.sum()), counts.get(baseline) if baseline else None
     shown = f"clients hung up on {format_ratio(hung_up / requests)} of the canary's requests"
-    named = ", ".join(dict.fromkeys(str(matcher) for one in way.gone for matcher in one.matchers[-1:]))
+    named = ", ".join(dict.fromkeys(str(matcher) for selector in way.gone for matcher in selector.matchers[-1:]))
     certain, excess = 0.0, hung_up
     if isinstance(theirs, Errors) and baseline and theirs.requests.sum() > 0:
         other, others = float(gone[baseline].sum()), float(theirs.requests.sum())

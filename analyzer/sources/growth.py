@@ -9,7 +9,7 @@ import numpy as np
 from analyzer.config.selector import Matcher, Selector
 from analyzer.model.counts import Floats
 from analyzer.sources.assembly import Grown
-from analyzer.sources.counters import Flags, Grid, Places, Track, counts_from_zero, followed, increments, restarts
+from analyzer.sources.counters import Flags, Grid, Indices, Track, counts_from_zero, followed, increments, restarts
 from analyzer.sources.coverage import (
     BETWEEN_LIVES,
     Presence,
@@ -35,7 +35,7 @@ class Followed:
     ----------
     series : with arm and labels
     growth : in each slice, whether or not the other arm was observed in it; shape (series, slices)
-    since : the place from which an answer would have had it, 0: from the window's start; shape (series,)
+    since : index of the moment from which an answer would have had it, 0: from the window's start; shape (series,)
     inside : the slice in which it was first seen, counted from 1, more than there are: in none; shape (series,)
     presences : where each target has samples
     selected : which of the series each selector means
@@ -44,8 +44,8 @@ class Followed:
 
     series: tuple[Grown, ...]
     growth: Floats
-    since: Places
-    inside: Places
+    since: Indices
+    inside: Indices
     presences: Sequence[Presence]
     selected: Mapping[Selector, list[int]]
     lives: Mapping[str, Life]
@@ -137,8 +137,8 @@ class Growth:
         known = ~np.isnan(self._values)
         since, inside = _first(known), _first(known[:, 1:]) + 1
         for stream in self._settled.based:  # which was looked for because its target came back, and not before
-            places = self._seen[self._settled.streams.targets[stream]][np.newaxis, 1:]
-            since[stream] = max(since[stream], _first(places)[0] + 1)
+            seen = self._seen[self._settled.streams.targets[stream]][np.newaxis, 1:]
+            since[stream] = max(since[stream], _first(seen)[0] + 1)
         series = tuple(self._named(stream) for stream in range(len(self._labels)))
         return Followed(series, self._observed, since, inside, self._presences(), selected, self.lives())
 
@@ -169,10 +169,8 @@ class Growth:
 
     def changeover(self, arm: str) -> tuple[float, float] | None:
         """Return between which moments the pods of an arm may have been replaced by others, after a gap; or None."""
-        places = changeover(self._presences(), arm, self._timeline.step)
-        return (
-            None if places is None else (float(self._moments[max(0, places[0] - 1)]), float(self._moments[places[1]]))
-        )
+        gap = changeover(self._presences(), arm, self._timeline.step)
+        return None if gap is None else (float(self._moments[max(0, gap[0] - 1)]), float(self._moments[gap[1]]))
 
     def idle(self) -> tuple[float, float] | None:
         """Return from when to when the canary, once the stable version, had no traffic; or None."""
@@ -180,8 +178,8 @@ class Growth:
         for stream, target in enumerate(self._settled.streams.targets):
             if target[3] in counted and not self._gauges[stream] and not may_fall(self._settled.metric(stream)):
                 counted[target[3]] += self._observed[stream]
-        places = idle_between(self._presences(), counted, self._arms, self._timeline.step)
-        return None if places is None else (float(self._moments[places[0]]), float(self._moments[places[1]]))
+        gap = idle_between(self._presences(), counted, self._arms, self._timeline.step)
+        return None if gap is None else (float(self._moments[gap[0]]), float(self._moments[gap[1]]))
 
     # How it is found
 
@@ -214,20 +212,20 @@ class Growth:
         self._restarts[target] = np.unique(np.concatenate([np.zeros(0), *changes.by_family.values()]))
         first = min((track.times[0] for track in tracks.values() if len(track.times)), default=0.0)
         for stream, track in tracks.items():
-            places = self._slice_of(track.times)
-            if not len(places):
+            slices = self._slice_of(track.times)
+            if not len(slices):
                 continue
-            zero = bool(from_zero[stream, places[0]]) or track.times[0] > first
+            zero = bool(from_zero[stream, slices[0]]) or track.times[0] > first
             growth = followed(
                 track,
                 changes.by_family[track.family],
-                from_zero=zero and places[0] >= 0,
+                from_zero=zero and slices[0] >= 0,
                 steady=gauge is not None,
                 alone=not is_part(self._settled.metric(stream)),
                 sure=changes.sure,
             )
-            inside = places >= 0
-            grown[stream] = np.bincount(places[inside], growth[inside], minlength=self._timeline.slices)
+            inside = slices >= 0
+            grown[stream] = np.bincount(slices[inside], growth[inside], minlength=self._timeline.slices)
 
     def _leave_pasts(self, grown: Floats, from_zero: Flags) -> None:
         """Take away what a series that appears late had counted before, where its process cannot have so quickly."""
@@ -310,21 +308,21 @@ class Growth:
             for target, seen in self._seen.items()
         ]
 
-    def _runs(self, target: Target, places: Places) -> tuple[tuple[int, int], ...]:
+    def _runs(self, target: Target, indices: Indices) -> tuple[tuple[int, int], ...]:
         """Part the time of a target where it came back after a gap as a process that began in it."""
-        if not len(places):
+        if not len(indices):
             return ()
         if OF_REPLICA_SET.search(target[2]) and target[0] in POD_LABELS:  # it is the same pod, however long its gap
-            return ((int(places[0]), int(places[-1])),)
-        gauge, apart = self._starts.get(target), np.diff(places)
-        runs, first = [], int(places[0])
+            return ((int(indices[0]), int(indices[-1])),)
+        gauge, apart = self._starts.get(target), np.diff(indices)
+        runs, first = [], int(indices[0])
         for number in np.flatnonzero((apart - 1) * self._timeline.step >= BETWEEN_LIVES):
-            gone, back = int(places[number]), int(places[number + 1])
+            gone, back = int(indices[number]), int(indices[number + 1])
             starts = [] if gauge is None else gauge.values[gauge.times <= self._moments[back] + 1e-6]
             if len(starts) and starts[-1] > self._moments[gone]:
                 runs.append((first, gone))
                 first = back
-        return (*runs, (first, int(places[-1])))
+        return (*runs, (first, int(indices[-1])))
 
     def _notes(self) -> tuple[str, ...]:
         streams, notes = self._settled.streams, []
@@ -363,7 +361,7 @@ class Growth:
         metric = self._settled.metric(stream)
         return Track(family_of(metric), joined[order], numbers[order], may_fall=may_fall(metric))
 
-    def _slice_of(self, times: Floats) -> Places:
+    def _slice_of(self, times: Floats) -> Indices:
         """Find the slice of each moment; -1: not after the window's start."""
         return np.searchsorted(self._moments + 1e-6, times, side="left") - 1
 
@@ -395,6 +393,6 @@ def _named(pods: Iterable[str]) -> str:
     return f"{several[0]} was" if len(several) == 1 else f"{several[0]} and {len(several) - 1} more pods were"
 
 
-def _first(flags: Flags) -> Places:
+def _first(flags: Flags) -> Indices:
     """Find the first that is set in each row; as many as there are where none is."""
     return np.where(flags.any(axis=1), flags.argmax(axis=1) if flags.shape[1] else 0, flags.shape[1])

@@ -24,22 +24,22 @@ class QueryPlan:
     def __init__(self, queries: Queries, deadline: float) -> None:
         self._queries, self._deadline = queries, deadline
         self._tasks: dict[str, Callable[[], list[Series]]] = {}
-        self._asked: set[str] = set()
+        self._planned: set[str] = set()
         self._answered: dict[str, Answer] = {}
 
     @property
     def queries(self) -> tuple[str, ...]:
         """What was asked, each once."""
-        return tuple(sorted(self._asked))
+        return tuple(sorted(self._planned))
 
     def instant(self, key: str, query: str, *, at: float) -> None:
         """Plan a query for one moment."""
-        self._asked.add(query)
+        self._planned.add(query)
         self._tasks[key] = lambda: self._queries.api.instant(query, at, self._deadline, finite=False)
 
     def range(self, key: str, query: str, timeline: Timeline, *, first: int = 1) -> None:
         """Plan a query for the ends of the slices, from that of slice number `first` on; 0 is the start."""
-        self._asked.add(query)
+        self._planned.add(query)
         for number in range(first, timeline.count + 1, MOST_POINTS + 1):
             last = min(number + MOST_POINTS, timeline.count)
             begin, end = timeline.start + timeline.step * number, timeline.start + timeline.step * last
@@ -52,7 +52,7 @@ class QueryPlan:
         while end > begin:
             length = min(end - begin, MOST_POINTS * FINEST)
             query = f"{series}[{duration(length)}]"
-            self._asked.add(query)
+            self._planned.add(query)
             self._tasks[f"{key} {query} {end}"] = partial(
                 self._queries.api.raw, query, end, self._deadline, finite=False
             )

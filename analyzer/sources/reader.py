@@ -129,14 +129,14 @@ class Reader:
             else:
                 chosen[kind] = way
         every = dict.fromkeys([*chosen.values(), *also])
-        native = tuple(one for one in every if isinstance(one, LatencyHistogram) and one.native_histogram)
-        sizes = {one: self._scouted.series[one] for one in every if one not in native}
+        native = tuple(way for way in every if isinstance(way, LatencyHistogram) and way.native_histogram)
+        sizes = {way: self._scouted.series[way] for way in every if way not in native}
         timeline, added_up = self._limits.fit(self._start, self._selection.at, sizes)
         return Ways(
             chosen=chosen,
             gaps=gaps,
-            exact=tuple(one for one in sizes if one not in added_up),
-            added_up=tuple(one for one in sizes if one in added_up),
+            exact=tuple(way for way in sizes if way not in added_up),
+            added_up=tuple(way for way in sizes if way in added_up),
             native=native,
             timeline=timeline,
             coarse=timeline_of(self._start, self._selection.at, self._limits.fewest_slices),
@@ -154,7 +154,7 @@ class Reader:
 
     def metrics(self, ways: Iterable[Way]) -> list[Selector]:
         """List the metrics to follow, each with the matchers of all its uses."""
-        wanted = [one for way in ways for one in selectors(way)]
+        wanted = [selector for way in ways for selector in selectors(way)]
         gauge = self._selection.profile.process_start
         return one_a_metric([*wanted, *([gauge] if gauge else [])]) if wanted else []
 
@@ -193,7 +193,7 @@ class Reader:
         wanted = [part for part in wanted if part[1] and part[2] and timeline.step < part[3]]
         for kind, some, several, seconds in wanted:
             at_start = f"[{duration(seconds)}] offset {duration(timeline.end - timeline.start)}"
-            limited = [Selector(one.metric, (*one.matchers, *matchers_of(several))) for one in some]
+            limited = [Selector(metric.metric, (*metric.matchers, *matchers_of(several))) for metric in some]
             parts = [
                 tagged(f"{kind} {number}", f"last_over_time({self._in_arms(metric)}{at_start})")
                 for number, metric in enumerate(limited)
@@ -292,7 +292,7 @@ class Reader:
 
     def wanted(self, ways: Iterable[Way]) -> dict[Selector, Selector]:
         """List what ways of reading need: selectors of the profile, and the same with the request's fields."""
-        return {one: self._filled(one) for way in ways for one in selectors(way)}
+        return {selector: self._filled(selector) for way in ways for selector in selectors(way)}
 
     def _read_exact(self, ways: Ways) -> dict[Way, Reading[Counts] | Gap]:
         try:
@@ -320,7 +320,7 @@ class Reader:
     ) -> tuple[str, ...]:
         """Read every sample around restarts, if those are not too many; raises SourceError."""
         timeline = settled.timeline
-        limited = [Selector(one.metric, (*one.matchers, *matchers_of(restarted))) for one in metrics]
+        limited = [Selector(metric.metric, (*metric.matchers, *matchers_of(restarted))) for metric in metrics]
         query = resets(limited, self._selection, timeline.step + OVERLAP)
         ends = Timeline(timeline.start, timeline.end + timeline.step - timeline.tail, timeline.step, timeline.slices)
         self._plan.range("resets", query, ends if timeline.tail > 0 else timeline, first=0)
@@ -368,12 +368,12 @@ class Reader:
         return {
             selector: [
                 Grown(
-                    arm=one.labels.get(label, ""),
-                    labels={name: one.labels.get(name, "") for name in labels},
-                    growth=placed(one, timeline),
+                    arm=series.labels.get(label, ""),
+                    labels={name: series.labels.get(name, "") for name in labels},
+                    growth=placed(series, timeline),
                 )
                 for kind in ("sum", "rest")
-                for one in self._plan.answers(f"{kind} ({kept}) {selector}")
+                for series in self._plan.answers(f"{kind} ({kept}) {selector}")
             ]
             for selector in selectors(way)
         }
@@ -390,7 +390,7 @@ class Reader:
         """Follow the native histograms of the answers; raises SourceError."""
         label = self._selection.profile.arm_label
         processes = self._plan.answers("process")
-        young = {target_of(one.labels) for one in processes if (one.values >= self._start).all()}
+        young = {target_of(process.labels) for process in processes if (process.values >= self._start).all()}
 
         def is_new(labels: Mapping[str, str]) -> bool:
             return (self._since_start and labels.get(label) == self._selection.canary) or target_of(labels) in young

@@ -27,7 +27,7 @@ from analyzer.sources.assembly import (
     noted,
     window_of,
 )
-from analyzer.sources.counters import Places
+from analyzer.sources.counters import Indices
 from analyzer.sources.coverage import LaterLife, left_out, over_the_same_time
 from analyzer.sources.growth import Followed
 from analyzer.sources.lives import NO_LIVES
@@ -47,7 +47,7 @@ SOON = 1e-6  # seconds
 NOBODY: frozenset[str] = frozenset()
 
 
-Found = Reading[Counts] | Gap
+ReadingOrGap = Reading[Counts] | Gap
 
 
 class Recording:
@@ -83,8 +83,8 @@ class Recording:
         self.queries: tuple[str, ...] = ()
         self._counters: dict[Way, _Counters] = {}
         self._natives: dict[Way, _Natives] = {}
-        self._histories: dict[float, Mapping[Way, Found]] = {}
-        self._last: tuple[float, dict[Kind, tuple[Found, Way | None]]] = (math.nan, {})
+        self._histories: dict[float, Mapping[Way, ReadingOrGap]] = {}
+        self._last: tuple[float, dict[Kind, tuple[ReadingOrGap, Way | None]]] = (math.nan, {})
         if self.start is not None:
             if selection.at - self.start > LONGEST:
                 length, most = format_seconds(selection.at - self.start), format_seconds(LONGEST)
@@ -115,9 +115,9 @@ class Recording:
             self._last = selection.at, self._at(window.start, selection.at)
         history, by_check = self._history(selection, window.start), {}
         for name, kind in selection.checks.items():
-            found, way = self._last[1][kind]
+            reading, way = self._last[1][kind]
             past = None if way is None else history.get(way)
-            read = with_history(found, past, earlier_life(selection, self._scouted))
+            read = with_history(reading, past, earlier_life(selection, self._scouted))
             by_check[name] = self._scouted.gaps.get(kind, noted(read, self._scouted.notes.get(kind, ())))
         return Readings(window, by_check, self.queries)
 
@@ -140,25 +140,27 @@ class Recording:
             self._counters[way] = _Counters(ways.coarse, _sums(table, ways.coarse.slices), (reader.note_on(way),))
         for native in ways.native:
             self._natives[native] = _Natives(ways.timeline, reader.native(ways.timeline))
-        self.resolution = max((one.timeline.step for one in self._parts.values()), default=FINEST)
+        self.resolution = max((part.timeline.step for part in self._parts.values()), default=FINEST)
         self.scrape_seconds = max(self.scrape_seconds, self.resolution)
         self.queries = reader.queries
 
-    def _history(self, selection: Selection, start: float) -> Mapping[Way, Found]:
+    def _history(self, selection: Selection, start: float) -> Mapping[Way, ReadingOrGap]:
         """Read the baseline before the window, in every way and once for each length."""
         length = selection.history_seconds
         if length not in self._histories:
-            asked, known = replace(self._whole, history_seconds=length), self._parts
-            found: dict[Way, Found] = {}
+            whole, known = replace(self._whole, history_seconds=length), self._parts
+            histories: dict[Way, ReadingOrGap] = {}
             for choice in self._choices():
-                by_kind = self._source.history(asked, replace(self._scouted, ways=choice), start, self._deadline)
-                found |= {
+                by_kind = self._source.history(whole, replace(self._scouted, ways=choice), start, self._deadline)
+                histories |= {
                     way: by_kind[kind] for kind, (way, _) in choice.items() if way and way in known and kind in by_kind
                 }
-            missed = [one.reason for one in found.values() if isinstance(one, Gap) and one.code in LATER]
+            missed = [
+                history.reason for history in histories.values() if isinstance(history, Gap) and history.code in LATER
+            ]
             if missed:
                 raise SourceUnavailable(f"the baseline before the canary could not be read: {missed[0]}")
-            self._histories[length] = found
+            self._histories[length] = histories
         return self._histories[length]
 
     def _choices(self) -> Iterator[dict[Kind, tuple[Way | None, frozenset[str]]]]:
@@ -179,10 +181,10 @@ class Recording:
     def _ways(self, kind: Kind) -> list[Way]:
         return [way for way in self._whole.profile.ways(kind) if way in self._counters or way in self._natives]
 
-    def _at(self, start: float, at: float) -> dict[Kind, tuple[Found, Way | None]]:
+    def _at(self, start: float, at: float) -> dict[Kind, tuple[ReadingOrGap, Way | None]]:
         """Put together what was known at a moment: by kind, with how it was read if the baseline's past was too."""
         whole, live, parts = self._whole, self._source.limits, self._parts
-        gaps: dict[Kind, tuple[Found, None]] = {}
+        gaps: dict[Kind, tuple[ReadingOrGap, None]] = {}
         chosen: dict[Kind, tuple[Way, bool]] = {}
         for kind in self._scouted.ways:
             ways = [(way, parts[way].arms(way, at) if way in parts else NOBODY) for way in whole.profile.ways(kind)]
@@ -207,33 +209,33 @@ class _Sums:
     def __init__(self, timeline: Timeline, growth: Floats) -> None:
         self.timeline = timeline
         self._totals = _totals(growth)
-        self._last: tuple[Timeline, Floats, Places] | None = None
+        self._last: tuple[Timeline, Floats, Indices] | None = None
 
-    def place(self, at: float) -> int:
+    def slices_ended(self, at: float) -> int:
         """Count the slices that had ended at a moment."""
         if at >= self.timeline.end - SOON:
             return self.timeline.slices
         return max(0, math.floor((at - self.timeline.start + SOON) / self.timeline.step))
 
-    def cut(self, wanted: Timeline) -> tuple[Timeline, Floats, Places]:
+    def cut(self, wanted: Timeline) -> tuple[Timeline, Floats, Indices]:
         """Give the growth in the slices of a verdict, or in those that were recorded where they are longer.
 
         Returns
         -------
-        The slices, the growth of shape (series, slices), and the recorded places at which the slices begin and end.
+        The slices, the growth of shape (series, slices), and the indices of the recorded slices between which they lie.
         """
         if self._last is None or self._last[0] != wanted:  # several kinds are read from the same series
             step = max(self.timeline.step, wanted.step)
             count = math.floor((wanted.end - wanted.start) / step + 1e-9)
             slices = Timeline(wanted.start, wanted.end, step, count)
             apart = round(step / self.timeline.step)
-            borders = np.minimum(apart * np.arange(slices.slices + 1), self.place(wanted.end))
+            borders = np.minimum(apart * np.arange(slices.slices + 1), self.slices_ended(wanted.end))
             self._last = slices, np.diff(self._totals[:, borders], axis=1), borders
         return self._last
 
     def by(self, at: float) -> Floats:
         """Tell how much each had grown by a moment."""
-        return np.asarray(self._totals[:, self.place(at)])
+        return np.asarray(self._totals[:, self.slices_ended(at)])
 
 
 class _Counters(_Sums):
@@ -247,19 +249,19 @@ class _Counters(_Sums):
 
     def arms(self, way: Way, at: float) -> frozenset[str]:
         """Tell which arms had a series by then, as `Scout` does."""
-        main = self._arms(main_selectors(way), self.place(at))
-        return self._arms(traffic_selectors(way), self.place(at)) if main else main
+        main = self._arms(main_selectors(way), self.slices_ended(at))
+        return self._arms(traffic_selectors(way), self.slices_ended(at)) if main else main
 
     def size(self, way: Way, at: float) -> int:
         """Count the series of the way's main metrics by then, as `Scout` does."""
-        place = self.place(at)
-        rows = (self._followed.selected[one] for one in main_selectors(way))
-        return sum(int((self._followed.inside[one] <= place).sum()) for one in rows)
+        ended = self.slices_ended(at)
+        by_selector = (self._followed.selected[selector] for selector in main_selectors(way))
+        return sum(int((self._followed.inside[rows] <= ended).sum()) for rows in by_selector)
 
-    def read(self, way: Way, selection: Selection, wanted: Timeline) -> Found:
+    def read(self, way: Way, selection: Selection, wanted: Timeline) -> ReadingOrGap:
         """Put together what a verdict would have read in some slices."""
         timeline, grown, borders = self.cut(wanted)
-        followed, place, apart, notes = self._followed, borders[-1], None, self._notes
+        followed, last, apart, notes = self._followed, borders[-1], None, self._notes
         if self._seen is not None:
             inside = np.diff(self._seen[:, borders], axis=1) > 0
             apart = timeline.step * slices_apart(inside)
@@ -273,23 +275,25 @@ class _Counters(_Sums):
             selector: [
                 replace(followed.series[row], growth=grown[row])
                 for row in followed.selected[selector]
-                if followed.since[row] <= place
+                if followed.since[row] <= last
             ]
             for selector in selectors(way)
         }
         lives = {name: life.until(timeline.end) for name, life in followed.lives.items()}
         return in_slices(assemble(way, table, selection, timeline.slices, lives), timeline, notes, apart)
 
-    def _arms(self, chosen: Iterable[Selector], place: int) -> frozenset[str]:
-        rows = (row for one in chosen for row in self._followed.selected[one])
-        return frozenset(self._followed.series[row].arm for row in rows if self._followed.inside[row] <= place)
+    def _arms(self, chosen: Iterable[Selector], ended: int) -> frozenset[str]:
+        rows = (row for selector in chosen for row in self._followed.selected[selector])
+        return frozenset(self._followed.series[row].arm for row in rows if self._followed.inside[row] <= ended)
 
 
 class _Natives(_Sums):
     """Native histograms: a row for each bucket of each series."""
 
     def __init__(self, timeline: Timeline, grown: list[NativeGrowth]) -> None:
-        rows = [((one.arm, one.pod), bounds, counts) for one in grown for bounds, counts in one.buckets.items()]
+        rows = [
+            ((series.arm, series.pod), bounds, counts) for series in grown for bounds, counts in series.buckets.items()
+        ]
         super().__init__(timeline, np.array([counts for *_, counts in rows]).reshape(len(rows), timeline.slices))
         self._rows = [(arm, pod, bounds) for (arm, pod), bounds, _ in rows]
 
@@ -297,7 +301,7 @@ class _Natives(_Sums):
         """Tell which arms had counted something by then."""
         return frozenset(self._rows[row][0] for row in np.flatnonzero(self.by(at) > 0))
 
-    def read(self, way: Way, selection: Selection, wanted: Timeline) -> Found:
+    def read(self, way: Way, selection: Selection, wanted: Timeline) -> ReadingOrGap:
         """Put together what a verdict would have read in some slices."""
         timeline, grown, _ = self.cut(wanted)
         known = ((self._rows[row], grown[row]) for row in np.flatnonzero(self.by(wanted.end) > 0))
@@ -323,8 +327,8 @@ def _totals(growth: Floats) -> Floats:
 
 def _sums(table: Mapping[Selector, list[Grown]], slices: int) -> Followed:
     """Take sums of the server for series that are there from their first growth on."""
-    series = tuple(one for several in table.values() for one in several)
-    growth = np.array([one.growth for one in series]).reshape(len(series), slices)
+    series = tuple(grown for several in table.values() for grown in several)
+    growth = np.array([grown.growth for grown in series]).reshape(len(series), slices)
     first = np.where(growth.any(axis=1), (growth != 0).argmax(axis=1), slices) + 1
     rows = iter(range(len(series)))
     selected = {selector: [next(rows) for _ in several] for selector, several in table.items()}

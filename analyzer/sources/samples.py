@@ -187,8 +187,8 @@ class Samples:
         values = np.full((len(self._labels), self._timeline.slices + 1), np.nan)
         if self._chunks:
             rows = np.repeat([row for row, _, _ in self._chunks], [len(times) for _, times, _ in self._chunks])
-            places = self._timeline.places(np.concatenate([times for _, times, _ in self._chunks]))
-            values[rows, places] = np.concatenate([several for _, _, several in self._chunks])
+            columns = self._timeline.indices(np.concatenate([times for _, times, _ in self._chunks]))
+            values[rows, columns] = np.concatenate([several for _, _, several in self._chunks])
         starts = self._first_starts(values)
         based = set()
         for row, (value, began_by) in self._base.items():
@@ -223,8 +223,8 @@ class Samples:
         for target in settled.streams.targets:
             by_pod.setdefault(target[:4], set()).add(target)
         for series in answer:
-            places = np.rint((series.times - timeline.start) / timeline.step).astype(np.intp)
-            slices = np.clip(places, 1, timeline.slices) - 1  # before the start: it matters to the base
+            indices = np.rint((series.times - timeline.start) / timeline.step).astype(np.intp)
+            slices = np.clip(indices, 1, timeline.slices) - 1  # before the start: it matters to the base
             for target in by_pod.get(pod_key(series.labels, self._arm_label), ()):
                 settled.suspects.setdefault(target, set()).update(slices.tolist())
 
@@ -288,9 +288,9 @@ def _find_falls(settled: Settled) -> None:
     sums = np.array([may_fall(settled.metric(stream)) for stream in range(len(streams.labels))])
     fell = (last < previous) & ~sums[:, np.newaxis] & ~gauges[:, np.newaxis]
     changed = (last != previous) & ~np.isnan(last) & ~np.isnan(previous) & gauges[:, np.newaxis]
-    for stream, place in np.argwhere(fell | changed):
-        known = np.flatnonzero(~np.isnan(streams.values[stream, : place + 1]))
-        slices = {int(place), max(0, int(known[-1]) - 1)}
+    for stream, slice_index in np.argwhere(fell | changed):
+        known = np.flatnonzero(~np.isnan(streams.values[stream, : slice_index + 1]))
+        slices = {int(slice_index), max(0, int(known[-1]) - 1)}
         settled.suspects.setdefault(streams.targets[stream], set()).update(slices)
 
 
@@ -333,7 +333,10 @@ def one_a_metric(selectors: Iterable[Selector]) -> list[Selector]:
     for selector in selectors:
         by_metric.setdefault(selector.metric, []).append(selector)
     return [
-        Selector(metric, tuple(one for one in several[0].matchers if all(one in other.matchers for other in several)))
+        Selector(
+            metric,
+            tuple(matcher for matcher in several[0].matchers if all(matcher in other.matchers for other in several)),
+        )
         for metric, several in by_metric.items()
     ]
 

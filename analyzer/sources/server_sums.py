@@ -74,5 +74,5 @@ def kept_labels(way: Way) -> list[str]:
 def placed(series: Series, timeline: Timeline) -> Floats:
     """Return the values of a sum in its slices; shape (slices,)."""
     growth = np.zeros(timeline.slices)
-    growth[timeline.places(series.times) - 1] = series.values
+    growth[timeline.indices(series.times) - 1] = series.values
     return growth

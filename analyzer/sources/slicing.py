@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from analyzer.config.profile import Way
-from analyzer.model.counts import Counts, Reading, together
+from analyzer.model.counts import C, Reading, together
 from analyzer.model.findings import Gap
 from analyzer.sources.promql import timeline_of
 from analyzer.sources.timeline import Timeline
@@ -46,8 +46,8 @@ class Limits:
 
 
 def in_slices(
-    reading: Reading[Counts] | Gap, timeline: Timeline, notes: tuple[str, ...], scrape_seconds: float | None = None
-) -> Reading[Counts] | Gap:
+    reading: Reading[C] | Gap, timeline: Timeline, notes: tuple[str, ...], scrape_seconds: float | None = None
+) -> Reading[C] | Gap:
     """Add what is known of the slices; scrapes that nobody has looked at are supposed to be a slice apart.
 
     Slices shorter than that are put together: of two pods that are scraped in turn each would have requests in slices

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from analyzer.model.counts import Floats
-from analyzer.sources.counters import CLOCK_JITTER, Flags, Places
+from analyzer.sources.counters import CLOCK_JITTER, Flags, Indices
 from analyzer.sources.lives import POD_LABELS, pod_name
 
 TARGET_LABELS = ("job", "instance", "namespace", *POD_LABELS)
@@ -46,7 +46,7 @@ class Streams:
     labels: list[dict[str, str]]
     targets: list[Target]
     values: Floats
-    rows: Places
+    rows: Indices
     members: list[list[int]]
     copies: tuple[str, ...] = ()
     renamed: tuple[str, ...] = ()
@@ -200,7 +200,7 @@ def _shared_starts(some: Floats, others: Floats) -> int:
 
 
 def _neighbours(values: Floats, near: int) -> tuple[Floats, Floats]:
-    """Return the least and the greatest value near each place; unlimited near the first and the last that is known."""
+    """Return the least and the greatest value near each moment; unlimited near the first and the last that is known."""
     padded = np.pad(values, near, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * near + 1)
     low, high = np.fmin.reduce(windows, axis=1), np.fmax.reduce(windows, axis=1)
@@ -211,17 +211,17 @@ def _neighbours(values: Floats, near: int) -> tuple[Floats, Floats]:
 
 
 def _spanned(seen: Flags) -> Flags:
-    """Tell the places from which no other sample is needed: those with one, and those between two that are near."""
-    places = np.flatnonzero(seen)
+    """Return the moments from which no other sample is needed: those with one, and those between two that are near."""
+    indices = np.flatnonzero(seen)
     spanned = seen.copy()
-    for before, after in pairwise(places):
+    for before, after in pairwise(indices):
         if after - before <= NEAR_SAME:
             spanned[before:after] = True
     return spanned
 
 
 def _near_falls(values: Floats, near_: int) -> Flags:
-    """Tell which places are near one at which a counter began anew."""
+    """Return which moments are near one at which a counter began anew."""
     near = np.zeros(len(values), dtype=bool)
     known = np.flatnonzero(~np.isnan(values))
     for fall in known[1:][np.diff(values[known]) < 0]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from analyzer.errors import BadResponse
 from analyzer.model.counts import Floats
-from analyzer.sources.counters import Flags, Places
+from analyzer.sources.counters import Flags, Indices
 
 OFF_GRID = 2e-3  # seconds by which the time of an answer may differ from what was asked
 ENOUGH_GAPS = 5  # between the samples of a target, to know its interval even if one gap is an outage
@@ -36,24 +36,24 @@ class Timeline:
         """Give the last moment of each slice; shape (slices,)."""
         return np.asarray(np.minimum(self.start + self.step * np.arange(1, self.slices + 1), self.end))
 
-    def places(self, times: Floats) -> Places:
-        """Find the places of moments: 0 is the start, then come the ends of the slices.
+    def indices(self, times: Floats) -> Indices:
+        """Return the indices of moments: 0 is the start, then come the ends of the slices.
 
         Raises
         ------
         BadResponse : a moment that is none of these
         """
-        places = np.rint((times - self.start) / self.step).astype(np.intp)
-        off = np.abs(times - self.start - places * self.step)
+        indices = np.rint((times - self.start) / self.step).astype(np.intp)
+        off = np.abs(times - self.start - indices * self.step)
         at_end = np.abs(times - self.end) < OFF_GRID
-        if (~at_end & ((off > OFF_GRID) | (places < 0) | (places > self.count))).any():
+        if (~at_end & ((off > OFF_GRID) | (indices < 0) | (indices > self.count))).any():
             raise BadResponse(
                 "it answered with values for other times than those that were asked for: a query frontend aligns range "
                 "queries with their step. Point ANALYZER_PROMETHEUS_URL at the querier behind it, or turn that off "
                 "(Thanos: --no-query-range.align-range-with-step; Mimir, Cortex: align_queries_with_step: false; "
                 "VictoriaMetrics: the parameter nocache=1 in ANALYZER_PROMETHEUS_PARAMETERS)"
             )
-        return np.where(at_end, self.slices, places)
+        return np.where(at_end, self.slices, indices)
 
 
 def slices_apart(seen: Flags) -> float:
@@ -72,12 +72,12 @@ def slices_apart(seen: Flags) -> float:
     gaps = [np.diff(np.flatnonzero(row)) for row in seen]
     usual = max((_upper_quartile(lengths) for lengths in gaps if len(lengths) >= ENOUGH_GAPS), default=0)
     if usual:
-        places = np.flatnonzero(seen.any(axis=0))
-        when = np.append(0, np.cumsum(np.minimum(np.diff(places), usual)))
-        gaps = [np.diff(when[row]) for row in seen[:, places]]
+        columns = np.flatnonzero(seen.any(axis=0))
+        when = np.append(0, np.cumsum(np.minimum(np.diff(columns), usual)))
+        gaps = [np.diff(when[row]) for row in seen[:, columns]]
     return float(max([1, *map(_upper_quartile, gaps)]))
 
 
-def _upper_quartile(gaps: Places) -> int:
+def _upper_quartile(gaps: Indices) -> int:
     """Give one of the gaps, never a number between two; 1 where there are none."""
     return int(np.sort(gaps)[math.ceil(0.75 * (len(gaps) - 1))]) if len(gaps) else 1

@@ -79,10 +79,10 @@ def log_evidence(
         log_above = xlog1py(b, -p0)
         prior = -np.log(b) + (log_above if side == "above" else np.log(-np.expm1(log_above)))
         won, lost = 1 + seen, b + (total - seen)  # the counts first: a small b must not vanish beside them
-        found = betaln(won, lost) + np.log(tail(won, lost, p0)) - prior
+        log_marginal = betaln(won, lost) + np.log(tail(won, lost, p0)) - prior
         if past is not None and side == "below":
-            found = _with_past(found, seen, total, p0, b, past)
-    return np.asarray(found - xlogy(seen, p0) - xlog1py(total - seen, -p0))
+            log_marginal = _with_past(log_marginal, seen, total, p0, b, past)
+    return np.asarray(log_marginal - xlogy(seen, p0) - xlog1py(total - seen, -p0))
 
 
 def _with_past(

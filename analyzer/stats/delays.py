@@ -47,9 +47,9 @@ PARTS: tuple[Part, ...] = (
 
 @dataclass(frozen=True)
 class Law:
-    """A law of two parts, and its place: `row` and `column` within its family."""
+    """A law of two parts, and its position: `row` and `column` within its family."""
 
-    place: tuple[int, int, int]
+    position: tuple[int, int, int]
     late: Part
     early: Part = PARTS[0]
     share: float = 0.0  # of what is early
@@ -80,7 +80,7 @@ _LATE, _EARLY = (
     for parts in zip(*((law.late, law.early) for law in LAWS), strict=True)
 )
 _SHARES = np.array([[law.share] for law in LAWS])
-_APART = np.abs(np.array([[law.place] for law in LAWS]) - np.array([law.place for law in LAWS]))
+_APART = np.abs(np.array([[law.position] for law in LAWS]) - np.array([law.position for law in LAWS]))
 NEIGHBOURS = (_APART[..., 0] == 0) & (_APART[..., 1:] <= 1).all(axis=-1)  # whether laws are; shape (laws, laws)
 _BESIDE = NEIGHBOURS & (_APART[..., 2] == 0)  # humps of which one comes next to the other
 _BESIDE &= np.array([law.late[0] in HALF_WIDTHS for law in LAWS])

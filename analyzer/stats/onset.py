@@ -27,17 +27,17 @@ class Starts:
 
     Attributes
     ----------
-    places : number of the first slice after each start, the begin (0) first; shape (starts,)
+    slice_indices : index of the first slice after each start, the begin (0) first; shape (starts,)
     weights : the part of alpha that each may spend; their sum is at most 1
     """
 
-    places: NDArray[np.intp]
+    slice_indices: NDArray[np.intp]
     weights: Floats
 
     def since(self, counts: Floats) -> Floats:
         """Add up counts of shape (slices, ...) from each start to the end; shape (starts, ...)."""
         summed = counts if len(counts) == 1 else np.cumsum(counts[::-1], axis=0)[::-1]
-        return np.asarray(summed[self.places])
+        return np.asarray(summed[self.slice_indices])
 
 
 @lru_cache(maxsize=256)

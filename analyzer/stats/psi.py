@@ -41,9 +41,9 @@ class Distance:
         with np.errstate(divide="ignore", invalid="ignore"):  # without a size the PSI is nan as well
             return np.asarray(self.raw - self.freedom / self.size)
 
-    def one(self, place: int) -> "Distance":
-        """Pick one pair of samples."""
-        return Distance(self.raw[place], self.freedom[place], self.size[place], self.per_bin[place])
+    def at(self, index: int) -> "Distance":
+        """Return the distance of one of many pairs of samples."""
+        return Distance(self.raw[index], self.freedom[index], self.size[index], self.per_bin[index])
 
 
 def distance(

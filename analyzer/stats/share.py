@@ -82,7 +82,7 @@ class Comparison:
         steps, log_weights = alternatives(self.reach[side], side)
         key = (ratio, side, start)
         if key not in self._summed:  # asked for again and again, with other scales
-            rows = slice(self.starts.places[start], None)
+            rows = slice(self.starts.slice_indices[start], None)
             canary, events = self.canary[rows], (self.canary + self.baseline)[rows]
             self._summed[key] = log_ratios(canary, events, self.odds[rows], np.asarray(ratio), steps).sum(axis=-1)
         summed = self._summed[key]
@@ -101,7 +101,7 @@ class Comparison:
         -------
         Lower bound, >= 0, and upper bound, infinite while the baseline has no event.
         """
-        rows = slice(self.starts.places[start], None)
+        rows = slice(self.starts.slice_indices[start], None)
         canary, events, odds = _strata(self.canary[rows], (self.canary + self.baseline)[rows], self.odds[rows])
         ours, theirs = max(canary.sum(), 0.25), max(events.sum() - canary.sum(), 0.25)
         expected = odds / (1 + odds)

@@ -67,13 +67,13 @@ class SliceMeans:
     sizes: Floats
     first: NDArray[np.intp]
 
-    def log_evidence(self, ratio: float, side: Side, places: ArrayLike) -> Floats:
+    def log_evidence(self, ratio: float, side: Side, starts: ArrayLike) -> Floats:
         """Log evidence since each of some slices that means are above (or below) `ratio` times the reference.
 
         Parameters
         ----------
         ratio : > 0
-        places : numbers of slices; -inf for those within a batch
+        starts : indices of slices; -inf for those within a batch
 
         Notes
         -----
@@ -95,7 +95,7 @@ class SliceMeans:
            nonnegative martingales, arXiv 2009.03167, on tests of symmetry.
         """
         summed = np.cumsum(self._log_bets(ratio, side)[:, ::-1], axis=-1)[:, ::-1]
-        batch, begins = self._batch(places)
+        batch, begins = self._batch(starts)
         return np.where(begins, log_mean_exp(summed.T)[batch], -np.inf)
 
     def forecast(self, ratio: float, side: Side, start: int, scale: ArrayLike) -> Floats:
@@ -108,10 +108,10 @@ class SliceMeans:
         deviations = self._deviations(ratio, start)
         return float(deviations.sum() / max(math.sqrt(float((deviations**2).sum())), 1e-300))
 
-    def ratios(self, places: ArrayLike) -> Floats:
+    def ratios(self, starts: ArrayLike) -> Floats:
         """Estimate the ratio since each of some slices, that of the weighted sums; nan for those within a batch."""
         ours, theirs = (np.cumsum((self.sizes * means)[::-1])[::-1] for means in (self.means, self.reference))
-        batch, begins = self._batch(places)
+        batch, begins = self._batch(starts)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(begins, ours[batch] / theirs[batch], np.nan)
 
@@ -152,9 +152,9 @@ class SliceMeans:
 
         return middle * math.exp(bound("above", alpha_low)), middle * math.exp(bound("below", alpha_high))
 
-    def _batch(self, places: ArrayLike) -> tuple[NDArray[np.intp], Bools]:
-        """Find the batch that begins with each slice, and tell whether there is one."""
-        wanted = np.asarray(places, np.intp)
+    def _batch(self, starts: ArrayLike) -> tuple[NDArray[np.intp], Bools]:
+        """Return the batch that begins with each slice, and whether there is one."""
+        wanted = np.asarray(starts, np.intp)
         batch = np.minimum(np.searchsorted(self.first, wanted), len(self.first) - 1)
         return batch, np.asarray(self.first[batch] == wanted)
 

@@ -16,21 +16,21 @@ class Readiness:
     def __init__(self, analyzer: Analyzer) -> None:
         self._analyzer = analyzer
         self._lock = threading.Lock()
-        self._asked: float | None = None
+        self._checked_at: float | None = None
         self._problem = ""
 
     def problem(self) -> str:
         """Return what is wrong with the source; empty: nothing."""
-        if not self._lock.acquire(blocking=self._asked is None):
+        if not self._lock.acquire(blocking=self._checked_at is None):
             return self._problem  # another probe asks just now: waiting with it would take a thread for seconds
         try:
-            if self._asked is None or time.monotonic() - self._asked >= READY_KEPT_SECONDS:
+            if self._checked_at is None or time.monotonic() - self._checked_at >= READY_KEPT_SECONDS:
                 try:
                     self._analyzer.source.ready(time.monotonic() + READY_SECONDS)
                     self._problem = ""
                 except SourceError as error:
                     self._problem = str(error)
-                self._asked = time.monotonic()
+                self._checked_at = time.monotonic()
             return self._problem
         finally:
             self._lock.release()

@@ -71,12 +71,12 @@ def latest(metric: str, *, by: str = "", where: str = "", unit: str = "") -> str
     where : further matchers
     unit : only of checks whose limits have it
     """
-    asked = f"analyzer_verdict_timestamp_seconds{{{ROLLOUT}}}"
+    judged = f"analyzer_verdict_timestamp_seconds{{{ROLLOUT}}}"
     of_the_unit = f'\n  and on ({CHECK}, instance) analyzer_check_info{{{ROLLOUT}, unit="{unit}"}}' if unit else ""
     return (
         f"max by ({', '.join(filter(None, (CHECK, by)))}) (\n"
         f"  {metric}{{{', '.join(filter(None, (ROLLOUT, where)))}}}{of_the_unit}\n"
-        f"  and on ({CHECK}, instance) ({asked} == on ({CHECK}) group_left () max by ({CHECK}) ({asked}))\n"
+        f"  and on ({CHECK}, instance) ({judged} == on ({CHECK}) group_left () max by ({CHECK}) ({judged}))\n"
         ")"
     )
 
@@ -84,11 +84,11 @@ def latest(metric: str, *, by: str = "", where: str = "", unit: str = "") -> str
 def latest_share() -> str:
     """Give the canary's share in the same way; it is of the rollout, not of a check."""
     rollout = "namespace, service, window"
-    asked = f'analyzer_verdict_timestamp_seconds{{{ROLLOUT}, check="all"}}'
+    judged = f'analyzer_verdict_timestamp_seconds{{{ROLLOUT}, check="all"}}'
     return (
         f"max by ({rollout}) (\n"
         f"  analyzer_canary_share{{{ROLLOUT}}}\n"
-        f"  and on ({rollout}, instance) ({asked} == on ({rollout}) group_left () max by ({rollout}) ({asked}))\n"
+        f"  and on ({rollout}, instance) ({judged} == on ({rollout}) group_left () max by ({rollout}) ({judged}))\n"
         ")"
     )
 
@@ -124,8 +124,8 @@ def lines(unit: str) -> TimeSeries:
 def timeline(texts: dict[str, tuple[str, str]]) -> StateTimeline:
     """Begin a state timeline, with a text and a colour for each value."""
     results = {
-        value: ValueMappingResult(text=text, color=color, index=place)
-        for place, (value, (text, color)) in enumerate(texts.items())
+        value: ValueMappingResult(text=text, color=color, index=index)
+        for index, (value, (text, color)) in enumerate(texts.items())
     }
     legend = style.VizLegendOptions().show_legend(False)
     return StateTimeline().mappings([ValueMap(results)]).legend(legend).merge_values(True)

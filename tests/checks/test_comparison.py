@@ -126,7 +126,8 @@ def test_equal_arms_are_told_apart_in_at_most_alpha(
         arms = [comparison.Tally(rng.binomial(n.astype(int), ratio).astype(float), n) for n in (ours, theirs)]
         for look_ in range(20, 241, 20):
             canary, baseline = (comparison.Tally(arm.events[:look_], arm.trials[:look_]) for arm in arms)
-            reading = Reading(*(Errors(arm.events, arm.trials) for arm in (canary, baseline)), slice_seconds=30.0)
+            counts = [Errors(arm.events, arm.trials) for arm in (canary, baseline)]
+            reading = Reading(counts[0], counts[1], slice_seconds=30.0)
             segments = Segments.of(reading)
             measure = comparison.rates_of(canary, baseline, segments, Dispersion(), reach)
             evidence = measure.log_evidence(0.0, side) + np.log(segments.starts.weights)

@@ -40,8 +40,8 @@ def first_outcome(rng: Any, baseline: Floats, canary: Floats, most: int) -> tupl
     names = tuple(f"{number:04}" for number in range(len(baseline)))
     ends = np.unique(np.concatenate((np.arange(2, min(16, slices)), np.geomspace(16, slices, 20)))).astype(int)
     for end in ends:
-        arms = (Classes(names, counts[:end].astype(float)) for counts in drawn)
-        finding = judge(POLICY.checks["prediction_drift"], Reading(*arms, slice_seconds=60.0), POLICY)
+        ours, theirs = (Classes(names, counts[:end].astype(float)) for counts in drawn)
+        finding = judge(POLICY.checks["prediction_drift"], Reading(ours, theirs, slice_seconds=60.0), POLICY)
         if finding.outcome is not Outcome.INCONCLUSIVE:
             break
     return finding, float(drawn[0][:end].sum())

@@ -66,6 +66,7 @@ def test_the_edges_of_a_histogram_are_not_slices() -> None:
     found = trim(Reading(histogram, None, STEP), check_of(warmup="1m"), None)
 
     assert isinstance(found, Reading)
+    assert found.canary is not None
     assert found.canary.edges.tolist() == [0.1, 0.2, np.inf]
     assert found.canary.counts.tolist() == [[3, 4, 5]]
 

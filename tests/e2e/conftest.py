@@ -40,7 +40,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     if absent := missing():
         pytest.exit("\n  ".join(["these tests need programs that are not installed:", *absent]), returncode=2)
-    components = build(tell=session.config.pluginmanager.get_plugin("terminalreporter").write_line)
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+    components = build(tell=reporter.write_line)
     folder = Path(tempfile.mkdtemp(prefix="rollout-analyzer-e2e-"))
     cluster = Cluster(folder / "cluster", components)
     session.config.stash[started] = cluster, folder

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def routes(stack: str) -> Iterator[Route]:
         for good in (True, False):
             shares = {one.canary: weight / 100, one.baseline: 1 - weight / 100}
             behaviours = {} if good else {one.canary: one.fault}
-            yield Route(world_of(stack, weight, good=good), stack, lambda shares=shares: shares, behaviours, 2000.0)
+            yield Route(world_of(stack, weight, good=good), stack, partial(dict, shares), behaviours, 2000.0)
 
 
 def question(stack: str, url: str) -> VerdictQuestion:

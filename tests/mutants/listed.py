@@ -58,7 +58,7 @@ MUTANTS = [
     ),
     *_of(
         "analyzer/planning/ramp.py", "tests/test_ramp.py",
-        ("found + (SCRAPE + interval) / 2)", "found)"),
+        ("proved_at + (SCRAPE + interval) / 2)", "proved_at)"),
         ("if ramp.seconds <= within]", "if ramp.seconds > 0]"),
     ),
     *_of(
@@ -164,8 +164,8 @@ MUTANTS = [
     ),
     *_of(
         "analyzer/checks/segments.py", "tests/checks/test_segments.py tests/checks/test_remaining.py tests/checks/test_decision.py",
-        ("return self.seconds - int(self.starts.places[start]) * (self.slice_seconds or 0.0)", "return self.seconds"),
-        ("return self.begin + place * self.slice_seconds", "return self.begin"),
+        ("return self.seconds - int(self.starts.slice_indices[start]) * (self.slice_seconds or 0.0)", "return self.seconds"),
+        ("return self.begin + slice_index * self.slice_seconds", "return self.begin"),
     ),
     *_of(
         "analyzer/checks/traffic_split.py", "tests/checks/test_traffic_split.py",

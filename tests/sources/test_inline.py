@@ -47,6 +47,8 @@ def test_errors() -> None:
     many = read("error_rate", [{"errors": 1, "requests": 2}] * 3, slice_seconds="60")
 
     assert isinstance(one.canary, Errors)
+    assert isinstance(one.baseline, Errors)
+    assert isinstance(many.canary, Errors)
     assert (one.canary.errors.tolist(), one.canary.requests.tolist()) == ([14], [865.5])
     assert one.baseline.errors.tolist() == [1e12]
     assert one.slice_seconds is None

@@ -11,7 +11,7 @@ from sources.remote_write import write_histograms
 
 from analyzer.config.profile import ErrorCounters, LatencyHistogram, Profile
 from analyzer.config.selector import Selector, parse_selector
-from analyzer.model.counts import Errors, Histogram, Reading
+from analyzer.model.counts import Conversions, Errors, Histogram, Reading
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Selection
 from analyzer.sources.prometheus import PrometheusSource
@@ -181,6 +181,7 @@ def test_no_conversion_yet_is_a_count_of_zero(source: PrometheusSource) -> None:
     reading = readings.by_check["business_proxy"]
 
     assert isinstance(reading, Reading), reading
+    assert isinstance(reading.canary, Conversions)
     assert reading.canary.successes.sum() == 0
     assert reading.canary.trials.sum() == 41 * 10
 

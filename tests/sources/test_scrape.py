@@ -86,6 +86,7 @@ def test_replicas_are_added_up(pods: list[HostileServer]) -> None:
 
     assert isinstance(errors, Reading)
     assert isinstance(errors.canary, Errors)
+    assert isinstance(errors.baseline, Errors)
     assert isinstance(latency, Reading)
     assert isinstance(latency.canary, Histogram)
     assert (errors.canary.errors.tolist(), errors.canary.requests.tolist()) == ([5], [150])
@@ -114,6 +115,7 @@ def test_a_canary_without_any_success_is_counted(pods: list[HostileServer]) -> N
 
     assert isinstance(reading, Reading), reading
     assert isinstance(reading.canary, Errors)
+    assert isinstance(reading.baseline, Errors)
     assert (reading.canary.errors.tolist(), reading.canary.requests.tolist()) == ([7], [7])
     assert (reading.baseline.errors.tolist(), reading.baseline.requests.tolist()) == ([0], [90])
 
@@ -237,6 +239,7 @@ def test_classes_of_both_arms_are_the_same(pods: list[HostileServer]) -> None:
 
     assert isinstance(reading, Reading)
     assert isinstance(reading.canary, Classes)
+    assert isinstance(reading.baseline, Classes)
     assert reading.canary.names == reading.baseline.names == ("fraud", "odd", "ok")
     assert reading.canary.counts.tolist() == [[6, 2, 0]]
     assert reading.baseline.counts.tolist() == [[30, 0, 9]]

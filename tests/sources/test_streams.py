@@ -337,4 +337,4 @@ def test_answers_for_other_moments_name_the_query_frontend() -> None:
     """Times that were moved to multiples of the step are named, with the remedy."""
     timeline = Timeline(NOON - 607.0, NOON - 7.0, 15.0, 40)
     with pytest.raises(BadResponse, match="query frontend aligns"):
-        timeline.places(np.array([NOON - 600.0, NOON - 585.0]))
+        timeline.indices(np.array([NOON - 600.0, NOON - 585.0]))

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Play:
         """Install, start, send, and wait until all is scraped."""
         self._shop = _start_application(self.folder / "application", self._router)
         for stack in self.stacks:  # one after the other, as each uses the whole network
-            self._try(stack, lambda stack=stack: self._instances.update({stack.profile: self._lay_out(stack)}))
+            self._try(stack, partial(self._lay_out, stack))
         self._for_all(lambda _, both: both["baseline"].run())
         self.prometheus.scrape_configs = scrape_configs(self.stacks, self._instances, self._shop)
         self.prometheus.start()
@@ -74,11 +75,17 @@ class Play:
             server.stop(until)
 
     def _act(self, act: Mapping[str, Act]) -> None:
+        def in_each_role(work: Callable[[Stack, Server, Act], None], at_once: int) -> None:
+            def play(stack: Stack, both: dict[str, Server]) -> None:
+                for role, part in act.items():
+                    work(stack, both[role], part)
+
+            self._for_all(play, at_once)
+
         # One after the other: many at once would make each other slow.
-        self._for_all(lambda stack, both: [send(stack, both[role], act[role]) for role in act], 1)
-        self._for_all(lambda stack, both: [send_slow(stack, both[role], act[role]) for role in act], len(self.stacks))
-        shop_, router = self._shop, self._router
-        self._for_all(lambda stack, both: [shop(shop_, router, stack, both[role], act[role]) for role in act], 1)
+        in_each_role(send, 1)
+        in_each_role(send_slow, len(self.stacks))
+        in_each_role(partial(shop, self._shop, self._router), 1)
         time.sleep(SCRAPED + max(stack.lag for stack in self.stacks))
         self.ends.append(round(time.time(), 3))
 
@@ -101,8 +108,8 @@ class Play:
         answer = requests.get(f"{self.prometheus.url}/api/v1/query", params={"query": "up == 1"}, timeout=5)
         return {each["metric"]["pod"] for each in answer.json()["data"]["result"]}
 
-    def _lay_out(self, stack: Stack) -> dict[str, Server]:
-        return {role: lay_out(stack, role, self.folder / stack.arm(role)) for role in ROLES}
+    def _lay_out(self, stack: Stack) -> None:
+        self._instances[stack.profile] = {role: lay_out(stack, role, self.folder / stack.arm(role)) for role in ROLES}
 
     def _for_all(self, work: Callable[[Stack, dict[str, Server]], Any], at_once: int = 3) -> None:
         """Do something for all stacks that are not broken, some at a time."""

@@ -112,7 +112,7 @@ def evidence_reaches(
     """Tell at which look any start proves a share above a limit at its part of alpha; shapes (looks, runs)."""
     decided = np.zeros(errors.shape, bool)
     seen, total = (np.vstack((np.zeros((1, errors.shape[1])), one.cumsum(axis=0))) for one in (errors, requests))
-    for place, weight in zip(starts.places, starts.weights, strict=True):
+    for place, weight in zip(starts.slice_indices, starts.weights, strict=True):
         since, among = seen[place + 1 :] - seen[place], np.maximum(total[place + 1 :] - total[place], 1e-9)
         share = np.clip(since / among, 1e-12, 1 - 1e-12)
         # The mixture is never larger than its best likelihood ratio: most looks need no more than that.

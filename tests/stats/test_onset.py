@@ -25,9 +25,9 @@ def test_the_weights_are_parts_of_one(slices: int, slice_seconds: float | None) 
     """However many slices of whatever length: the begin first, then later ones, together at most all of alpha."""
     found = starts_of(slices, slice_seconds)
 
-    assert found.places[0] == 0
-    assert (np.diff(found.places) > 0).all()
-    assert found.places[-1] < slices
+    assert found.slice_indices[0] == 0
+    assert (np.diff(found.slice_indices) > 0).all()
+    assert found.slice_indices[-1] < slices
     assert (found.weights > 0).all()
     assert found.weights.sum() <= 1 + 1e-12
 
@@ -46,7 +46,7 @@ def test_slices_that_grow_spend_alpha_once() -> None:
     for doublings in range(9):
         step = UNIT * 2**doublings
         found = starts_of(int(14 * 86400 / step), step)
-        for place, weight in zip(found.places, found.weights, strict=True):
+        for place, weight in zip(found.slice_indices, found.weights, strict=True):
             weights.setdefault(place * step, set()).add(weight)
 
     assert {len(each) for each in weights.values()} == {1}
@@ -67,7 +67,7 @@ def test_a_start_has_the_weight_of_its_moment(step: int) -> None:
         122_880: Fraction(1, 80) / 64,
     }
     found = starts_of(200_000 // step, step)
-    known = dict(zip((found.places * step).tolist(), found.weights.tolist(), strict=True))
+    known = dict(zip((found.slice_indices * step).tolist(), found.weights.tolist(), strict=True))
 
     for moment, weight in expected.items():
         if moment % step == 0:
@@ -78,7 +78,7 @@ def test_a_start_has_the_weight_of_its_moment(step: int) -> None:
 def test_later_starts_grow_sparser() -> None:
     """A start is never further than 1/64 of the time passed, or two minutes, from any moment."""
     found = starts_of(100_000, UNIT)
-    moments = found.places.astype(float)
+    moments = found.slice_indices.astype(float)
 
     assert (np.diff(moments) <= np.maximum(moments[:-1] / MOST_A_OCTAVE, 8)).all()
     assert len(moments) < 1000
@@ -88,10 +88,10 @@ def test_later_starts_grow_sparser() -> None:
 def test_a_warm_up_moves_only_the_begin(slices: int, left_out: int, slice_seconds: float) -> None:
     """Later starts keep their moments and weights when slices before the first one are left out."""
     whole, found = starts_of(slices + left_out, slice_seconds), starts_of(slices, slice_seconds, left_out)
-    later = whole.places > left_out
+    later = whole.slice_indices > left_out
 
-    assert (found.places[0], found.weights[0]) == (0, WHOLE)
-    assert (found.places[1:] + left_out).tolist() == whole.places[later].tolist()
+    assert (found.slice_indices[0], found.weights[0]) == (0, WHOLE)
+    assert (found.slice_indices[1:] + left_out).tolist() == whole.slice_indices[later].tolist()
     assert found.weights[1:].tolist() == whole.weights[later].tolist()
 
 
@@ -99,7 +99,7 @@ def test_what_has_no_time_has_one_start() -> None:
     """A single slice of unknown length has all of alpha; of a known one it has the begin's half."""
     assert starts_of(1, None).weights.tolist() == [1.0]
     assert starts_of(1, 60.0).weights.tolist() == [WHOLE]
-    assert starts_of(30, None).places.tolist() == starts_of(30, 60.0).places.tolist()
+    assert starts_of(30, None).slice_indices.tolist() == starts_of(30, 60.0).slice_indices.tolist()
 
 
 # Sums
@@ -115,8 +115,8 @@ def test_sums_since_a_start_are_those_of_its_slices(
 
     found, column = starts.since(counts), starts.since(counts[:, 1])
 
-    assert found.shape == (len(starts.places), 3)
-    for number, place in enumerate(starts.places):
+    assert found.shape == (len(starts.slice_indices), 3)
+    for number, place in enumerate(starts.slice_indices):
         assert found[number] == pytest.approx(counts[place:].sum(axis=0), rel=1e-12)
     assert column == pytest.approx(found[:, 1], rel=1e-12)
 
@@ -156,7 +156,7 @@ def test_a_late_fault_is_caught_at_the_price_of_its_start(rate: float, seed: int
     requests = rng.poisson(rate * 30, (looks, runs)).astype(float)
     errors = rng.binomial(requests.astype(int), np.broadcast_to(truth, requests.shape)).astype(float)
     starts = starts_of(looks, 30.0)
-    weight = float(starts.weights[np.searchsorted(starts.places * 30.0, begin)])
+    weight = float(starts.weights[np.searchsorted(starts.slice_indices * 30.0, begin)])
     told = 0.03 * math.log(0.03 / promote) + 0.97 * math.log(0.97 / (1 - promote))
     limit = -math.log(alpha * weight) / told / rate
 
@@ -166,6 +166,8 @@ def test_a_late_fault_is_caught_at_the_price_of_its_start(rate: float, seed: int
     assert decided.any(axis=0).all()
     assert (delays < 0).mean() <= alpha
     assert delays[delays > 0].mean() <= 1.5 * limit + 30
-    alone = evidence_reaches(errors, requests, Starts(starts.places[:1], np.ones(1)), promote, alpha, beyond=rollback)
+    alone = evidence_reaches(
+        errors, requests, Starts(starts.slice_indices[:1], np.ones(1)), promote, alpha, beyond=rollback
+    )
     late = np.where(alone.any(axis=0), 30.0 * (alone.argmax(axis=0) + 1), 30.0 * looks) - begin
     assert late.mean() > 3 * delays.mean()  # what the healthy hours would hide

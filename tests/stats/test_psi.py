@@ -319,7 +319,7 @@ def test_many_pairs_are_measured_as_each_by_itself(pairs: Counts) -> None:
     together = psi.distance(pairs[:, 0], pairs[:, 1])
 
     for place, (canary, baseline) in enumerate(pairs):
-        alone, picked = psi.distance(canary, baseline), together.one(place)
+        alone, picked = psi.distance(canary, baseline), together.at(place)
         assert picked.raw == pytest.approx(float(alone.raw), rel=1e-12, abs=1e-15)
         assert (picked.freedom, picked.size) == (alone.freedom, alone.size)
         assert picked.per_bin == pytest.approx(alone.per_bin, rel=1e-12, abs=1e-18)

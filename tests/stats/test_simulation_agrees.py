@@ -129,7 +129,7 @@ def test_the_benchmark_divides_by_the_design_effect_of_the_analyzer(scenario: st
         for arm in (data.canary, data.baseline):
             requests = arm.requests[run, : look + 1]
             segments = Segments.of(model.Reading(model.Errors(requests, requests), None, 30.0))
-            places = segments.starts.places
+            places = segments.starts.slice_indices
             triples = Triples(np.full(len(places), run), np.full(len(places), look), places)
 
             found = effects.factors(Sizes.of(arm.requests), triples)

@@ -233,7 +233,7 @@ def test_a_mean_at_its_limit_is_rarely_called_beyond_it(law: str) -> None:
     failed, passed = [], []
     for run in means:
         known = alone(run, np.full(BATCHES, FEWEST))
-        failed.append(best(known._log_bets(1.0, "above"), starts.places, starts.weights) >= -math.log(TO_FAIL))
+        failed.append(best(known._log_bets(1.0, "above"), starts.slice_indices, starts.weights) >= -math.log(TO_FAIL))
         passed.append(best(known._log_bets(1.0, "below"), *whole) >= -math.log(ALPHA * PASS_FACTOR))
 
     assert np.mean(np.any(failed, axis=1)) <= TO_FAIL

@@ -64,7 +64,7 @@ def measure_of(cell: Cell, data: Data, rule: str) -> Measure:
         reach = REACH if rule == RELATIVE else REACH_OF_CONVERSIONS
         return Compared(data, limits, limit, reach, strict=strict)
     if isinstance(data, Bins):
-        return Distances(data, limits, limit, STARTS.places, strict=strict)
+        return Distances(data, limits, limit, STARTS.slice_indices, strict=strict)
     return Averages(data, limits, limit, strict=strict)
 
 
@@ -86,8 +86,8 @@ def first_failures(measure: Measure, runs: int) -> Looks:
 def _candidates(measure: Measure, block: Block) -> tuple[Triples, Floats]:
     """Collect what may fail in a block of looks, and the log evidence that it needs."""
     since = measure.may_fail(block)
-    starts = [number for number, place in enumerate(STARTS.places) if place < block.end]
-    found = [since(int(STARTS.places[number]), float(NEEDED_SINCE[number])) for number in starts]
+    starts = [number for number, place in enumerate(STARTS.slice_indices) if place < block.end]
+    found = [since(int(STARTS.slice_indices[number]), float(NEEDED_SINCE[number])) for number in starts]
     needed = np.repeat(NEEDED_SINCE[starts], [len(one.runs) for one in found])
     return _joined(found), needed
 
@@ -114,8 +114,8 @@ def _first_passes(measure: Measure, cell: Cell, failed: Looks, requests: Floats)
 
 def _held(measure: Measure, triples: Triples) -> Bools:
     """Tell where evidence for failing, excused or not, keeps a run from passing."""
-    which, number = np.nonzero(triples.looks[:, np.newaxis] >= STARTS.places)
-    every = Triples(triples.runs[which], triples.looks[which], STARTS.places[number])
+    which, number = np.nonzero(triples.looks[:, np.newaxis] >= STARTS.slice_indices)
+    every = Triples(triples.runs[which], triples.looks[which], STARTS.slice_indices[number])
     enough = measure.proved(every, HOLD * NEEDED - np.log(STARTS.weights[number]))
     return np.bincount(which, weights=enough, minlength=len(triples.runs)) > 0
 
@@ -124,4 +124,4 @@ def weight_of(onset: float) -> float:
     """Give the part of alpha of the first start at or after a moment."""
     if onset == 0:
         return WHOLE
-    return float(STARTS.weights[np.searchsorted(STARTS.places * SLICE_SECONDS, onset)])
+    return float(STARTS.weights[np.searchsorted(STARTS.slice_indices * SLICE_SECONDS, onset)])

@@ -120,7 +120,7 @@ class OneArm:
         beyond = (events >= FEWEST_BAD) & (profiled[0] > self._limit * profiled[1])
         factors = self._known.factors(self._other_sizes, triples)
         expected = np.maximum(triples.sums(self._expected_events) / factors, 1e-300)
-        weights = STARTS.weights[np.searchsorted(STARTS.places, triples.places)]
+        weights = STARTS.weights[np.searchsorted(STARTS.slice_indices, triples.places)]
         likely = np.minimum(COMPATIBLE, TO_FAIL * weights)
         return np.asarray(beyond | ((requests > 0) & (pdtr(np.floor(events / factors), expected) > likely)))
 

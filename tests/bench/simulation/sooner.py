@@ -69,8 +69,8 @@ def rolled_back(share: float, declared: int | None, runs: int, looks: int, seed:
     for look in range(looks):
         active = np.flatnonzero(found < 0)
         starts = starts_of(look + 1, SLICE_SECONDS)
-        before = np.maximum(starts.places - 1, 0)
-        inside = starts.places > 0
+        before = np.maximum(starts.slice_indices - 1, 0)
+        inside = starts.slice_indices > 0
         seen = bad[active, look, np.newaxis] - bad[active][:, before] * inside
         total = requests[active, look, np.newaxis] - requests[active][:, before] * inside
         with np.errstate(all="ignore"):
