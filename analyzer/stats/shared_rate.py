@@ -92,7 +92,7 @@ def own_excess(
     variation. Clusters are looked for in the shortest batches that hold enough of them, S in those whose bound would be
     the lowest if nothing were an arm's own.
     """
-    slices, shape = len(known.surplus), len(starts.places)
+    slices, shape = len(known.surplus), len(starts.slice_indices)
     clusters, part = np.full(shape, math.inf), np.ones(shape)
     if slices * slice_seconds < ENOUGH_SECONDS or correlation.lone or not known.variance.sum() > 0:
         return clusters, part
@@ -147,8 +147,10 @@ def _statistic(known: Differences, starts: Starts, each: int) -> Floats:
     first = np.arange(len(known.surplus) % each, len(known.surplus), each)
     surplus, variance = (np.add.reduceat(counts, first) for counts in (known.surplus, known.variance))
     squares = np.divide(surplus**2, variance, out=np.zeros_like(surplus), where=variance > 0)
-    later = np.searchsorted(first, starts.places)
-    earlier = np.where(np.append(first, len(known.surplus))[later] > starts.places, np.maximum(later - 1, 0), later)
+    later = np.searchsorted(first, starts.slice_indices)
+    earlier = np.where(
+        np.append(first, len(known.surplus))[later] > starts.slice_indices, np.maximum(later - 1, 0), later
+    )
     summed, sizes, terms, used = (
         np.concatenate(([0.0], np.cumsum(counts))) for counts in (surplus, variance, squares, variance > 0)
     )

@@ -101,7 +101,7 @@ def test_swings_of_each_arm_do_not_cancel(own: float, minutes: int) -> None:
 def test_a_fault_that_begins_late_is_no_swing() -> None:
     """Since its begin the ratio is another one."""
     since = [
-        part[np.searchsorted(starts.places, 90)]
+        part[np.searchsorted(starts.slice_indices, 90)]
         for starts, _, _, part in simulated(150, shared=0.2, own=0.0, loss=(90, 0.5))
     ]
     assert np.median(since) < 0.4
