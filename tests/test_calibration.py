@@ -24,6 +24,7 @@ from analyzer.model.counts import (
     Errors,
     Histogram,
     MeanOnly,
+    Pod,
     Reading,
     Readings,
     Values,
@@ -31,11 +32,13 @@ from analyzer.model.counts import (
     by_slice,
     cut,
     requests_by_slice,
+    summed,
     together,
 )
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.planning.calibration import WHOLE, Calibration, calibrate, exact_interval, pretend
-from analyzer.planning.past import Past, join, read_past, thin
+from analyzer.planning.past import Past, join, read_past
+from analyzer.planning.splits import Split, thin
 from analyzer.sources.assembly import Selection
 
 NOON = 1_767_614_400.0
@@ -146,6 +149,47 @@ def test_what_a_split_cannot_show_is_named() -> None:
     assert "independent requests" not in remarks["independent"]
 
 
+def of_pods(*of_pod: Errors) -> Past:
+    """Make a past of what pods counted."""
+    pods = tuple(Pod(f"pod-{number}", counts) for number, counts in enumerate(of_pod))
+    return Past(NOON, len(of_pod[0].requests), {"error_rate": summed(of_pod)}, {"error_rate": pods})
+
+
+def test_whole_pods_show_what_dealing_requests_does_not() -> None:
+    """Two pods of six fail 5%: dealt by requests both arms share that, by pods a canary may be such a pod."""
+    rng = np.random.default_rng(11)
+    pods = [
+        Errors(rng.binomial(6000, share, 40).astype(float), np.full(40, 6000.0)) for share in (0.05, 0.05, *[0.0] * 4)
+    ]
+    report = found(some("error_rate", rule="point", promote=0.02, rollback=0.03), of_pods(*pods), 90, length=20)
+    by_pods, by_time = report.splits[Split.PODS], report.splits[Split.TIME]
+
+    assert report.whole.rolled_back == by_time.rolled_back == 0
+    assert by_pods.runs == by_time.runs == 30
+    assert 4 <= by_pods.rolled_back <= 17  # a third is expected
+    assert report.too_many
+    assert (
+        f"of those by whole pods {by_pods.rolled_back} of 30: more than alpha, 5%. The pods differ" in report.conclusion
+    )
+    assert calibration_as_json(report)["splits"]["pods"]["rolled_back"] == by_pods.rolled_back
+
+
+def test_arms_of_different_times_show_a_rate_that_moved() -> None:
+    """A tenth of the errors half-way: dealt within the same minutes both arms share that."""
+    requests = np.full(240, 6000.0)
+    rng = np.random.default_rng(13)
+    share = np.where(np.arange(240) < 120, 0.02, 0.002)
+    past = Past(NOON, 240, {"error_rate": Errors(rng.binomial(6000, share).astype(float), requests)})
+    compared = some("error_rate", rule="relative", promote=0.2, rollback=0.5)
+
+    report = found(compared, past, runs=18, length=90)
+
+    assert report.whole.rolled_back == 0
+    assert report.splits[Split.TIME].rolled_back > 0
+    assert not report.too_many  # the time of day is no false alarm
+    assert Split.PODS not in report.splits
+
+
 def test_a_service_beyond_its_limit_is_called_so() -> None:
     """No canary can pass then, and it is said which limit is meant."""
     report = found(some("error_rate", "latency_p99"), service(errors=0.02, slow=0.03), runs=10)
@@ -239,8 +283,8 @@ def test_the_same_gives_the_same() -> None:
 
 def test_looks_are_fewer_where_nothing_is_near() -> None:
     """About thirty of a long rollout, and up to sixty while a check is half-way to failing."""
-    quiet = found(some("error_rate"), service(minutes=500, errors=0.0001), runs=2, length=240)
-    busy = found(some("error_rate"), service(minutes=500, errors=0.012), runs=2, length=240)
+    quiet = found(some("error_rate"), service(minutes=470, errors=0.0001), runs=2, length=240)
+    busy = found(some("error_rate"), service(minutes=470, errors=0.012), runs=2, length=240)
 
     assert quiet.looks == 2 * 30
     assert 2 * 45 < busy.looks <= 2 * 61
@@ -473,7 +517,13 @@ class FakeSource:
             step *= 2
         times = start + step * np.arange(round((selection.at - start) / step))
         requests = np.where(times >= self.born, 10.0 * step / 15, 0.0)
-        reading: Reading[Counts] = Reading(Errors(requests / 10, requests), None, slice_seconds=step, begin=start)
+        pods = tuple(
+            Pod(f"pod-{start:.0f}" if part > 0.5 else "pod", Errors(part * requests / 10, part * requests))
+            for part in (0.25, 0.75)
+        )
+        reading: Reading[Counts] = Reading(
+            Errors(requests / 10, requests), None, slice_seconds=step, begin=start, canary_pods=pods
+        )
         return Readings(window, dict.fromkeys(selection.checks, reading))
 
     def ready(self, deadline: float) -> None:
@@ -496,6 +546,17 @@ def test_the_past_is_read_in_pieces_of_an_hour() -> None:
     assert [end - start for start, end in source.asked] == [3600, 3600, 1800]
     assert (past.begin, past.end, past.minutes) == (NOON - 9000, NOON, 150)
     assert counts.requests.tolist() == [40] * 150
+
+
+def test_pods_are_joined_by_name() -> None:
+    """One lives all the time, the others for a piece each."""
+    past = past_of(FakeSource(), 150)
+    pods = {pod.name: requests_by_slice(pod.counts) for pod in past.pods["error_rate"]}
+
+    assert len(pods) == 4
+    assert pods["pod"].tolist() == [10] * 150
+    assert pods[f"pod-{NOON - 9000:.0f}"].tolist() == [30] * 60 + [0] * 90
+    np.testing.assert_allclose(sum(pods.values()), 40)
 
 
 def test_smaller_pieces_are_read_where_slices_are_long() -> None:

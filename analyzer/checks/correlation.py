@@ -109,6 +109,13 @@ def estimate(
     return dispersion.of_counts(tables[0], batch_seconds, tables[1:])
 
 
+def cluster_size(check: Check, counts: Counts, slice_seconds: float) -> float:
+    """Return how many events come together, as batches that follow each other show it; 1 for values."""
+    if isinstance(counts, Values | MeanOnly):
+        return 1.0
+    return dispersion.of_neighbours(in_batches(_table(check, counts, counts), slice_seconds))
+
+
 def _table(check: Check, counts: Counts, whole: Counts) -> Floats:
     """Count what the check tells apart, shape (slices, classes); bins are chosen by the whole arm."""
     match counts:

@@ -60,7 +60,8 @@ def calibrate(history: str, length: str, runs: int, seed: int, as_json: bool, **
 
     The past of the baseline is split many times into a pretend canary and a baseline, which are the same, and judged
     as a real rollout is. What is rolled back is a false alarm; what never passes is too strict a limit or too little
-    traffic. It needs the source prometheus, and shows its progress on a terminal.
+    traffic. Some of the rollouts are split by whole pods and by time, where the past allows it. It needs the source
+    prometheus, and shows its progress on a terminal.
     """
     from analyzer.cli.planning_tables import calibration_as_json, print_calibration
     from analyzer.config.settings import load_settings
@@ -83,7 +84,7 @@ def calibrate(history: str, length: str, runs: int, seed: int, as_json: bool, **
         print_json(calibration_as_json(calibration))
     else:
         print_calibration(calibration, console())
-    sys.exit(TOO_MANY_FALSE_ALARMS if calibration.whole.too_many else 0)
+    sys.exit(TOO_MANY_FALSE_ALARMS if calibration.too_many else 0)
 
 
 def _minutes(name: str, text: str) -> int:

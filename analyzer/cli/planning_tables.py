@@ -23,8 +23,8 @@ MEANING = (
     "so that bursts prove nothing."
 )
 LIMITS = (
-    "Limits of this test: each request is assigned independently, and separately for each check. A burst of one "
-    "client, a user with many requests or a bad pod then meets both arms alike, where in reality it may meet one; cold "
+    "Limits of this test: in the table requests are dealt one by one or in clusters of the size that is seen, for each "
+    "check by itself. A user with many requests then meets both arms alike, where in reality it may meet one; cold "
     "starts are missing; sums of values are drawn from the normal law, and latencies of which only the sum is known as "
     "if they were exponential. The pretend rollouts overlap, so the interval speaks of this segment of time and of no "
     "other."
@@ -135,7 +135,12 @@ def print_calibration(calibration: Calibration, console: Console) -> None:
     console.print(table)
     console.print()
     remarks = [text for report in calibration.by_check.values() for text in report.remarks]
-    _print_lines([*remarks, calibration.conclusion, MEANING, LIMITS], console)
+    others = [
+        f"Split by {split}: {share.rolled_back} of {share.runs} were rolled back, {CONFIDENCE:.0%} interval "
+        f"{' to '.join(map(format_ratio, share.interval))}: {split.shows}."
+        for split, share in calibration.splits.items()
+    ]
+    _print_lines([*remarks, *others, calibration.conclusion, MEANING, LIMITS], console)
 
 
 def calibration_as_json(calibration: Calibration) -> dict[str, Any]:
@@ -163,8 +168,9 @@ def calibration_as_json(calibration: Calibration) -> dict[str, Any]:
             }
             for name, report in calibration.by_check.items()
         },
+        "splits": {split.value: _share(share) | {"shows": split.shows} for split, share in calibration.splits.items()},
         "conclusion": calibration.conclusion,
-        "too_many": calibration.whole.too_many,
+        "too_many": calibration.too_many,
         "limits": LIMITS,
     }
 

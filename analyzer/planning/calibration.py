@@ -1,7 +1,8 @@
 """How a policy behaves where nothing is wrong, on a service's own past: ``analyzer calibrate``.
 
 The past of the baseline is split many times into a pretend canary and a baseline, which are the same but for chance,
-and each such rollout is judged as a real one would be. What is rolled back is a false alarm.
+and each such rollout is judged as a real one would be. What is rolled back is a false alarm. Requests are dealt one by
+one or in clusters; a part of the rollouts is split by whole pods, and by time: see `splits`.
 """
 
 import math
@@ -12,27 +13,25 @@ import numpy as np
 from scipy.special import betaincinv
 
 from analyzer import checks
-from analyzer.checks.correlation import described, estimate
+from analyzer.checks.correlation import cluster_size, described, estimate
 from analyzer.config.policy import Policy
 from analyzer.errors import Problem, RequestError
 from analyzer.model.counts import (
     Counts,
-    Reading,
-    cut,
     requests_by_slice,
-    together,
 )
 from analyzer.model.findings import Code, Finding, Gap, Outcome, Role
 from analyzer.planning.forecast import RequestRates, plan_check, show_need, too_long
 from analyzer.planning.own_level import OwnLevel, like_the_service, limits_in_buckets, own_level
-from analyzer.planning.past import MINUTE, Past, Watch, thin
+from analyzer.planning.past import MINUTE, Past, Watch
+from analyzer.planning.splits import Rollout, Split, possible
 from analyzer.quantity import format_ratio, format_seconds
-from analyzer.sources.slicing import MOST_SLICES
 from analyzer.stats.dispersion import Dispersion
 from analyzer.verdict.judge import combine
 
 FEWEST_LOOKS, MOST_LOOKS = 30, 60  # about, at one pretend rollout
 NEAR = 0.5  # evidence towards fail, of that needed, from which on measurements are more frequent
+OTHERS = 3  # of as many rollouts by requests comes one by pods, and one by time
 CONFIDENCE = 0.95
 NOTABLE = 1.5  # times: smaller design effects are not worth a remark
 WHOLE = ""  # stands for the whole among the names of the checks
@@ -119,8 +118,9 @@ class Calibration:
     ----------
     weight : share of the traffic that the pretend canary got
     length_seconds : of a pretend rollout
-    whole, by_check : of the rollouts, and of each check
+    whole, by_check : of the rollouts that requests were dealt to, and of each check
     looks : number of measurements in all
+    splits : of the rollouts by whole pods and by time, those that this past allows
     """
 
     policy: Policy
@@ -130,6 +130,16 @@ class Calibration:
     whole: Share
     by_check: Mapping[str, CheckReport]
     looks: int
+    splits: Mapping[Split, Share] = field(default_factory=dict)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether significantly more are rolled back than the policy promises, by requests or by pods.
+
+        Arms of different times also differ by the time of day, which is no false alarm.
+        """
+        pods = self.splits.get(Split.PODS)
+        return self.whole.too_many or (pods is not None and pods.too_many)
 
     @property
     def conclusion(self) -> str:
@@ -150,6 +160,12 @@ class Calibration:
             return (
                 f"{rolled_back}: more than {promise}, most of them by {worst}. {why}: raise the limit, use rule "
                 "relative, or make the check advisory."
+            )
+        pods = self.splits.get(Split.PODS)
+        if pods is not None and pods.too_many:
+            return (
+                f"{rolled_back}; of those by whole pods {pods.rolled_back} of {pods.runs}: more than {promise}. The "
+                "pods differ: look for the one that is worse, or make the check advisory."
             )
         if high <= self.whole.allowed:
             return f"{rolled_back}: within {promise}."
@@ -179,14 +195,18 @@ def calibrate(
         text = f"{wanted} is longer than the past that was found, {available}; choose a shorter one"
         raise RequestError([Problem("length", text)])
     clusters = {
-        name: 1 + estimate(policy.checks[name], counts, MINUTE).fixed
+        name: cluster_size(policy.checks[name], counts, MINUTE)
         for name, counts in past.by_check.items()
         if name in policy.checks and not isinstance(counts, Gap)
     }
-    trials = [
-        pretend(policy, past, length, share, np.random.default_rng((seed, number)), clusters)
-        for number in watch(range(runs))
+    plan = [Split.REQUESTS] * runs
+    for split in (Split.PODS, Split.TIME):
+        plan += [split] * (math.ceil(runs / OTHERS) if possible(split, past, length) else 0)
+    every = [
+        pretend(policy, past, length, share, np.random.default_rng((seed, number)), clusters, plan[number])
+        for number in watch(range(len(plan)))
     ]
+    trials = every[:runs]
     return Calibration(
         policy=policy,
         past=past,
@@ -194,7 +214,12 @@ def calibrate(
         length_seconds=length * MINUTE,
         whole=_share_of(trials, WHOLE, policy.alpha),
         by_check={name: _check_report(name, policy, past, share, length * MINUTE, trials) for name in policy.checks},
-        looks=sum(trial.looks for trial in trials),
+        looks=sum(trial.looks for trial in every),
+        splits={
+            split: _share_of(of_split, WHOLE, policy.alpha)
+            for split in (Split.PODS, Split.TIME)
+            if (of_split := [trial for trial, by in zip(every, plan, strict=True) if by is split])
+        },
     )
 
 
@@ -205,6 +230,7 @@ def pretend(
     share: float,
     rng: np.random.Generator,
     clusters: Mapping[str, float] | None = None,
+    split: Split = Split.REQUESTS,
 ) -> Trial:
     """Draw one pretend rollout and judge it at regular moments, each check until it fails.
 
@@ -215,33 +241,9 @@ def pretend(
     length : in minutes
     share : of the traffic that goes to the pretend canary
     clusters : how many events of each check go to one arm together; None: each by itself
+    split : by what requests are dealt
     """
-    before = round(policy.history / MINUTE)
-    begin = int(rng.integers(min(before, past.minutes - length), past.minutes - length + 1))
-    known = {name: counts for name, counts in past.by_check.items() if not isinstance(counts, Gap)}
-    arms = {
-        name: thin(cut(counts, begin, begin + length), share, rng, (clusters or {}).get(name, 1.0))
-        for name, counts in known.items()
-    }
-    first = max(0, begin - before)
-    history = {name: cut(counts, first, begin) for name, counts in known.items()} if first < begin else {}
-
-    def reading(name: str, minutes: int) -> Reading[Counts] | Gap:
-        counts = past.by_check[name]
-        if isinstance(counts, Gap):
-            return counts
-        step = 1
-        while minutes / step > MOST_SLICES:
-            step *= 2
-        return Reading(
-            canary=together(cut(arms[name][0], 0, minutes), step),
-            baseline=together(cut(arms[name][1], 0, minutes), step),
-            slice_seconds=step * MINUTE,
-            begin=past.begin + begin * MINUTE,
-            history=history.get(name),
-            history_seconds=MINUTE,
-        )
-
+    rollout = Rollout.drawn(past, split, length, share, rng, round(policy.history / MINUTE), clusters or {})
     rolled_back: dict[str, int] = {}
     passed: dict[str, int] = {}
     findings: dict[str, Finding] = {}
@@ -255,7 +257,7 @@ def pretend(
         elapsed = minutes * MINUTE
         for name, check in policy.checks.items():
             if name not in rolled_back:
-                trimmed = checks.trim(reading(name, minutes), check, elapsed)
+                trimmed = checks.trim(rollout.reading(name, minutes), check, elapsed)
                 findings[name] = checks.judge(check, trimmed, policy, checks.Moment(elapsed))
         outcomes = {name: finding.outcome for name, finding in findings.items()}
         for name, outcome in {**outcomes, WHOLE: combine(findings, policy)[0]}.items():

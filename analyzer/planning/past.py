@@ -1,10 +1,9 @@
-"""What a service counted in the past, minute by minute, and how it is split into two pretend arms."""
+"""What a service counted in the past, minute by minute."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import assert_never
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,12 +13,11 @@ from analyzer.config.selector import Matcher
 from analyzer.errors import ConfigError, Problem, RequestError, SourceUnavailable
 from analyzer.model.counts import (
     Classes,
-    Conversions,
     Counts,
-    Errors,
     Floats,
     Histogram,
     MeanOnly,
+    Pod,
     Reading,
     Values,
     by_slice,
@@ -50,11 +48,13 @@ class Past:
     begin : of the first minute, Unix seconds
     minutes : how many there are
     by_check : by name of the check, counts of that many slices, or the reason why there are none
+    pods : by name of the check, counts of each pod in the same bins or classes; none where they are not known
     """
 
     begin: float
     minutes: int
     by_check: Mapping[str, Counts | Gap]
+    pods: Mapping[str, tuple[Pod[Counts], ...]] = field(default_factory=dict)
 
     @property
     def end(self) -> float:
@@ -117,13 +117,14 @@ def read_past(source: Source, selection: Selection, begin: float, deadline_secon
     SourceUnavailable : the source did not answer, or not in whole
     RequestError : there is nothing of this arm
     """
-    parts: dict[str, list[tuple[int, Counts | Gap]]] = {name: [] for name in selection.checks}
+    parts: dict[str, list[tuple[int, _Piece]]] = {name: [] for name in selection.checks}
     spans = _pieces(begin, selection.at, PIECE)
     for start, end in (spans[index] for index in watch(range(len(spans)))):
         piece = _read_piece(source, replace(selection, start=start, at=end), deadline_seconds)
-        for name, counts in piece.items():
-            parts[name].append((round((end - start) / MINUTE), counts))
-    joined = {name: _judged(join(pieces), selection.checks[name]) for name, pieces in parts.items()}
+        for name, known_piece in piece.items():
+            parts[name].append((round((end - start) / MINUTE), known_piece))
+    pieces_joined = {name: _joined(pieces) for name, pieces in parts.items()}
+    joined = {name: _judged(piece.counts, selection.checks[name]) for name, piece in pieces_joined.items()}
     known = {name: counts for name, counts in joined.items() if not isinstance(counts, Gap)}
     traffic = sum((requests_by_slice(counts) for counts in known.values()), np.zeros(1))
     if not traffic.any():
@@ -135,7 +136,41 @@ def read_past(source: Source, selection: Selection, begin: float, deadline_secon
         begin=begin + first * MINUTE,
         minutes=minutes - first,
         by_check={**joined, **{name: cut(counts, first, minutes) for name, counts in known.items()}},
+        pods={
+            name: tuple(Pod(pod, cut(counts, first, minutes)) for pod, counts in pieces_joined[name].pods.items())
+            for name in known
+        },
     )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A part of the past: counts of the arm, or why there are none, and of its pods by name."""
+
+    counts: Counts | Gap
+    pods: Mapping[str, Counts] = field(default_factory=dict)
+
+
+def _joined(pieces: Sequence[tuple[int, _Piece]]) -> _Piece:
+    """Put pieces of time one after the other; pods whose bins do not fit those of the arm are left out."""
+    whole = join([(minutes, piece.counts) for minutes, piece in pieces])
+    absent = Gap(Code.NO_CANARY_TRAFFIC, "the pod was not there")
+    names = dict.fromkeys(name for _, piece in pieces for name in piece.pods)
+    alone = {name: join([(minutes, piece.pods.get(name, absent)) for minutes, piece in pieces]) for name in names}
+    aligned = {name: _aligned(counts, whole) for name, counts in alone.items()}
+    return _Piece(whole, {name: counts for name, counts in aligned.items() if counts is not None})
+
+
+def _aligned(pod: Counts | Gap, whole: Counts | Gap) -> Counts | None:
+    """Return the counts of a pod in the bins or classes of its arm; None where they do not fit."""
+    if isinstance(pod, Gap) or type(pod) is not type(whole):
+        return None
+    if isinstance(pod, Histogram) and isinstance(whole, Histogram):
+        fits = _fits(pod, whole.edges) and set(pod.edges) <= set(whole.edges)
+        return _over_edges(pod, whole.edges) if fits else None
+    if isinstance(pod, Classes) and isinstance(whole, Classes):
+        return _over_classes(pod, whole.names) if set(pod.names) <= set(whole.names) else None
+    return pod
 
 
 def _judged(counts: Counts | Gap, kind: Kind) -> Counts | Gap:
@@ -210,7 +245,7 @@ def _pieces(begin: float, end: float, seconds: float) -> list[tuple[float, float
     return [(begin + index * seconds, min(begin + (index + 1) * seconds, end)) for index in range(number)]
 
 
-def _read_piece(source: Source, selection: Selection, deadline_seconds: float) -> dict[str, Counts | Gap]:
+def _read_piece(source: Source, selection: Selection, deadline_seconds: float) -> dict[str, _Piece]:
     """Read a piece of the past by minutes; in smaller parts where the source gives longer slices."""
     readings = source.read(selection, time.monotonic() + deadline_seconds).by_check
     for reading in readings.values():
@@ -228,105 +263,24 @@ def _read_piece(source: Source, selection: Selection, deadline_seconds: float) -
             )
             for begin, end in _pieces(start, selection.at, SMALL_PIECE)
         ]
-        return {name: join([(minutes, part[name]) for minutes, part in parts]) for name in readings}
+        return {name: _joined([(minutes, part[name]) for minutes, part in parts]) for name in readings}
     return {name: _by_minute(reading, round((selection.at - start) / MINUTE)) for name, reading in readings.items()}
 
 
-def _by_minute(reading: Reading[Counts] | Gap, minutes: int) -> Counts | Gap:
+def _by_minute(reading: Reading[Counts] | Gap, minutes: int) -> _Piece:
     if isinstance(reading, Gap):
-        return reading
+        return _Piece(reading)
     if reading.canary is None:
-        return Gap(Code.NO_CANARY_TRAFFIC, "no series of the baseline")
+        return _Piece(Gap(Code.NO_CANARY_TRAFFIC, "no series of the baseline"))
     seconds = reading.slice_seconds
     if seconds is None or seconds > MINUTE:
-        return Gap(Code.UNDECIDED, "the source gives no slices of a minute, so nothing can be split")
-    batched = {name: dispersion.in_batches(value, seconds) for name, value in by_slice(reading.canary).items()}
-    if any(len(value) != minutes for value in batched.values()):
-        return Gap(Code.UNDECIDED, f"slices of {format_seconds(seconds)} do not make whole minutes")
-    return replace(reading.canary, **batched)  # type: ignore[arg-type]  # each has its own fields
+        return _Piece(Gap(Code.UNDECIDED, "the source gives no slices of a minute, so nothing can be split"))
 
+    def batched(counts: Counts) -> Counts:
+        parts = {name: dispersion.in_batches(value, seconds) for name, value in by_slice(counts).items()}
+        return replace(counts, **parts)  # type: ignore[arg-type]  # each has its own fields
 
-# Splitting it
-
-
-def thin(counts: Counts, share: float, rng: np.random.Generator, cluster: float = 1.0) -> tuple[Counts, Counts]:
-    """Split counts slice by slice; both parts add up to what there was.
-
-    Parameters
-    ----------
-    counts : of the service
-    share : of the requests that go to the canary, in (0, 1)
-    cluster : how many events go to one arm together, at least 1: dealt one by one, events that came in clusters would
-        be independent in either arm, and false alarms would be missed
-
-    Returns
-    -------
-    Counts of canary and baseline, of the same type and shape.
-
-    Notes
-    -----
-    Of values only sum, sum of squares and number are known: the canary's sum is drawn from the normal law that a draw
-    without replacement from the slice has in the limit, with its mean and variance; the squares are split by number. Of
-    latencies only sum and number are known: they are taken to vary as exponential ones do.
-    A fraction of a count, as a server's extrapolation gives it, goes to one arm as a whole.
-    """
-    match counts:
-        case Errors(errors, requests):
-            ours = _of_two(errors, requests, share, rng, cluster)
-            return Errors(*ours), Errors(errors - ours[0], requests - ours[1])
-        case Conversions(successes, trials):
-            ours = _of_two(successes, trials, share, rng, cluster)
-            return Conversions(*ours), Conversions(successes - ours[0], trials - ours[1])
-        case Histogram(edges, bins, exact):
-            part = _drawn(bins, share, rng, cluster)
-            return Histogram(edges, part, exact), Histogram(edges, bins - part, exact)
-        case Classes(names, bins):
-            part = _drawn(bins, share, rng, cluster)
-            return Classes(names, part), Classes(names, bins - part)
-        case Values(total, squares, count):
-            canary = _values(counts, share, rng)
-            left = None if squares is None or canary.squares is None else squares - canary.squares
-            return canary, Values(total - canary.total, left, count - canary.count)
-        case MeanOnly(total, count):
-            drawn = _drawn(count, share, rng)
-            mine = total * _part_of_the_sum(drawn, count - drawn, rng)
-            return MeanOnly(mine, drawn), MeanOnly(total - mine, count - drawn)
-        case _:
-            assert_never(counts)
-
-
-def _drawn(counts: Floats, share: float, rng: np.random.Generator, cluster: float = 1.0) -> Floats:
-    """Draw how many of each count go to the canary, so many at a time."""
-    size = max(round(cluster), 1)
-    clusters = np.floor(counts / size)
-    part = size * rng.binomial(clusters.astype(np.int64), share).astype(float)
-    fraction = counts - size * clusters
-    return np.asarray(part + fraction * (rng.random(counts.shape) < share)) if fraction.any() else part
-
-
-def _of_two(
-    events: Floats, trials: Floats, share: float, rng: np.random.Generator, cluster: float
-) -> tuple[Floats, Floats]:
-    """Draw trials with their events; events beyond the trials of a slice, counted late, are drawn by themselves."""
-    both = np.minimum(events, trials)
-    with_event = _drawn(both, share, rng, cluster)
-    without = _drawn(trials - both, share, rng)
-    return with_event + _drawn(events - both, share, rng), with_event + without
-
-
-def _part_of_the_sum(ours: Floats, theirs: Floats, rng: np.random.Generator) -> Floats:
-    """Draw which part of a sum so many of its values make up, were they exponential."""
-    drawn = rng.beta(np.maximum(ours, 1e-9), np.maximum(theirs, 1e-9))
-    return np.where(ours <= 0, 0.0, np.where(theirs <= 0, 1.0, drawn))
-
-
-def _values(arm: Values, share: float, rng: np.random.Generator) -> Values:
-    count = _drawn(arm.count, share, rng)
-    size = np.maximum(arm.count, 1e-300)
-    mean, part = arm.total / size, count / size
-    spread = rng.standard_normal(len(count))
-    if arm.squares is None:
-        return Values(mean * count, None, count)
-    variance = np.maximum(arm.squares / size - mean**2, 0.0)
-    deviation = np.sqrt(count * variance * np.clip((arm.count - count) / np.maximum(arm.count - 1, 1.0), 0.0, 1.0))
-    return Values(mean * count + deviation * spread, arm.squares * part, count)
+    whole = batched(reading.canary)
+    if len(requests_by_slice(whole)) != minutes:
+        return _Piece(Gap(Code.UNDECIDED, f"slices of {format_seconds(seconds)} do not make whole minutes"))
+    return _Piece(whole, {pod.name: batched(pod.counts) for pod in reading.canary_pods})

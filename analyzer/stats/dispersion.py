@@ -181,6 +181,32 @@ def of_counts(counts: ArrayLike, seconds: float = BATCH_SECONDS, pods: Sequence[
     return replace(_fitted(whole, single, len(left), incident=kept is not None), heavy=_is_heavy(left))
 
 
+def of_neighbours(counts: ArrayLike) -> float:
+    """Return the design effect that shows between a batch and the next: clusters, without what lasts longer.
+
+    Parameters
+    ----------
+    counts : shape (batches, classes)
+
+    Notes
+    -----
+    Mean square of successive differences [1]_, over what it would be were requests independent; at least 1.
+
+    References
+    ----------
+    .. [1] J. von Neumann, R. H. Kent, H. R. Bellinson, B. I. Hart, The mean square successive difference, Ann. Math.
+       Statist. 12 (1941) 153-162.
+    """
+    rows = np.asarray(counts, float)
+    rows = rows[rows.sum(axis=1) > 0]
+    if len(rows) < FEWEST_BATCHES:
+        return 1.0
+    sizes = rows.sum(axis=1, keepdims=True)
+    shares, pairs = rows / sizes, (rows[1:] + rows[:-1]) / (sizes[1:] + sizes[:-1])
+    squares = np.diff(shares, axis=0) ** 2 * sizes[1:] * sizes[:-1] / (sizes[1:] + sizes[:-1])
+    return max(float(squares.sum() / max(float((pairs * (1 - pairs)).sum()), 1e-300)), 1.0)
+
+
 def of_values(total: ArrayLike, squares: ArrayLike, count: ArrayLike, seconds: float = BATCH_SECONDS) -> Dispersion:
     """Estimate the design effect of values from sums, sums of squares and numbers, each of shape (batches,)."""
     rows = np.column_stack([np.asarray(part, float) for part in (total, squares, count)])

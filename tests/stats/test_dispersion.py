@@ -13,7 +13,7 @@ from scipy.stats import beta, chi2_contingency
 from stats.looks import evidence_reaches
 
 from analyzer.stats import dispersion
-from analyzer.stats.dispersion import INDEPENDENT, Dispersion, of_counts, of_values
+from analyzer.stats.dispersion import INDEPENDENT, Dispersion, of_counts, of_neighbours, of_values
 from analyzer.stats.onset import starts_of
 
 Floats = NDArray[np.float64]
@@ -482,3 +482,20 @@ def test_evidence_on_divided_counts_is_valid_in_bursts(rate: float, limit: float
 
     assert beta.ppf(0.99, divided.sum() + 1, runs - divided.sum()) <= 2 * alpha
     assert raw.mean() > 2.5 * alpha  # for independent requests it is at most alpha
+
+
+def test_neighbours_show_clusters_and_not_what_lasts_longer() -> None:
+    """Of clusters of five, of a rate that jumps once, and of independent classes."""
+    rng = np.random.default_rng(21)
+    requests = np.full(400, 2000.0)
+    level = np.where(np.arange(400) < 200, 0.01, 0.05)
+    events = {
+        5.0: 5.0 * rng.poisson(2000 * 0.01 / 5, 400),
+        1.0: rng.binomial(2000, level).astype(float),
+    }
+    for size, bad in events.items():
+        rows = np.column_stack([bad, requests - bad])
+        assert of_neighbours(rows) == pytest.approx(size, rel=0.2)
+        assert of_neighbours(np.insert(rows, 7, 0.0, axis=0)) == of_neighbours(rows)  # an idle minute says nothing
+    assert of_neighbours(rng.multinomial(500, [0.5, 0.3, 0.2], 400)) == pytest.approx(1, abs=0.15)
+    assert of_neighbours(np.ones((3, 2))) == 1.0
