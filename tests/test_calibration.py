@@ -38,7 +38,7 @@ from analyzer.model.counts import (
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.planning.calibration import WHOLE, Calibration, calibrate, exact_interval, pretend
 from analyzer.planning.past import Past, join, read_past
-from analyzer.planning.splits import Split, thin
+from analyzer.planning.splits import Dealing, thin
 from analyzer.sources.assembly import Selection
 
 NOON = 1_767_614_400.0
@@ -162,7 +162,7 @@ def test_whole_pods_show_what_dealing_requests_does_not() -> None:
         Errors(rng.binomial(6000, share, 40).astype(float), np.full(40, 6000.0)) for share in (0.05, 0.05, *[0.0] * 4)
     ]
     report = found(some("error_rate", rule="point", promote=0.02, rollback=0.03), of_pods(*pods), 90, length=20)
-    by_pods, by_time = report.splits[Split.PODS], report.splits[Split.TIME]
+    by_pods, by_time = report.splits[Dealing.PODS], report.splits[Dealing.TIME]
 
     assert report.whole.rolled_back == by_time.rolled_back == 0
     assert by_pods.runs == by_time.runs == 30
@@ -185,9 +185,9 @@ def test_arms_of_different_times_show_a_rate_that_moved() -> None:
     report = found(compared, past, runs=18, length=90)
 
     assert report.whole.rolled_back == 0
-    assert report.splits[Split.TIME].rolled_back > 0
+    assert report.splits[Dealing.TIME].rolled_back > 0
     assert not report.too_many  # the time of day is no false alarm
-    assert Split.PODS not in report.splits
+    assert Dealing.PODS not in report.splits
 
 
 def test_a_service_beyond_its_limit_is_called_so() -> None:

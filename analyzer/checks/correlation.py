@@ -24,7 +24,8 @@ from analyzer.model.counts import (
 from analyzer.model.findings import Kind
 from analyzer.quantity import format_seconds
 from analyzer.stats import dispersion
-from analyzer.stats.dispersion import Dispersion, in_batches
+from analyzer.stats.dispersion import Dispersion
+from analyzer.stats.overdispersion import in_batches, of_counts, of_neighbours, of_values
 
 ENOUGH_BATCHES = 60  # of the past, to tell without looking at what is beside the canary
 SHORT_SECONDS = 15.0  # of a batch, where there are not yet `FEW_BATCHES` longer ones
@@ -101,19 +102,19 @@ def estimate(
     batch_seconds = length * max(1, round(shortest / length))
     if isinstance(counts, Values) and counts.squares is not None:
         columns = in_batches(np.column_stack([counts.total, counts.squares, counts.count]), slice_seconds, shortest)
-        return dispersion.of_values(columns[:, 0], columns[:, 1], columns[:, 2], batch_seconds)
+        return of_values(columns[:, 0], columns[:, 1], columns[:, 2], batch_seconds)
     if isinstance(counts, Values | MeanOnly):
         return dispersion.INDEPENDENT
     streams = (counts, *(pod.counts for pod in pods))
     tables = [in_batches(_table(check, stream, counts), slice_seconds, shortest) for stream in streams]
-    return dispersion.of_counts(tables[0], batch_seconds, tables[1:])
+    return of_counts(tables[0], batch_seconds, tables[1:])
 
 
 def cluster_size(check: Check, counts: Counts, slice_seconds: float) -> float:
     """Return how many events come together, as batches that follow each other show it; 1 for values."""
     if isinstance(counts, Values | MeanOnly):
         return 1.0
-    return dispersion.of_neighbours(in_batches(_table(check, counts, counts), slice_seconds))
+    return of_neighbours(in_batches(_table(check, counts, counts), slice_seconds))
 
 
 def _table(check: Check, counts: Counts, whole: Counts) -> Floats:

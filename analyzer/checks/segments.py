@@ -12,6 +12,8 @@ from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion, combined
 from analyzer.stats.onset import Starts, starts_of
 from analyzer.stats.shared_rate import Differences, own_excess
 
+NOTABLE = 2.0  # design effect of a comparison, below which it is not asked what both arms share
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -107,7 +109,7 @@ class Segments:
             return combined(*(self.factors(law, arm) for arm in requests), *sizes)
 
         whole = both(dispersion)
-        if dispersion.independent or self.slice_seconds is None:
+        if whole[0] < NOTABLE or self.slice_seconds is None:
             return whole
         clusters = both(replace(dispersion, slope=(0.0,) * len(dispersion.slope)))
         most, part = own_excess(differences, self.starts, self.slice_seconds, dispersion)

@@ -24,7 +24,7 @@ from analyzer.model.findings import Code, Finding, Gap, Outcome, Role
 from analyzer.planning.forecast import RequestRates, plan_check, show_need, too_long
 from analyzer.planning.own_level import OwnLevel, like_the_service, limits_in_buckets, own_level
 from analyzer.planning.past import MINUTE, Past, Watch
-from analyzer.planning.splits import Rollout, Split, possible
+from analyzer.planning.splits import Dealing, PretendRollout, possible
 from analyzer.quantity import format_ratio, format_seconds
 from analyzer.stats.dispersion import Dispersion
 from analyzer.verdict.judge import combine
@@ -130,7 +130,7 @@ class Calibration:
     whole: Share
     by_check: Mapping[str, CheckReport]
     looks: int
-    splits: Mapping[Split, Share] = field(default_factory=dict)
+    splits: Mapping[Dealing, Share] = field(default_factory=dict)
 
     @property
     def too_many(self) -> bool:
@@ -138,7 +138,7 @@ class Calibration:
 
         Arms of different times also differ by the time of day, which is no false alarm.
         """
-        pods = self.splits.get(Split.PODS)
+        pods = self.splits.get(Dealing.PODS)
         return self.whole.too_many or (pods is not None and pods.too_many)
 
     @property
@@ -161,7 +161,7 @@ class Calibration:
                 f"{rolled_back}: more than {promise}, most of them by {worst}. {why}: raise the limit, use rule "
                 "relative, or make the check advisory."
             )
-        pods = self.splits.get(Split.PODS)
+        pods = self.splits.get(Dealing.PODS)
         if pods is not None and pods.too_many:
             return (
                 f"{rolled_back}; of those by whole pods {pods.rolled_back} of {pods.runs}: more than {promise}. The "
@@ -199,8 +199,8 @@ def calibrate(
         for name, counts in past.by_check.items()
         if name in policy.checks and not isinstance(counts, Gap)
     }
-    plan = [Split.REQUESTS] * runs
-    for split in (Split.PODS, Split.TIME):
+    plan = [Dealing.REQUESTS] * runs
+    for split in (Dealing.PODS, Dealing.TIME):
         plan += [split] * (math.ceil(runs / OTHERS) if possible(split, past, length) else 0)
     every = [
         pretend(policy, past, length, share, np.random.default_rng((seed, number)), clusters, plan[number])
@@ -217,7 +217,7 @@ def calibrate(
         looks=sum(trial.looks for trial in every),
         splits={
             split: _share_of(of_split, WHOLE, policy.alpha)
-            for split in (Split.PODS, Split.TIME)
+            for split in (Dealing.PODS, Dealing.TIME)
             if (of_split := [trial for trial, by in zip(every, plan, strict=True) if by is split])
         },
     )
@@ -230,7 +230,7 @@ def pretend(
     share: float,
     rng: np.random.Generator,
     clusters: Mapping[str, float] | None = None,
-    split: Split = Split.REQUESTS,
+    split: Dealing = Dealing.REQUESTS,
 ) -> Trial:
     """Draw one pretend rollout and judge it at regular moments, each check until it fails.
 
@@ -243,7 +243,7 @@ def pretend(
     clusters : how many events of each check go to one arm together; None: each by itself
     split : by what requests are dealt
     """
-    rollout = Rollout.drawn(past, split, length, share, rng, round(policy.history / MINUTE), clusters or {})
+    rollout = PretendRollout.drawn(past, split, length, share, rng, round(policy.history / MINUTE), clusters or {})
     rolled_back: dict[str, int] = {}
     passed: dict[str, int] = {}
     findings: dict[str, Finding] = {}

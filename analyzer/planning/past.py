@@ -28,7 +28,7 @@ from analyzer.model.findings import Code, Gap, Kind
 from analyzer.quantity import format_seconds
 from analyzer.sources.assembly import Selection
 from analyzer.sources.prometheus import LATER
-from analyzer.stats import dispersion
+from analyzer.stats import dispersion, overdispersion
 from analyzer.verdict.analysis import Analyzer, Source
 from analyzer.verdict.request import parse_request
 
@@ -277,7 +277,7 @@ def _by_minute(reading: Reading[Counts] | Gap, minutes: int) -> _Piece:
         return _Piece(Gap(Code.UNDECIDED, "the source gives no slices of a minute, so nothing can be split"))
 
     def batched(counts: Counts) -> Counts:
-        parts = {name: dispersion.in_batches(value, seconds) for name, value in by_slice(counts).items()}
+        parts = {name: overdispersion.in_batches(value, seconds) for name, value in by_slice(counts).items()}
         return replace(counts, **parts)  # type: ignore[arg-type]  # each has its own fields
 
     whole = batched(reading.canary)

@@ -30,7 +30,7 @@ from analyzer.sources.slicing import MOST_SLICES
 FEWEST_PODS = 3  # one for the canary, and two that can be compared
 
 
-class Split(StrEnum):
+class Dealing(StrEnum):
     """By what requests are dealt to the arms."""
 
     REQUESTS = "requests"
@@ -41,11 +41,11 @@ class Split(StrEnum):
     def shows(self) -> str:
         """What false alarms of this split do and do not show."""
         match self:
-            case Split.REQUESTS:
+            case Dealing.REQUESTS:
                 return "arms that share every change in time; not pods that differ, nor arms that wander apart"
-            case Split.PODS:
+            case Dealing.PODS:
                 return "a canary of whole pods of the baseline, as far as pods differ; not versions that wander apart"
-            case Split.TIME:
+            case Dealing.TIME:
                 return "arms that wander apart, the canary's counts being those of the time after; also the time of day"
             case _:
                 assert_never(self)
@@ -64,7 +64,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Rollout:
+class PretendRollout:
     """A pretend rollout: a piece of the past, split in two.
 
     Attributes
@@ -81,7 +81,7 @@ class Rollout:
 
     @classmethod
     def drawn(
-        cls, past: Past, split: Split, length: int, share: float, rng: np.random.Generator, history: int,
+        cls, past: Past, split: Dealing, length: int, share: float, rng: np.random.Generator, history: int,
         clusters: Mapping[str, float],
     ) -> Self:  # fmt: skip
         """Draw when it begins, and which requests reach the canary.
@@ -95,10 +95,10 @@ class Rollout:
         begin = int(rng.integers(min(history, past.minutes - length), past.minutes - length + 1))
         end = begin + length
         before = min(history, begin)
-        if split is Split.PODS:
+        if split is Dealing.PODS:
             return cls(past, begin, before, _by_pods(past, begin, end, share, rng))
         shift = 0
-        if split is Split.TIME:
+        if split is Dealing.TIME:
             shift = length if end + length <= past.minutes else -length
         arms = {}
         for name, counts in past.by_check.items():
@@ -140,11 +140,11 @@ def _cut_pods(pods: tuple[Pod[Counts], ...], begin: int, end: int, step: int = 1
     return tuple(replace(pod, counts=together(cut(pod.counts, begin, end), step)) for pod in pods)
 
 
-def possible(split: Split, past: Past, length: int) -> bool:
+def possible(split: Dealing, past: Past, length: int) -> bool:
     """Whether a past can be split so for rollouts of so many minutes."""
-    if split is Split.PODS:
+    if split is Dealing.PODS:
         return any(len(pods) >= FEWEST_PODS for pods in past.pods.values())
-    return split is Split.REQUESTS or past.minutes >= 2 * length
+    return split is Dealing.REQUESTS or past.minutes >= 2 * length
 
 
 def _summed(pods: tuple[Pod[Counts], ...]) -> Arm:

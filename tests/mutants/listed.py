@@ -68,12 +68,20 @@ MUTANTS = [
         ("LOG_WEIGHTS = np.log(DISTANCES**0.3 / np.mean(DISTANCES**0.3))", "LOG_WEIGHTS = np.log(DISTANCES**0.3)"),
     ),
     *_of(
-        "analyzer/stats/dispersion.py", "tests/stats/test_dispersion.py",
+        "analyzer/stats/overdispersion.py", "tests/stats/test_dispersion.py",
         ("MARGIN = 1.28 ", "MARGIN = 0.0 "),
         ("SIGNIFICANT = 2.5 ", "SIGNIFICANT = 0.025 "),
         ("INCIDENT_SHARE = 0.8 ", "INCIDENT_SHARE = 0.08 "),
         ("else np.concatenate(streams)", "else streams[0]"),
         ("EXTRAPOLATED = 8.0 ", "EXTRAPOLATED = 1.0 "),
+    ),
+    *_of(
+        "analyzer/stats/shared_rate.py", "tests/stats/test_shared_rate.py",
+        ("size * batches / float(known.variance.sum())", "0 * batches / float(known.variance.sum())"),
+        ("/ _lower(of_clusters) - 1, 0.0)", "- 1, 0.0)"),
+        ("(varying - clusters) * _lower(independent - 1)", "varying - clusters"),
+        ("or correlation.lone or", "or"),
+        ("statistic += terms[high] - terms[low] - fitted", "statistic += terms[high] - terms[low]"),
     ),
     *_of(
         "analyzer/stats/means.py", "tests/stats/test_means.py",

@@ -13,8 +13,9 @@ from scipy.stats import beta, chi2_contingency
 from stats.looks import evidence_reaches
 
 from analyzer.stats import dispersion
-from analyzer.stats.dispersion import INDEPENDENT, Dispersion, of_counts, of_neighbours, of_values
+from analyzer.stats.dispersion import INDEPENDENT, Dispersion
 from analyzer.stats.onset import starts_of
+from analyzer.stats.overdispersion import in_batches, of_counts, of_neighbours, of_values
 
 Floats = NDArray[np.float64]
 LENGTHS = (1, 4, 16)  # minutes
@@ -433,7 +434,7 @@ def test_slices_are_added_up_to_minutes(seconds: float | None, expected: list[fl
     """Whole minutes, in order; longer slices stay as they are."""
     counts = np.column_stack([np.arange(10.0), 2 * np.arange(10.0)])
 
-    batches = dispersion.in_batches(counts, seconds)
+    batches = in_batches(counts, seconds)
 
     assert batches.tolist() == [[count, 2 * count] for count in expected]
 

@@ -10,6 +10,7 @@ import pytest
 from analyzer.stats import dispersion
 from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.onset import Starts, starts_of
+from analyzer.stats.overdispersion import of_counts
 from analyzer.stats.shared_rate import Differences, own_excess
 
 SECONDS = 60.0
@@ -42,7 +43,7 @@ def compared(canary: np.ndarray, baseline: np.ndarray) -> Differences:
 def history(rng: np.random.Generator, variation: float, memory: float, size: int = 1) -> Dispersion:
     """Estimate the dispersion of a baseline's past of four hours."""
     past = events(rng, RATES[1], swing(rng, 240, variation, memory), size)
-    known = dispersion.of_counts(np.column_stack([past, RATES[1] - past]), SECONDS)
+    known = of_counts(np.column_stack([past, RATES[1] - past]), SECONDS)
     return replace(known, heavy=False, incident=False)
 
 
@@ -128,3 +129,14 @@ def test_a_ratio_of_its_own_is_no_surplus() -> None:
     sums = Differences.of_sums(3.0 * baseline, baseline, sizes=baseline, variation=0.5, requests=(baseline, baseline))
     np.testing.assert_allclose(sums.surplus, 0, atol=1e-9)
     np.testing.assert_allclose(sums.variance, 0.5 * 9 * baseline)
+
+
+def test_few_large_clusters_may_have_been_missed() -> None:
+    """The larger the clusters that the baseline shows, the less do the same batches exclude."""
+    rng = np.random.default_rng(9)
+    known = compared(*(events(rng, rate, np.ones(60)) for rate in RATES))
+    starts = starts_of(60, SECONDS)
+    small, large = (
+        own_excess(known, starts, SECONDS, replace(history(rng, 0.2, 10.0), fixed=size))[0][0] for size in (1.0, 60.0)
+    )
+    assert small < 0.9 * large

@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 from bench.simulation import correlations
+from bench.simulation.correlations import Compare
 from bench.simulation.data import Bools, Floats, Moments, Sums
 from bench.simulation.odds import Odds, paired
 from bench.simulation.rivals import Limits
 from bench.simulation.sums import Block, Sizes, Triples, summed
 
-from analyzer.stats import means
+from analyzer.stats import means, share
 from analyzer.stats.search import Side
+from analyzer.stats.shared_rate import Differences
 
 FEWEST = 30  # contributing values an arm, to judge at all
 SPREADS = (0.05, 0.5)  # of the ratio, of the alternatives
@@ -29,6 +31,7 @@ class Averages:
         self._known = correlations.of_values(data.history)
         ours, theirs, sizes = means.weighted_sizes(counts[0] + counts[1], self._odds.complete)
         totals = data.canary.total * both, data.baseline.total * both
+        self._counts, self._totals = counts, totals
         self._plain = summed(totals[0]), summed(totals[1]), summed(counts[0] + counts[1])
         self._weighted = summed(totals[0] * ours), summed(totals[1] * theirs), summed(sizes)
         self._variation, self._usable = _variation(data.canary, data.baseline)
@@ -51,7 +54,7 @@ class Averages:
 
     def proved(self, triples: Triples, needed: Floats) -> Bools:
         """Tell where the evidence is as large as needed, and the estimate beyond the limit that the rule names."""
-        ratio, size = self._compared(triples)
+        ratio, size = self._compared(triples, self._differences)
         counts = (size > FEWEST / 2) & (self._limits.worse * (ratio - self._beyond) > 0)
         return np.asarray(counts & (self._log_evidence(triples, ratio, size, self._limit, self._sides[0]) >= needed))
 
@@ -69,22 +72,33 @@ class Averages:
 
     def passing(self, triples: Triples) -> Floats:
         """Give the log evidence for passing."""
-        return self._log_evidence(triples, *self._compared(triples), self._limits.promote, self._sides[1])
+        return self._log_evidence(
+            triples, *self._compared(triples, self._differences), self._limits.promote, self._sides[1]
+        )
 
     def _log_evidence(self, triples: Triples, ratio: Floats, size: Floats, limit: float, side: Side) -> Floats:
         variation = self._variation[triples.runs, triples.looks]
         found = means.log_evidence(ratio, limit, size, variation=variation, spreads=SPREADS, side=side)
         return np.where(self._usable[triples.runs, triples.looks], found, -np.inf)
 
-    def _compared(self, triples: Triples) -> tuple[Floats, Floats]:
-        """Give the ratio of the means, and the size of the comparison less for overdispersion."""
+    def _compared(self, triples: Triples, differences: Compare | None = None) -> tuple[Floats, Floats]:
+        """Give the ratio of the means, and the size of the comparison less for overdispersion: a bound without them."""
         head, tail, odds = self._odds.cut(triples)
         last = means.weighted_sizes(tail.sums(self._plain[2]), odds)
         ours = head.sums(self._weighted[0]) + tail.sums(self._plain[0]) * last[0]
         theirs = head.sums(self._weighted[1]) + tail.sums(self._plain[1]) * last[1]
-        size = (head.sums(self._weighted[2]) + last[2]) / self._known.combined(self._sizes, triples)
+        size = (head.sums(self._weighted[2]) + last[2]) / self._known.combined(self._sizes, triples, differences)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.nan_to_num(ours / theirs, nan=1.0, posinf=1.0), size
+
+    def _differences(self, run: int, look: int) -> Differences:
+        """Compare both arms of a run up to a look as the analyzer does."""
+        upto = slice(0, look + 1)
+        counts = self._counts[0][run, upto], self._counts[1][run, upto]
+        ours, theirs, sizes = means.weighted_sizes(counts[0] + counts[1], share.odds_of(*counts))
+        totals = self._totals[0][run, upto] * ours, self._totals[1][run, upto] * theirs
+        variation = float(self._variation[run, look])
+        return Differences.of_sums(*totals, sizes=sizes, variation=variation, requests=counts)
 
 
 def _variation(canary: Moments, baseline: Moments) -> tuple[Floats, Bools]:

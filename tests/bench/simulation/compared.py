@@ -11,6 +11,7 @@ from bench.simulation.sums import Block, Sizes, Triples, summed
 
 from analyzer.stats import share
 from analyzer.stats.search import Side, log_mean_exp
+from analyzer.stats.shared_rate import Differences
 
 
 class Compared:
@@ -32,7 +33,7 @@ class Compared:
         self._canary, self._both = data.canary.events * both, (data.canary.events + data.baseline.events) * both
         requests = data.canary.requests * both, data.baseline.requests * both
         self._odds = Odds.of(*requests)
-        self._sizes = Sizes.of(requests[0]), Sizes.of(requests[1])
+        self._requests, self._sizes = requests, (Sizes.of(requests[0]), Sizes.of(requests[1]))
         self._known = correlations.of_arms(data.history)
         self._events = summed(self._canary), summed(self._both)
         canary_share = self._odds.complete / (1 + self._odds.complete)
@@ -97,7 +98,15 @@ class Compared:
         canary, both, split = (part[:, np.newaxis] for part in (*map(tail.sums, self._events), odds))
         found = head.sums(self._log_ratios(ratio, side))
         found += share.log_ratios(canary, both, split, np.asarray(ratio), steps)[..., 0]
-        return np.asarray(log_mean_exp(found / self._known.combined(self._sizes, triples)[:, np.newaxis] + log_weights))
+        factors = self._known.combined(self._sizes, triples, self._differences)
+        return np.asarray(log_mean_exp(found / factors[:, np.newaxis] + log_weights))
+
+    def _differences(self, run: int, look: int) -> Differences:
+        """Compare both arms of a run up to a look as the analyzer does."""
+        ours, theirs = (arm[run, : look + 1] for arm in self._requests)
+        canary = self._canary[run, : look + 1]
+        baseline = self._both[run, : look + 1] - canary
+        return Differences.of_events(canary, baseline, share.odds_of(ours, theirs), (ours, theirs))
 
     def _log_ratios(self, ratio: float, side: Side) -> Floats:
         """Add up the log likelihood ratios of the alternatives; shape (slices + 1, runs, alternatives)."""

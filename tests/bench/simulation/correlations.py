@@ -1,15 +1,20 @@
 """The design effect in each run, as analyzer.stats.dispersion estimates it from the past of the baseline."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from bench.simulation.data import SLICE_SECONDS, Arm, Bools, Floats, Looks, Moments
 from bench.simulation.sums import Sizes, Triples
 
-from analyzer.stats import dispersion
+from analyzer.checks.segments import Segments
+from analyzer.stats import dispersion, onset, overdispersion
 from analyzer.stats.dispersion import Dispersion
+from analyzer.stats.shared_rate import Differences
 
+Compare = Callable[[int, int], Differences]
+
+NOTABLE = 2.0  # design effect of a comparison since the begin, from which on it is asked what both arms share
 ENOUGH = 60  # batches of the past, with which the analyzer does not look at what is beside the canary
 
 
@@ -56,8 +61,30 @@ class Effects:
         more = np.maximum(rate / np.where(known > 0, known, np.inf), 1.0)
         return np.asarray(np.minimum(1 + fixed * more + slope * rate, np.maximum(total, 1.0)))
 
-    def combined(self, sizes: tuple[Sizes, Sizes], triples: Triples) -> Floats:
-        """Compute what a comparison of canary and baseline is divided by."""
+    def combined(self, sizes: tuple[Sizes, Sizes], triples: Triples, differences: Compare | None = None) -> Floats:
+        """Compute what a comparison of canary and baseline is divided by.
+
+        Parameters
+        ----------
+        differences : of both arms in a run up to a look; None: a lower bound is enough
+        """
+        whole = self._both(sizes, triples)
+        since_begin = self._both(sizes, Triples(triples.runs, triples.looks, np.zeros_like(triples.places)))
+        shared = np.flatnonzero(since_begin >= NOTABLE)
+        if differences is None:
+            whole[shared] = 1.0
+            return whole
+        looked: dict[tuple[int, int], Floats] = {}
+        for place in shared.tolist():
+            run, look = int(triples.runs[place]), int(triples.looks[place])
+            starts = onset.starts_of(look + 1, SLICE_SECONDS)
+            if (run, look) not in looked:  # the analyzer itself judges these
+                segments = Segments(starts, 0, look + 1, SLICE_SECONDS, None, (look + 1) * SLICE_SECONDS)
+                looked[run, look] = segments.factors_beside(self.runs[run], differences(run, look))
+            whole[place] = looked[run, look][np.searchsorted(starts.slice_indices, triples.places[place])]
+        return whole
+
+    def _both(self, sizes: tuple[Sizes, Sizes], triples: Triples) -> Floats:
         ours, theirs = (self.factors(size, triples) for size in sizes)
         n, m = (np.maximum(triples.sums(size.requests), 1e-200) for size in sizes)
         return dispersion.combined(ours, theirs, n, m)
@@ -82,10 +109,10 @@ def of_arms(history: Arm) -> Effects:
 
 def of_bins(history: Floats) -> Effects:
     """Estimate the design effect of classes; counts of shape (runs, minutes, classes)."""
-    return Effects.of([dispersion.of_counts(rows) for rows in history])
+    return Effects.of([overdispersion.of_counts(rows) for rows in history])
 
 
 def of_values(history: Moments) -> Effects:
     """Estimate the design effect of values in each run."""
     parts = (history.total, history.squares, history.count)
-    return Effects.of([dispersion.of_values(*(part[run] for part in parts)) for run in range(len(history.total))])
+    return Effects.of([overdispersion.of_values(*(part[run] for part in parts)) for run in range(len(history.total))])
