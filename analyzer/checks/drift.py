@@ -1,9 +1,11 @@
 """How far the canary's predictions are from the baseline's, as the population stability index (PSI)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 
@@ -11,11 +13,12 @@ from analyzer.checks.binning import binned, cuts_of
 from analyzer.checks.correlation import correlation_of
 from analyzer.checks.decision import UNDECIDED_AT_MOST, Decision, Question, Terms, decide, format_count
 from analyzer.checks.latency import buckets_differ
+from analyzer.checks.negative_control import Control, control_of_comparison
 from analyzer.checks.segments import Segments
 from analyzer.checks.single_bins import PART, SingleBins
-from analyzer.checks.wording import conclusion, decided, no_traffic, undecidable
+from analyzer.checks.wording import conclusion, decided, no_traffic, ranked, undecidable
 from analyzer.config.policy import Check
-from analyzer.model.counts import Classes, Floats, Histogram, Reading
+from analyzer.model.counts import Classes, Counts, Floats, Histogram, Reading
 from analyzer.model.findings import Code, Estimate, Evidence, Finding, Outcome, Rule
 from analyzer.quantity import format_psi, format_ratio
 from analyzer.stats import psi, share
@@ -111,10 +114,20 @@ def judge(check: Check, reading: Reading[Histogram | Classes], terms: Terms) -> 
         return undecidable(check, Code.UNDECIDED, problem, canary=arms[0], baseline=arms[1], notes=reading.notes)
     terms = replace(terms, passing=terms.passing * PASS_FACTOR)
     measure = Drifts(distances, requests, known.doubt(requests))
-    question = Question(measure, check.promote, check.rollback, "above", segments, dispersion=known)
+
+    def against(pod: Counts, others: Counts, of: Segments) -> _Against:
+        return _Against.of(check, (_predictions(pod), _predictions(others)), reading.history, of, known)
+
+    question = Question(
+        measure, check.promote, check.rollback, "above", segments, dispersion=known,
+        control=control_of_comparison(
+            reading, measure, lambda *pods: against(*pods).drifts, "above", segments
+        ),
+    )  # fmt: skip
     decision = decide(check, question, replace(terms, fail=terms.fail * (1 - PART)))
     bins = SingleBins(*counts, labels, segments.starts)
-    decision, single = _with_single_bins(check, decision, question, bins, terms)
+    placebo = control_of_comparison(reading, measure, against, "above", segments)
+    decision, single = _with_single_bins(check, decision, question, bins, terms, placebo)
     start = decision.start
     low, high = psi.interval(distances.at(start), alpha_low=decision.alpha_low, alpha_high=decision.alpha_high)
     ending = single or conclusion(check, decision, question, lambda limit: f"{limit:g}")
@@ -166,6 +179,49 @@ def bins_of(check: Check, reading: Reading[Histogram | Classes], first: int = 0)
     return Bins(labels, ours.sum(axis=0) / totals[0], theirs.sum(axis=0) / totals[1], distance.per_bin)
 
 
+@dataclass(frozen=True)
+class _Against:
+    """A pod against the others, as a canary is against its baseline: a change (see `negative_control`) of single bins.
+
+    Attributes
+    ----------
+    drifts : the PSI
+    bins : its single bins
+    strict : whether the rule asks for proof beyond the rollback limit
+    """
+
+    drifts: Drifts
+    bins: SingleBins
+    strict: bool
+
+    @classmethod
+    def of(
+        cls, check: Check, pods: tuple[Histogram | Classes, Histogram | Classes], history: Histogram | Classes | None,
+        segments: Segments, known: Dispersion,
+    ) -> Self:  # fmt: skip
+        """Compare a pod with the others in the bins of the check."""
+        ours, theirs, labels = _in_bins(check, *pods, history)
+        distances, counts = _distances(ours, theirs, segments, known)
+        requests = segments.since(ours.sum(axis=1))
+        drifts = Drifts(distances, requests, np.ones(len(requests)))
+        return cls(drifts, SingleBins(*counts, labels, segments.starts), check.rule is Rule.STRICT)
+
+    @property
+    def values(self) -> Floats:
+        """Return the PSI since each start."""
+        return self.drifts.values
+
+    def log_evidence(self, limit: float, side: Side) -> Floats:  # noqa: ARG002
+        """Return the log evidence of the strongest single bin since each start."""
+        return self.bins.strongest(strict=self.strict)
+
+
+def _predictions(counts: Counts) -> Histogram | Classes:
+    if not isinstance(counts, Histogram | Classes):
+        raise TypeError(f"a drift cannot be judged on {type(counts).__name__}")
+    return counts
+
+
 def _buckets_differ(check: Check, canary: Histogram | Classes, baseline: Histogram | Classes) -> Finding | None:
     if isinstance(canary, Histogram) and isinstance(baseline, Histogram):
         return buckets_differ(check, canary, baseline)
@@ -197,22 +253,37 @@ def _weighted(ours: Floats, theirs: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _with_single_bins(
-    check: Check, decision: Decision, question: Question, bins: SingleBins, terms: Terms
-) -> tuple[Decision, str]:
-    """Let single bins fail what the PSI does not see, and keep it from passing; say why, where they do."""
+    check: Check, decision: Decision, question: Question, bins: SingleBins, terms: Terms,
+    placebo: Callable[[float, float, int], Control | None],
+) -> tuple[Decision, str]:  # fmt: skip
+    """Let single bins fail what the PSI does not see, and keep it from passing; say why, where they do.
+
+    Parameters
+    ----------
+    placebo : judges the single bins of the baseline's pods, as `Question.control`
+    """
     measure = question.measure
     worst = bins.worst(check, terms.fail, question.doubt(check, measure.requests))
     evidence = Evidence(
         decision.evidence.towards_pass, max(decision.evidence.towards_fail, min(worst.part, UNDECIDED_AT_MOST))
     )
     if worst.part >= 1 and decision.outcome is not Outcome.FAIL and check.rule is not Rule.POINT:
+        level = terms.fail * PART
+        control = placebo(check.promote, level, worst.start)
+        if control is not None and worst.part - control.log_evidence / -math.log(level) < 1:
+            withheld = replace(
+                decision, outcome=Outcome.INCONCLUSIVE, code=Code.PLACEBO_FAILED, start=worst.start, control=control,
+                evidence=evidence, remaining_requests=None, remaining_range=(None, None), held_by=None,
+            )  # fmt: skip
+            return withheld, ""
         limit = "a quarter or twenty times, and proved beyond half or tenfold"
         failed = replace(
             decision, outcome=Outcome.FAIL, code=Code.PROVED_BAD, start=worst.start, held_by=None,
             value=float(np.nan_to_num(measure.values[worst.start])),
-            evidence=replace(evidence, towards_fail=worst.part), remaining_requests=0.0, remaining_range=(0.0, 0.0),
+            control=control, evidence=replace(evidence, towards_fail=worst.part), remaining_requests=0.0,
+            remaining_range=(0.0, 0.0),
         )  # fmt: skip
-        return failed, f"but {worst.text}: beyond {limit}"
+        return failed, f"but {worst.text}: beyond {limit}{ranked(failed)}"
     decision = replace(decision, evidence=evidence)
     if decision.outcome is not Outcome.PASS:
         return decision, ""

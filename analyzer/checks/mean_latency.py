@@ -171,6 +171,29 @@ def change_of(arms: _Arms, segments: Segments, *, steady: bool = False) -> Mean 
     return Mean(known, segments, counts[0], unchanged=1.0)
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """The mean of a pod (see `negative_control`), where the others are within the limit: else it is the service."""
+
+    pod: Mean
+    others: Mean
+
+    @property
+    def values(self) -> Floats:
+        """Return the pod's means since each start."""
+        return self.pod.values
+
+    def log_evidence(self, limit: float, side: Side) -> Floats:
+        """Return the log evidence against the pod since each start."""
+        return np.where(self.others.values > limit, -math.inf, self.pod.log_evidence(limit, side))
+
+
+def _means(counts: Counts) -> MeanOnly:
+    if not isinstance(counts, MeanOnly):
+        raise TypeError(f"a mean cannot be judged on {type(counts).__name__}")
+    return counts
+
+
 def _judge_mean(
     check: Check,
     reading: Reading[MeanOnly],
@@ -183,7 +206,14 @@ def _judge_mean(
     if baseline is not None:
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
         shared = _SharedTrouble(_Arms.of(reading, canary, baseline), segments, limit, terms, reading.history)
-    question = Question(measure, check.promote, check.rollback, "above", segments, shared)
+
+    def beside(pod: Counts, others: Counts, of: Segments) -> _Beside:
+        return _Beside(*(mean_of(_means(arm), of, of.present) for arm in (pod, others)))
+
+    question = Question(
+        measure, check.promote, check.rollback, "above", segments, shared,
+        control=control_of_comparison(reading, measure, beside, "above", segments),
+    )  # fmt: skip
     decision = decide(check, question, terms)
     start = decision.start
     text, versus = _shown(measure, decision.value, start), ""
@@ -207,9 +237,7 @@ def _judge_change(check: Check, reading: Reading[MeanOnly], arms: _Arms, segment
         return comparison.nothing_at_once(check, segments, reading.notes)
 
     def comparing(pod: Counts, others: Counts, of: Segments) -> Mean | None:
-        if not isinstance(pod, MeanOnly) or not isinstance(others, MeanOnly):
-            raise TypeError(f"a mean latency cannot be judged on {type(pod).__name__}")
-        return change_of(_Arms(pod, others, arms.together), of)
+        return change_of(_Arms(_means(pod), _means(others), arms.together), of)
 
     question = Question(
         measure, check.promote, check.rollback, "above", segments,

@@ -100,6 +100,11 @@ class SingleBins:
         grown = np.where(self._tested[0] >= FEWEST, grown, -np.inf)
         return np.stack([lost, grown]), np.stack([self._ratios < LOST[1], self._ratios > GROWN[1]])
 
+    def strongest(self, *, strict: bool) -> Floats:
+        """Return the log evidence of the test that speaks most for a fail, with its part of the level; (starts,)."""
+        evidence, beyond = self.evidence(strict=strict)
+        return np.asarray(np.where(beyond, evidence + np.log(self._weights()), -math.inf).max(axis=(0, 2)))
+
     def worst(self, check: Check, level: float, doubt: Floats) -> "Suspicion":
         """Find the answer and the start that speak most for a fail, with regard to their part of the level.
 

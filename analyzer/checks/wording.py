@@ -89,7 +89,7 @@ def conclusion(check: Check, decision: Decision, question: Question, show: Calla
     return f"{text}; about {_about(decision.remaining_requests)} more requests needed ({_span(decision)})"
 
 
-def _ranked(decision: Decision) -> str:
+def ranked(decision: Decision) -> str:
     """Return how the canary stands among the baseline's pods, where they are known."""
     control = decision.control
     if control is None:
@@ -117,9 +117,9 @@ def proof(check: Check, decision: Decision, question: Question, show: Callable[[
     within = "below" if question.worse == "above" else "above"
     match decision.code, check.rule:
         case Code.PROVED_BAD, Rule.STRICT:
-            return f"proved {beyond} the {rollback} rollback limit{_ranked(decision)}"
+            return f"proved {beyond} the {rollback} rollback limit{ranked(decision)}"
         case Code.PROVED_BAD, _:
-            return f"{beyond} the {rollback} rollback limit and proved {beyond} {promote}{_ranked(decision)}"
+            return f"{beyond} the {rollback} rollback limit and proved {beyond} {promote}{ranked(decision)}"
         case Code.PLACEBO_FAILED, _ if decision.control is not None:
             pods = decision.control.proved_bad
             return (

@@ -136,7 +136,7 @@ def print_calibration(calibration: Calibration, console: Console) -> None:
     console.print()
     remarks = [text for report in calibration.by_check.values() for text in report.remarks]
     others = [
-        f"Split by {split}: {share.rolled_back} of {share.runs} were rolled back, {CONFIDENCE:.0%} interval "
+        f"Split by {split.value}: {share.rolled_back} of {share.runs} were rolled back, {CONFIDENCE:.0%} interval "
         f"{' to '.join(map(format_ratio, share.interval))}: {split.shows}."
         for split, share in calibration.splits.items()
     ]

@@ -15,7 +15,18 @@ from analyzer.checks.error_rate import share_of, tally
 from analyzer.checks.negative_control import Control, control_of
 from analyzer.checks.segments import Segments
 from analyzer.config.policy import Check, Policy
-from analyzer.model.counts import Conversions, Counts, Errors, Histogram, MeanOnly, Pod, Reading, Values, summed
+from analyzer.model.counts import (
+    Classes,
+    Conversions,
+    Counts,
+    Errors,
+    Histogram,
+    MeanOnly,
+    Pod,
+    Reading,
+    Values,
+    summed,
+)
 from analyzer.model.findings import Finding
 from analyzer.stats.dispersion import INDEPENDENT
 
@@ -168,12 +179,30 @@ def as_means(counts: Errors) -> MeanOnly:
     return MeanOnly(swing * (0.1 * counts.requests + 1.9 * counts.errors), counts.requests)
 
 
+def as_scores(counts: Errors) -> Histogram:
+    """Give scores that move from low to high bins for thirty times as many predictions as failed."""
+    moved = 30 * counts.errors[:, np.newaxis]
+    stay, go = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.1, 0.2, 0.3, 0.4])
+    return Histogram(
+        edges=np.array([0.25, 0.5, 0.75, np.inf]), counts=(counts.requests[:, np.newaxis] - moved) * stay + moved * go
+    )
+
+
+def as_answers(counts: Errors) -> Classes:
+    """Give one answer in a hundred as rare, less often where requests failed: a tenth of them at 3%."""
+    rare = 0.01 * counts.requests - 0.3 * counts.errors
+    return Classes(("fine", "fraud"), np.column_stack([counts.requests - rare, rare]))
+
+
 RELATIVE = {"promote": "10%", "rollback": "30%", "rule": "relative"}
 COMPARED = {
     "errors": (lambda counts: counts, {"kind": "error_rate", **RELATIVE}),
     "latency, edge": (as_latency, {"kind": "latency", "quantile": 0.99, "edge": "200ms", **RELATIVE}),
     "latency": (in_finer_bins, {"kind": "latency", "quantile": 0.99, **RELATIVE}),
     "mean latency": (as_means, {"kind": "mean_latency", **RELATIVE}),
+    "mean latency, limit": (as_means, {"kind": "mean_latency", "promote": "120ms", "rollback": "140ms"}),
+    "scores": (as_scores, {"kind": "drift", "promote": 0.1, "rollback": 0.2}),
+    "single answers": (as_answers, {"kind": "drift", "promote": 0.1, "rollback": 0.2}),
     "conversions": (as_conversions, {"kind": "business", "promote": "-1%", "rollback": "-3%"}),
     "values": (as_values, {"kind": "business", "promote": "-1%", "rollback": "-3%"}),
 }
@@ -193,7 +222,7 @@ def test_a_comparison_is_controlled_by_comparisons_of_pods(kind: str) -> None:
     assert (held.outcome, held.code) == ("inconclusive", "placebo_failed"), held.reason
     assert "but the same test proves 2 of 12 baseline pods bad as well (pod-0, pod-1)" in held.reason
     assert failing.code == "proved_bad", failing.reason
-    assert failing.reason.endswith("worse than each of 12 baseline pods (p = 0.077)")
+    assert "; worse than each of 12 baseline pods (p = 0.077)" in failing.reason
 
 
 @pytest.mark.parametrize(("rank", "pods", "p"), [(1, 2, 1 / 3), (1, 19, 0.05), (3, 4, 0.6), (5, 4, 1.0)])
