@@ -60,7 +60,7 @@ OUTCOMES: Mapping[Outcome, Reason] = {
     ),
 }
 
-_DOCTOR = "Run `analyzer doctor --service S --canary C --baseline B`: it reports missing metrics, labels and buckets."
+_DOCTOR = "Run `analyzer doctor --service S --canary C --baseline B`: it reports what is missing."
 _WITHOUT = 'Or only show the check for now: `limits` with `{"latency_p99": {"role": "advisory"}}`.'
 
 REASONS: Mapping[Code, Reason] = {
@@ -75,12 +75,12 @@ REASONS: Mapping[Code, Reason] = {
         causes=(
             "the new version has a fault",
             "it runs with other resources, data or settings than the baseline",
-            "its processes were cold, and the check has no `warmup`",
+            "its processes were cold, without a `warmup`",
         ),
         remedies=(
-            "Look at logs, traces and inputs of the canary since the time that the reason names.",
-            "Release a corrected version; `kubectl argo rollouts retry rollout NAME` retries the same one.",
-            "If a limit seems wrong, try another on the same hours with `analyzer replay`.",
+            "Look at logs, traces and inputs of the canary since the time in the reason.",
+            "Release a corrected version, or the same one with `kubectl argo rollouts retry rollout NAME`.",
+            "If a limit seems wrong, try another with `analyzer replay`.",
         ),
     ),
     Code.UNDECIDED: Reason(
@@ -88,16 +88,16 @@ REASONS: Mapping[Code, Reason] = {
         rollout="A gate waits; a guardrail blocks while it looks bad, under `role: guardrail` until `min_requests`.",
         causes=(
             "the canary has had too few requests",
-            "the value is near a limit, where a proof takes many requests",
-            "the value lies between promote and rollback, where no number of requests decides",
-            "requests are clustered, and carry less evidence than as many independent ones",
+            "the value is near a limit, where a proof takes many",
+            "the value lies between the limits, where no number decides",
+            "requests are clustered, and carry less evidence",
             "the pass is withheld, since recent data look worse",
         ),
         remedies=(
-            "Wait: `remaining` estimates how many more requests are needed, and for how long.",
-            "Run `analyzer plan --rate R --weight W`: it computes what this traffic can prove, and how fast.",
+            "Wait: `remaining` estimates how many more requests are needed, and how long.",
+            "Run `analyzer plan --rate R --weight W`: it computes how fast this traffic proves.",
             "Give the step a higher weight, or more time with `looks` of the template.",
-            "Or settle it by the point estimate, without a proof, with `decide_by` in the policy.",
+            "Or settle it without a proof, with `decide_by` in the policy.",
         ),
     ),
     Code.DECIDED_BY_POINT: Reason(
@@ -110,13 +110,13 @@ REASONS: Mapping[Code, Reason] = {
         meaning="No request of the canary was counted; with `window: step`, none since the weight last changed.",
         rollout="The verdict stays inconclusive: a canary without traffic is never promoted.",
         causes=(
-            "Prometheus does not scrape the new pods yet, which takes a scrape interval or two",
+            "Prometheus does not scrape the new pods yet",
             "the canary's pods are not ready, or its weight is still 0",
             "the arm label is not on the metrics, or has another value",
             "the router sends the canary no requests",
         ),
         remedies=(
-            "Check that the canary's pods are ready and get requests: `kubectl argo rollouts get rollout NAME`.",
+            "Check that the canary's pods are ready: `kubectl argo rollouts get rollout NAME`.",
             _DOCTOR,
             "Have the PodMonitor set the label: `podTargetLabels: [rollouts-pod-template-hash]`.",
         ),
@@ -125,12 +125,12 @@ REASONS: Mapping[Code, Reason] = {
         meaning="Nothing of the baseline was counted at the same time, so there is nothing to compare with.",
         rollout="Checks that compare stay inconclusive; those with absolute limits are judged.",
         causes=(
-            "the request names no baseline, or a wrong one, such as the hash of a revision that is gone",
-            "the canary has all of the traffic, as in the last moments of a rollout",
+            "the request names no baseline, or one that is gone",
+            "the canary has all of the traffic",
             "neither arm has had a business event yet",
         ),
         remedies=(
-            "Check `baseline-hash` of the template: it is `podTemplateHashValue: Stable`.",
+            "Set `baseline-hash` to `podTemplateHashValue: Stable`.",
             "Measure before the canary has 100% of the traffic.",
             _DOCTOR,
         ),
@@ -140,16 +140,16 @@ REASONS: Mapping[Code, Reason] = {
         rollout="A gate stays inconclusive until it exists; a guardrail without data does not block the rollout.",
         causes=(
             "the profile is for another model server, or another version of it",
-            "the server exports the metric only after a setting, or after the first event",
+            "the server exports it only after a setting, or the first event",
             "the arm label is not on this metric",
-            "only sum and count of the latency exist, and the check asks for a quantile",
+            "only sum and count of the latency exist",
             "the request has `data`, and none for this check",
         ),
         remedies=(
             _DOCTOR,
-            "Run `analyzer profiles NAME`: it shows what the profile reads, and how a server exports it.",
+            "Run `analyzer profiles NAME`: it shows what is read, and how a server exports it.",
             "Use `policy: ml-model-mean` where only sum and count of the latency exist.",
-            "Leave the check out with `checks`, where the model has no such metric.",
+            "Leave the check out with `checks`.",
         ),
     ),
     Code.BUCKETS_DIFFER: Reason(
@@ -160,7 +160,7 @@ REASONS: Mapping[Code, Reason] = {
             "pods of two versions or settings stand behind one arm",
         ),
         remedies=(
-            "Give both versions the same buckets, and change buckets in a separate release.",
+            "Change buckets in a separate release.",
             _WITHOUT,
         ),
     ),
@@ -169,8 +169,8 @@ REASONS: Mapping[Code, Reason] = {
         rollout="The check stays inconclusive, however many requests are counted, and blocks as a guardrail too.",
         causes=("the histogram has no bucket edge at the limit",),
         remedies=(
-            "Add the bucket edge that the reason names to the histogram of the server.",
-            "Or move the limit to an existing edge: `analyzer doctor --service S` lists the edges.",
+            "Add the bucket edge that the reason names to the histogram.",
+            "Or move the limit to an edge: `analyzer doctor --service S` lists them.",
         ),
     ),
     Code.PARTIAL_DATA: Reason(
@@ -178,12 +178,12 @@ REASONS: Mapping[Code, Reason] = {
         rollout="The check stays inconclusive: the missing part may be the bad one.",
         causes=(
             "a store, ingester or node behind Thanos, Mimir or VictoriaMetrics is down",
-            "some of the pods did not answer, with `ANALYZER_SOURCE=scrape`",
+            "a pod did not answer, with `ANALYZER_SOURCE=scrape`",
             "a limit on the query cut its answer off",
         ),
         remedies=(
             "Read the warning in the reason, and check the health of the source.",
-            "Wait until the source is complete: no data is lost, every verdict is recomputed from the counters.",
+            "Wait until the source is complete: no data is lost.",
         ),
     ),
     Code.SOURCE_UNAVAILABLE: Reason(
@@ -197,8 +197,8 @@ REASONS: Mapping[Code, Reason] = {
             "the query takes too long, or reads more than the server allows",
         ),
         remedies=(
-            "Open `/readyz` of the analyzer: it tries the source and reports what is wrong.",
-            "Check `ANALYZER_PROMETHEUS_URL` and the files of the credentials: `analyzer check-config` shows them.",
+            "Open `/readyz` of the analyzer: it reports what is wrong.",
+            "Check address and credentials: `analyzer check-config` shows them.",
             "Give slow queries more time with `ANALYZER_PROMETHEUS_TIMEOUT`, below `ANALYZER_DEADLINE`.",
         ),
     ),
@@ -211,7 +211,7 @@ REASONS: Mapping[Code, Reason] = {
             "the sum of latencies stays at 0 while their number grows",
         ),
         remedies=(
-            "Correct the metric or the selector that the reason names: the errors must be a part of the requests.",
+            "Correct the metric or selector that the reason names: errors must be a part of the requests.",
             _DOCTOR,
         ),
     ),
@@ -230,8 +230,8 @@ REASONS: Mapping[Code, Reason] = {
             "the service has always been beyond this limit",
         ),
         remedies=(
-            "Treat it as an incident of the service: both versions are affected.",
-            "If it is always beyond the limit, set limits that the service meets: `analyzer calibrate` measures it.",
+            "Treat it as an incident of the service.",
+            "Or set limits that the service always meets: `analyzer calibrate`.",
             "Or judge the change against the baseline only, with `rule: relative`.",
         ),
     ),
@@ -239,14 +239,14 @@ REASONS: Mapping[Code, Reason] = {
         meaning="The canary's share of the requests differs from its `weight` (sample-ratio mismatch).",
         rollout="Comparisons are inconclusive; a pass waits for the traffic of this weight, and for missing requests.",
         causes=(
-            "the weight has just changed, and its traffic is not scraped yet",
-            "without a traffic router the split is that of the pods, which is coarse",
+            "the weight has just changed",
+            "without a traffic router the split is that of the pods",
             "requests stick to pods, are retried, or take a route that the weight does not cover",
-            "requests of the canary hang or their clients leave, so they are never counted",
+            "requests of the canary hang, and are never counted",
         ),
         remedies=(
-            "Wait for two scrapes after a change of the weight, with `initial-delay` of the template.",
-            "Check the routes of the service mesh or ingress, and the split over time in the report.",
+            "Wait for two scrapes after a change, with `initial-delay` of the template.",
+            "Check the routes, and the split over time in the report.",
             "Leave `weight` out where the split is known to differ.",
         ),
     ),
@@ -254,12 +254,12 @@ REASONS: Mapping[Code, Reason] = {
         meaning="The canary is beyond the limit, but the same test proves pods of the baseline bad as well.",
         rollout="The canary is neither rolled back nor promoted: the rollout waits.",
         causes=(
-            "requests depend on each other more than the baseline's history shows",
+            "requests depend on each other more than the history shows",
             "single pods or nodes of the baseline have a fault",
             "pods receive different kinds of requests",
         ),
         remedies=(
-            "Compare the pods that the reason names with the others: logs, nodes, inputs.",
+            "Compare the pods that the reason names with the others.",
             "Or judge the change against the baseline only, with `rule: relative`.",
         ),
     ),
@@ -267,11 +267,11 @@ REASONS: Mapping[Code, Reason] = {
         meaning="So many verdicts wait for their source that no thread is left for this one: nothing was read.",
         rollout="The check waits for the next measurement.",
         causes=(
-            "Prometheus is slow or hangs, so that every verdict takes all of its time",
+            "Prometheus is slow or hangs",
             "more rollouts ask than one pod can answer",
         ),
         remedies=(
-            "Look at the time and the errors of requests to the source, in the dashboard of the analyzer.",
+            "Look at the requests to the source, in the dashboard of the analyzer.",
             "Give the analyzer more pods, or `ANALYZER_THREADS`.",
         ),
     ),
