@@ -51,7 +51,7 @@ test-stacks: .venv/full  ## real model servers, each in an environment of its ow
 test-engines: .venv/full  ## counts on current Prometheus and VictoriaMetrics, built from source; needs Go
 	.venv/bin/python tests/engines.py $(ONLY)
 
-e2e-figures: .venv/full  ## time to recovery and to promotion, for rollouts/README.md; under half an hour
+e2e-figures: .venv/full  ## time to recovery and to promotion, for tests/bench/README.md; under half an hour
 	.venv/bin/python tests/e2e/recovery $(FORM)
 
 bench: .venv/ready  ## the figures of the READMEs; FORM=--short leaves the long simulations out

@@ -18,7 +18,9 @@ RIVALS = (
     "Mann-Whitney judge",
 )
 NONE = "-"
-DEPENDENT = "\n## Dependent requests\n"  # the heading of a section of bench.processes
+# Headings of the sections that others write at the end of the page: e2e.recovery, then bench.processes.
+ROLLOUTS = "\n## Rollouts in a cluster\n"
+DEPENDENT = "\n## Dependent requests\n"
 HEAD = """\
 # How good the verdicts are
 
@@ -79,13 +81,13 @@ def write(rows: Sequence[Row], found: Sequence[Figure], path: Path) -> None:
         parts += [f"## {str(kind).capitalize()}\n", _false_alarms(results, kind), _detection(results, kind)]
         parts += [_passing(results, kind)]
     text = "\n".join(part for part in parts if part)
-    path.write_text(text + section_of(path), encoding="utf-8")
+    path.write_text(text + sections_of_others(path), encoding="utf-8")
 
 
-def section_of(path: Path) -> str:
-    """Read the section that another benchmark wrote at the end of the page."""
-    _, heading, section = path.read_text(encoding="utf-8").partition(DEPENDENT)
-    return f"{heading}{section}"
+def sections_of_others(path: Path) -> str:
+    """Read the sections that other benchmarks wrote at the end of the page."""
+    _, heading, sections = path.read_text(encoding="utf-8").partition(ROLLOUTS)
+    return f"{heading}{sections}"
 
 
 def _asked(found: Sequence[Figure]) -> str:

@@ -1,7 +1,7 @@
 """How quickly a bad canary is rolled back and a good one promoted: `make e2e-figures`.
 
 Argo Rollouts on a real API server, a real Prometheus and the installed analyzer, as in the end-to-end tests, at the
-intervals of the field: half an hour in all. The full form writes its tables into rollouts/README.md. `--short`
+intervals of the field: half an hour in all. The full form writes its tables into tests/bench/README.md. `--short`
 runs a few rollouts in three minutes and writes nothing. Ends with 1 where a figure misses its target.
 """
 
@@ -35,7 +35,7 @@ from e2e.traffic import HEALTHY, LATENCY_EDGES, Behaviour, Pod  # noqa: E402
 from prometheus_server import Point, PrometheusServer  # noqa: E402
 
 OVERLAYS = PROJECT / "rollouts" / "fraud-detector" / "overlays"
-README = PROJECT / "rollouts" / "README.md"
+README = PROJECT / "tests" / "bench" / "README.md"
 OLD, NEW = "1.0.0", "1.1.0"
 WEIGHT = 5
 SCRAPES = "15s"

@@ -1,4 +1,4 @@
-"""What `recovery` measured: the values, the targets, and the tables of rollouts/README.md."""
+"""What `recovery` measured: the values, the targets, and the tables of tests/bench/README.md."""
 
 import math
 import os
