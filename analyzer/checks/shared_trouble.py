@@ -18,6 +18,7 @@ from analyzer.stats.share import odds_of
 # Probability of so few bad requests of the baseline, above which it may be as bad as the canary; less for a segment
 # whose part of the canary's level is smaller than that, for there are many of them.
 COMPATIBLE = 1e-4
+ABSENT = 1e-3  # probability of no request of the baseline for so long, below which it gets none any more
 
 
 def beyond_as_well(*, began_with_canary: bool) -> str:
@@ -39,7 +40,8 @@ class SharedTrouble:
     - the baseline's bad requests are not fewer than those of an arm that is as bad as the canary may well be: at a high
       weight the baseline has too few requests to clear the service.
 
-    Nothing is excused where the baseline had no requests: there is nothing to compare with.
+    Nothing is excused where the baseline has no traffic any more: there is nothing to compare with. In short segments a
+    small baseline may have none by chance; it is gone where that were a chance of `ABSENT`.
 
     Attributes
     ----------
@@ -98,6 +100,17 @@ class SharedTrouble:
         beyond = since(events * profile) > self.baseline.allowed(self.limit) * since(trials * profile)
         return np.asarray((since(events) >= FEWEST_BAD) & beyond)
 
+    @property
+    def _baseline_serves(self) -> bool:
+        """Whether the baseline has traffic, though perhaps none in the last slices: it may have too little for that."""
+        ours, theirs = self.canary.trials, self.baseline.trials
+        served = np.flatnonzero(theirs > 0)
+        if not len(served):
+            return False
+        last = int(served[-1]) + 1
+        odds = float(theirs[:last].sum()) / max(float(ours[:last].sum()), 1e-300)
+        return odds * float(ours[last:].sum()) < -math.log(ABSENT)
+
     @cached_property
     def _baseline_compatible(self) -> Bools:
         """Whether so few bad requests are likely of a baseline with the canary's own rate, slice by slice."""
@@ -108,4 +121,5 @@ class SharedTrouble:
         expected = since(trials * rate) / self.baseline.factors
         seen = since(theirs) / self.baseline.factors
         likely = np.minimum(COMPATIBLE, self.terms.fail * self.baseline.segments.starts.weights)
-        return np.asarray((since(trials) > 0) & (pdtr(np.floor(seen), np.maximum(expected, 1e-300)) > likely))
+        beside = (since(trials) > 0) | self._baseline_serves
+        return np.asarray(beside & (pdtr(np.floor(seen), np.maximum(expected, 1e-300)) > likely))

@@ -74,6 +74,20 @@ def test_a_baseline_that_is_too_small_to_tell_withholds(look: Any, kind: str) ->
         assert "where the baseline has too few requests to tell the canary's trouble from" in found["reason"]
 
 
+@pytest.mark.parametrize("kind", ARMS)
+@pytest.mark.parametrize(("idle", "verdict"), [(2, "inconclusive"), (40, "fail")])
+def test_a_baseline_without_requests_for_a_moment_is_not_gone(look: Any, kind: str, idle: int, verdict: str) -> None:
+    """At a weight of 99% the first half minute of an incident may have none of its requests; ten minutes have some."""
+    name, rule, counts, good, _, worse = ARMS[kind]
+
+    found = look(
+        name, [counts(100, good)] * 40 + [counts(100, worse)] * idle, [counts(1, 0.0)] * 40 + [counts(0, 0.0)] * idle,
+        seconds=15, history=[counts(100, good)] * 480, **rule,
+    )  # fmt: skip
+
+    assert found["verdict"] == verdict
+
+
 @pytest.mark.parametrize("kind", ["errors", "errors, strict"])
 @pytest.mark.parametrize(("expected", "verdict"), [(4, "inconclusive"), (12, "fail")])
 def test_a_baseline_without_errors_clears_the_service_if_it_could_have_had_some(
