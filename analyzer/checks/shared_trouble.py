@@ -108,8 +108,8 @@ class SharedTrouble:
         if not len(served):
             return False
         last = int(served[-1]) + 1
-        odds = float(theirs[:last].sum()) / max(float(ours[:last].sum()), 1e-300)
-        return odds * float(ours[last:].sum()) < -math.log(ABSENT)
+        odds = float(odds_of(ours[:last], theirs[:last])[-1])  # at the last weight, not at those before it
+        return float(ours[last:].sum()) < -math.log(ABSENT) * odds
 
     @cached_property
     def _baseline_compatible(self) -> Bools:

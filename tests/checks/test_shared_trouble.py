@@ -81,7 +81,9 @@ def test_a_baseline_without_requests_for_a_moment_is_not_gone(look: Any, kind: s
     name, rule, counts, good, _, worse = ARMS[kind]
 
     found = look(
-        name, [counts(100, good)] * 40 + [counts(100, worse)] * idle, [counts(1, 0.0)] * 40 + [counts(0, 0.0)] * idle,
+        name,
+        [counts(10, good)] * 40 + [counts(100, good)] * 40 + [counts(100, worse)] * idle,
+        [counts(100, 0.0)] * 40 + [counts(1, 0.0)] * 40 + [counts(0, 0.0)] * idle,
         seconds=15, history=[counts(100, good)] * 480, **rule,
     )  # fmt: skip
 
