@@ -18,7 +18,6 @@ from analyzer.stats.share import odds_of
 # Probability of so few bad requests of the baseline, above which it may be as bad as the canary; less for a segment
 # whose part of the canary's level is smaller than that, for there are many of them.
 COMPATIBLE = 1e-4
-ABSENT = 1e-3  # probability of no request of the baseline for so long, below which it gets none any more
 
 
 def beyond_as_well(*, began_with_canary: bool) -> str:
@@ -41,7 +40,7 @@ class SharedTrouble:
       weight the baseline has too few requests to clear the service.
 
     Nothing is excused where the baseline has no traffic any more: there is nothing to compare with. In short segments a
-    small baseline may have none by chance; it is gone where that were a chance of `ABSENT`.
+    small baseline may have none by chance; it is gone where that were a chance of `COMPATIBLE`.
 
     Attributes
     ----------
@@ -109,7 +108,7 @@ class SharedTrouble:
             return False
         last = int(served[-1]) + 1
         odds = float(odds_of(ours[:last], theirs[:last])[-1])  # at the last weight, not at those before it
-        return float(ours[last:].sum()) < -math.log(ABSENT) * odds
+        return float(ours[last:].sum()) < -math.log(COMPATIBLE) * odds
 
     @cached_property
     def _baseline_compatible(self) -> Bools:
