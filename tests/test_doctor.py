@@ -1,6 +1,7 @@
 """Tests of `analyzer doctor` on a real Prometheus: what it finds, what it tells to do, how it ends."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -133,7 +134,30 @@ class Processes:
             yield Point("process_start_time_seconds", target, moment, NOON - 9000 + scrape % 4)
 
 
-SCENARIOS: dict[str, Sequence[Pod | Processes]] = {
+@dataclass(frozen=True)
+class Shop:
+    """A pod whose traffic rises and falls, and whose conversions follow by a fixed delay."""
+
+    delay: float
+    swing: float = 0.4
+
+    def points(self, namespace: str) -> Iterator[Point]:
+        """Write what was scraped in three hours."""
+        target = {"job": "fraud-detector", "instance": "shop", "namespace": namespace, "pod": "shop", ARM: OLD}
+        for scrape in range(720):
+            moment = 15.0 * scrape
+            served, converted = self.served(moment), self.served(moment - self.delay) / 20
+            yield Point(REQUESTS, {**target, "status": "200"}, NOON - 10800 + moment, round(served, 3))
+            labels = {**target, "event": "conversion"}
+            yield Point("model_business_events_total", labels, NOON - 10800 + moment, round(converted, 3))
+
+    def served(self, moment: float) -> float:
+        """Return the requests until a moment, 90 a second on average."""
+        waves = sum(period * math.sin(moment / period) for period in (210.0, 530.0))
+        return 90.0 * (moment + 7200 + self.swing / 2 * waves)
+
+
+SCENARIOS: dict[str, Sequence[Pod | Processes | Shop]] = {
     "healthy": [Pod(NEW, GOOD, seconds=1200), Pod(OLD, served(90.0)), Pod(OLD, served(90.0), name="other")],
     "unlabelled": [Pod("", GOOD)],
     "only-baseline": [Pod(OLD, GOOD), Pod("[red]5c6b[/red]", GOOD)],
@@ -217,6 +241,10 @@ SCENARIOS: dict[str, Sequence[Pod | Processes]] = {
         Pod(arm, {("model_infer_request_success_total", "model_name", model): 9.0 for model in ("fraud", "rank")})
         for arm in (NEW, OLD)
     ],
+    "late-sales": [Shop(1500.0)],
+    "quick-sales": [Shop(0.0)],
+    "usual-sales": [Shop(480.0)],
+    "steady-sales": [Shop(480.0, swing=0.0)],
     "in-turn": [Pod(OLD, GOOD), Pod(NEW, GOOD), *(Processes(arm) for arm in (NEW, OLD))],
 }
 
@@ -743,6 +771,26 @@ def test_business_events(doctor: Any) -> None:
 
 
 @pytest.mark.usefixtures("source")
+def test_the_delay_of_conversions(doctor: Any) -> None:
+    """Where the baseline's traffic varies, the delay is estimated, and compared with the policy's ten minutes."""
+    late, quick, usual, steady = (
+        doctor(f"{name}-sales", canary=None, checks="business_proxy", window="3h")
+        for name in ("late", "quick", "usual", "steady")
+    )
+
+    assert late.notice("business_proxy", "delay_too_short").startswith(
+        "conversions follow their requests by a mean of about 2"
+    )
+    assert "allows for 10 min: good canaries seem to lose conversions -> delay: 30m" in late.notice(
+        "business_proxy", "delay_too_short"
+    )
+    assert quick.notice("business_proxy", "delay_too_long").endswith("10 min: a loss is found late -> delay: 6m")
+    assert usual.notice("business_proxy", "delay").endswith("-> nothing to do: the policy's is 10m")
+    assert "cannot be told: the baseline's request rate hardly varies" in steady.notice("business_proxy", "delay")
+    assert [told.code for told in (late, quick, usual, steady)] == [0, 0, 0, 0]
+
+
+@pytest.mark.usefixtures("source")
 def test_values_above_the_last_edge(doctor: Any) -> None:
     """The edges bound the spread, but not of values beyond them."""
     good, large = doctor("values", checks="business_proxy"), doctor("large-values", checks="business_proxy")
@@ -775,7 +823,7 @@ def test_a_long_scrape_interval(doctor: Any) -> None:
 
     assert told.code == 0
     for check in SERVED_CHECKS:
-        assert told.codes(check) == {"scrape_interval": "warning"}
+        assert told.codes(check).items() - {("delay", "ok")} == {("scrape_interval", "warning")}
     line = "  the canary is scraped every 60 s: a fault is seen that much later"
     assert told.text.splitlines().count(line) == 1
     assert "of several checks" in told.text

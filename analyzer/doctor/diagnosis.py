@@ -232,7 +232,7 @@ def _examine(question: DoctorRequest, name: str, observed: Survey, profiles: Map
     notices = [
         *about_arms(question, check, way, facts, observed, profiles),
         *broken,
-        *about_way(check, way, seen, bins, observed),
+        *about_way(check, way, seen, bins, observed, question.window_seconds),
         *about_series(question, way, observed.series, observed.intervals),
         *about_scrapes(question, seen, facts),
     ]

@@ -40,6 +40,9 @@ class DoctorCode(StrEnum):
     SPREAD_UNKNOWN = "spread_unknown"
     BASELINE_BEYOND_LIMIT = "baseline_beyond_limit"
     SLOW_DECISION = "slow_decision"
+    DELAY = "delay"
+    DELAY_TOO_SHORT = "delay_too_short"
+    DELAY_TOO_LONG = "delay_too_long"
     # How it is scraped and kept
     SCRAPE_INTERVAL = "scrape_interval"
     INTERVALS_DIFFER = "intervals_differ"

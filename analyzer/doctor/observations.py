@@ -10,6 +10,7 @@ from analyzer.doctor.series import SeriesFacts
 from analyzer.errors import SourceError
 from analyzer.model.findings import Kind
 from analyzer.sources.samples import family_of
+from analyzer.stats.search import Floats
 
 NATIVE, CLASSIC, SUM_AND_COUNT = "native", "classic", "sum and count"
 
@@ -88,6 +89,7 @@ class Survey:
     intervals : seconds between samples, by metric and value of the arm label
     elsewhere : what other profiles would read and is there, where something was not found
     series : of the metrics that tell traffic, one by one
+    growth : of the counters of conversions and their requests in each slice of the window, in the baseline
     processes : how often the start of a process went back, by value of the arm label
     moved : range queries are answered for other times than those that were asked for
     """
@@ -101,6 +103,7 @@ class Survey:
     intervals: Mapping[tuple[Selector, str], float] = field(default_factory=dict)
     elsewhere: frozenset[Selector] = frozenset()
     series: Mapping[Selector, tuple[SeriesFacts, ...]] = field(default_factory=dict)
+    growth: Mapping[Selector, Floats] = field(default_factory=dict)
     processes: Mapping[str, float] = field(default_factory=dict)
     moved: bool = False
 

@@ -112,6 +112,11 @@ class Writer:
         series = self._series(counting(selector), *some, arms_matcher(self._label, (arm,)))
         return f"{series}[{duration(min(self._question.window_seconds, SAMPLES_SECONDS))}]"
 
+    def growth(self, selector: Selector, arm: str, seconds: float) -> str:
+        """Write by how much a metric of an arm grew in a slice."""
+        series = self._series(counting(selector), arms_matcher(self._label, (arm,)))
+        return f"sum(increase({series}[{duration(seconds)}]))"
+
     def series(self, selector: Selector) -> str:
         """Write what is asked of every series of a metric under the arms, with those that a profile excludes."""
         window, profile = self._window, self._question.profile

@@ -20,6 +20,7 @@ from analyzer.config.profile import (
 )
 from analyzer.config.selector import Selector
 from analyzer.doctor.absence import why_absent
+from analyzer.doctor.delay import about_delay
 from analyzer.doctor.histograms import BucketEdges, about_bins, about_limits, about_spread, differing
 from analyzer.doctor.notices import Advice, DoctorCode, Status, several
 from analyzer.doctor.observations import Seen, Survey, has_label, telling_labels
@@ -116,8 +117,9 @@ def about_way(
     seen: Reads,
     bins: BucketEdges | None,
     observed: Survey,
+    window: float,
 ) -> Iterable[Advice]:
-    """Say what is wrong with what the way reads."""
+    """Say what is wrong with what the way reads in a window of so many seconds."""
     match way:
         case ErrorCounters():
             yield from _about_errors(check, way, seen, observed)
@@ -139,6 +141,8 @@ def about_way(
                 what = f"no event was counted: {', '.join(map(str, way.successes))}"
                 remedy = "send events, or compare with a longer --window"
                 yield Advice(Status.WARNING, DoctorCode.NO_EVENTS, what, remedy)
+            elif check.delay and "baseline" in seen:
+                yield from about_delay(check, way, observed.growth, window)
         case _:
             return
 

@@ -9,8 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from analyzer.config.profile import ErrorCounters, Profile, Way, main_selectors, selectors, traffic_selectors
+from analyzer.config.profile import (
+    ConversionCounters,
+    ErrorCounters,
+    Profile,
+    Way,
+    main_selectors,
+    selectors,
+    traffic_selectors,
+)
 from analyzer.config.selector import Selector
+from analyzer.doctor.delay import read_growth, slice_seconds
 from analyzer.doctor.observations import Engine, Seen, Survey, has_label, telling_labels
 from analyzer.doctor.queries import Writer, apart, groups_of, read_around, read_scan, read_seen, scan
 from analyzer.doctor.question import DoctorRequest
@@ -128,7 +137,16 @@ def _look_around(
         )
         for (selector, arm), seen in sampled.items()
     }
-    answers = source.queries.run({**_instant(question, api, texts, deadline), **raw}, deadline)
+    counters = _converting(question, observed)
+    step = slice_seconds(question.window_seconds)
+    ends = question.at - step * (round(question.window_seconds / step) - 1), question.at
+    growing = {
+        f"growth {selector}": partial(
+            api.range, writer.growth(selector, question.arms["baseline"], step), *ends, step, deadline
+        )
+        for selector in counters
+    }
+    answers = source.queries.run({**_instant(question, api, texts, deadline), **raw, **growing}, deadline)
 
     unasked = {
         selector: answer for selector in about if isinstance(answer := answers[f"around {selector}"], SourceError)
@@ -161,6 +179,11 @@ def _look_around(
             for selector in _one_by_one(observed)
             if isinstance(answer := answers[f"series {selector}"], list)
         },
+        growth={
+            selector: read_growth(answer, *ends, step)
+            for selector in counters
+            if isinstance(answer := answers[f"growth {selector}"], list)
+        },
         processes={
             series.labels.get(question.profile.arm_label, ""): float(series.values[0])
             for series in (processes if isinstance(processes, list) else ())
@@ -190,6 +213,14 @@ def _sampled(observed: Survey) -> dict[tuple[Selector, str], Seen]:
             if observed.seen[selector][arm].last is not None:
                 chosen[selector, arm] = observed.seen[selector][arm]
     return chosen
+
+
+def _converting(question: DoctorRequest, observed: Survey) -> tuple[Selector, ...]:
+    """List the counters that tell the delay of the baseline's conversions."""
+    way, arms = observed.ways.get(Kind.BUSINESS, (None, frozenset()))
+    if not isinstance(way, ConversionCounters) or question.arms.get("baseline") not in arms:
+        return ()
+    return (*way.trials, *way.successes)
 
 
 def _unlabelled(observed: Survey) -> list[Selector]:
