@@ -196,6 +196,11 @@ SCENARIOS: dict[str, Sequence[Pod | Processes | Shop]] = {
     "summed": both({**BARE, (f"{LATENCY}_sum", "", ""): 1.0, (f"{LATENCY}_count", "", ""): 10.0}),
     "triton": both({("nv_inference_request_success", "", ""): 10.0, ("nv_inference_request_duration_us", "", ""): 5e5}),
     "one-bin": both({**UNSCORED, **histogram(SCORE, 10.0, dict.fromkeys(SCORES, 1.0))}),
+    "fraud-scores": both({**UNSCORED, **histogram(SCORE, 10.0, {score: 0.99 + score / 100 for score in SCORES})}),
+    "zipf": [
+        Pod(arm, {("model_predictions_total", "predicted_class", f"{rank}"): 9.0 / rank for rank in range(1, 201)})
+        for arm in (NEW, OLD)
+    ],
     "two-bins": both({**UNSCORED, **histogram(SCORE, 10.0, {0.1: 0.5, **dict.fromkeys(SCORES[1:], 1.0)})}),
     "other-bins": both(GOOD, {**UNSCORED, **histogram(SCORE, 10.0, even((0.5, 1.0)))}),
     "few-scores": both({**UNSCORED, **histogram(SCORE, 0.005, even(SCORES))}),
@@ -727,6 +732,30 @@ def test_bins_that_show_no_drift(doctor: Any) -> None:
     assert "only 2 of 10 bins have predictions" in two.notice("prediction_drift", "bins")
     assert two.answer["checks"]["prediction_drift"]["empty_bins"] == 8
     assert "  10 bins, 8 of them empty in the baseline" in two.text
+
+
+@pytest.mark.usefixtures("source")
+def test_what_rare_predictions_do_not_show(doctor: Any) -> None:
+    """How many predictions a pass takes is told from the baseline's own bins, and what it cannot see before."""
+    scores, classes = (doctor(name, checks="prediction_drift", policy="ml-model") for name in ("fraud-scores", "zipf"))
+
+    assert scores.answer["checks"]["prediction_drift"]["to_pass"]["requests"] > 2500
+    assert "lie in one bin: this check cannot see a canary that always answers so before about" in scores.notice(
+        "prediction_drift", "rare_predictions"
+    )
+    assert "of 200 classes are rare: this check cannot see single ones of them vanish before it passes" in (
+        classes.notice("prediction_drift", "rare_predictions")
+    )
+
+
+@pytest.mark.usefixtures("source")
+def test_a_loss_that_takes_days(doctor: Any) -> None:
+    """A guardrail on few conversions guards nothing within a rollout."""
+    told = doctor("rare", checks="business_proxy")
+
+    assert "this check cannot see a loss of 20% of the conversions before" in told.notice(
+        "business_proxy", "slow_decision"
+    )
 
 
 @pytest.mark.usefixtures("source")

@@ -18,7 +18,7 @@ from analyzer.config.profile import (
 )
 from analyzer.config.selector import Selector
 from analyzer.config.settings import Settings
-from analyzer.doctor.histograms import BucketEdges, bins_of, classes_of
+from analyzer.doctor.histograms import BucketEdges, about_rare, bins_of, classes_of
 from analyzer.doctor.notices import Advice, DoctorCode, Status, worst
 from analyzer.doctor.observations import Engine, Seen, Survey, locations_of
 from analyzer.doctor.question import DoctorRequest, read_question
@@ -27,12 +27,14 @@ from analyzer.doctor.shortcomings import ArmFacts, Reads, about_arms, about_read
 from analyzer.doctor.survey import survey
 from analyzer.model.findings import Kind, Role
 from analyzer.planning.assumptions import Assumption
-from analyzer.planning.forecast import Need, RequestRates, plan_check, too_long
+from analyzer.planning.forecast import Need, RequestRates, plan_check, show_need, too_long
+from analyzer.quantity import format_ratio
 from analyzer.sources.slicing import FEWEST_SLICES
 from analyzer.verdict.analysis import Analyzer
 
 PROCESSES_GO_BACK = 2  # times that the start of a process is an earlier one
 REPAIRED = (DoctorCode.DUPLICATES, DoctorCode.SERIES_VANISH)  # by a verdict that follows each series
+LOSS, ROLLOUT = -0.2, 21600.0  # of conversions, that is to be found within so many seconds
 WEIGHT = 0.05  # of the canary, where a rollout begins
 
 
@@ -239,13 +241,32 @@ def _examine(question: DoctorRequest, name: str, observed: Survey, profiles: Map
     diagnosis = CheckDiagnosis(
         check, selectors(way), ways.index(way) + 1, len(ways), facts, bins, tuple(notices), hints=hints
     )
-    if check.role is not Role.GATE or diagnosis.per_second <= 0 or diagnosis.status is Status.MISSING:
+    if diagnosis.per_second <= 0 or diagnosis.status is Status.MISSING:
         return diagnosis
-    traffic = RequestRates.split(diagnosis.per_second, WEIGHT)
-    need = plan_check(check, question.policy, traffic, _assumption(check, way, seen, bins)).healthy
+    traffic, assumption = RequestRates.split(diagnosis.per_second, WEIGHT), _assumption(check, way, seen, bins)
+    if isinstance(way, ConversionCounters):
+        (found,) = plan_check(check, question.policy, traffic, replace(assumption, faults=(LOSS,))).faults
+        notices += _about_loss(found)
+    if check.role is not Role.GATE:
+        return replace(diagnosis, notices=tuple(notices))
+    need = plan_check(check, question.policy, traffic, assumption).healthy
+    if isinstance(way, ScoreHistogram | ClassCounter) and bins is not None and need.requests is not None:
+        notices += about_rare(way, bins, need.requests)
     if slow := too_long(name, need):
         notices.append(Advice(Status.WARNING, DoctorCode.SLOW_DECISION, *slow.rstrip(".").split(": ", 1)))
     return replace(diagnosis, notices=tuple(notices), to_pass=need)
+
+
+def _about_loss(need: Need) -> list[Advice]:
+    """Say that a loss of conversions is not seen within a rollout."""
+    if need.seconds is not None and need.seconds <= ROLLOUT:
+        return []
+    what = (
+        f"this check cannot see a loss of {format_ratio(-LOSS)} of the conversions before {show_need(need)} at a "
+        f"weight of {format_ratio(WEIGHT)}"
+    )
+    remedy = "raise the weight of a step that lasts, or count an event that is more frequent"
+    return [Advice(Status.WARNING, DoctorCode.SLOW_DECISION, what, remedy)]
 
 
 def _seen(question: DoctorRequest, kind: Kind, way: Way, observed: Survey) -> dict[str, dict[Selector, Seen]]:
@@ -305,7 +326,7 @@ def _assumption(check: Check, way: Way, seen: Reads, bins: BucketEdges | None) -
     known = replace(Assumption.of(check), faults=())  # which are not asked about, and take most of the time
     arm = seen.get("baseline") or next(iter(seen.values()), {})
     if check.kind is Kind.DRIFT and bins is not None:
-        return replace(known, bins=max(bins.number, 2))
+        return known.of_bins(bins.counted.get("baseline") or next(iter(bins.counted.values()), ()))
     if isinstance(way, ConversionCounters):
         trials, successes = (
             sum(arm[selector].counted for selector in some if selector in arm) for some in (way.trials, way.successes)

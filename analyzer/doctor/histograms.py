@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analyzer.checks.buckets import TOLERANCE, edge_above, edge_below, is_edge
+from analyzer.checks.decision import format_count
 from analyzer.checks.drift import FEWEST
 from analyzer.config.policy import Check
 from analyzer.config.profile import ClassCounter, LatencyHistogram, ScoreHistogram, Unit
@@ -14,8 +15,10 @@ from analyzer.doctor.observations import Seen, edges_of
 from analyzer.model.findings import Rule
 from analyzer.planning.assumptions import allowed
 from analyzer.quantity import format_ratio, format_seconds
+from analyzer.stats.psi import EXPECTED
 
 FEW_BINS = 5
+DOMINANT = 0.9  # share of the predictions in one bin, from which on the others decide when a check passes
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,30 @@ def about_bins(way: ScoreHistogram | ClassCounter, bins: BucketEdges) -> list[Ad
         what = f"only {' and '.join(few)} predictions were counted: a PSI needs {FEWEST} of each arm"
         notices.append(Advice(Status.WARNING, DoctorCode.FEW_PREDICTIONS, what, "wait, or send more traffic"))
     return notices
+
+
+def about_rare(way: ScoreHistogram | ClassCounter, bins: BucketEdges, requests: float) -> list[Advice]:
+    """Say what a check cannot see before it passes, after so many predictions of a canary like its baseline."""
+    counts = next((bins.counted[word] for word in ("baseline", *bins.counted)), ())
+    shares = [count / sum(counts) for count in counts if count > 0]
+    noun = "class" if isinstance(way, ClassCounter) else "bin"
+    needed, rare = format_count(requests), sum(share * requests < EXPECTED for share in shares)
+    if max(shares, default=0.0) >= DOMINANT:
+        what = (
+            f"{format_ratio(max(shares))} of the predictions lie in one {noun}: this check cannot see a canary that "
+            f"always answers so before about {needed} of its predictions, and passes none before"
+        )
+        finer = (
+            "let its steps last so long" if noun == "class" else "add edges inside that bin, or let steps last so long"
+        )
+        return [Advice(Status.WARNING, DoctorCode.RARE_PREDICTIONS, what, finer)]
+    if rare > len(shares) / 2:
+        what = (
+            f"{rare:,} of {several(len(shares), noun)} are rare: this check cannot see "
+            f"single ones of them vanish before it passes, after about {needed} predictions of the canary"
+        )
+        return [Advice(Status.WARNING, DoctorCode.RARE_PREDICTIONS, what, "raise min_requests, or use coarser ones")]
+    return []
 
 
 def about_spread(metric: str, bins: BucketEdges) -> list[Advice]:

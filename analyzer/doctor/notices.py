@@ -36,6 +36,7 @@ class DoctorCode(StrEnum):
     BUCKETS_DIFFER = "buckets_differ"
     BINS = "bins"
     FEW_PREDICTIONS = "few_predictions"
+    RARE_PREDICTIONS = "rare_predictions"
     NO_EVENTS = "no_events"
     SPREAD_UNKNOWN = "spread_unknown"
     BASELINE_BEYOND_LIMIT = "baseline_beyond_limit"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from analyzer.checks.binning import BINS
 from analyzer.config.policy import Check, Policy
@@ -32,7 +33,7 @@ class Assumption:
         the baseline
     faults : values of faulty ones in the same unit, at most three, the mildest first
     level : the baseline's own rate where limits are changes against it: of errors, slow requests or conversions
-    bins : of the predictions
+    shares : of the baseline's predictions in each bin
     variation : squared coefficient of variation of the values or latencies; None: there are conversions
     correlation : of two requests of one minute, in [0, 1], as `calibration` finds it
     """
@@ -40,7 +41,7 @@ class Assumption:
     healthy: float
     faults: tuple[float, ...]
     level: float = CONVERSION
-    bins: int = BINS
+    shares: tuple[float, ...] = (1 / BINS,) * BINS
     variation: float | None = None
     correlation: float = 0.0
 
@@ -66,6 +67,11 @@ class Assumption:
                 faults = tuple(min(times * check.rollback, 1.0) for times in ERROR_FAULTS)
                 return cls(HEALTHY_PART * check.promote, faults)
 
+    def of_bins(self, counts: Sequence[float]) -> Self:
+        """Return the same with the shares of the bins that have predictions; two even ones where all are in one."""
+        shares = tuple(count / sum(counts) for count in counts if count > 0)
+        return replace(self, shares=shares if len(shares) > 1 else (0.5, 0.5))
+
     def meaning(self, check: Check) -> str:
         """Return the values assumed for a healthy canary and for faulty ones."""
         faults = ", ".join(_shown(check, value) for value in self.faults)
@@ -75,7 +81,7 @@ class Assumption:
                 limits = format_seconds(check.promote), format_seconds(check.rollback)
                 text += f" of the requests slower than {limits[0]}, faults are {faults} slower than {limits[1]}"
             case Kind.DRIFT:
-                text += f", faults are {faults}, over {self.bins} bins"
+                text += f", faults are {faults}, over {len(self.shares)} bins"
             case Kind.MEAN_LATENCY if not check.compares:
                 text += f", faults are {faults}, of {self._baseline(check)}"
             case Kind.ERROR_RATE if not check.compares:

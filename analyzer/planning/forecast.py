@@ -5,7 +5,7 @@ and the fewest that decide are looked for. Knows no source and no clock.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -233,8 +233,8 @@ def _expected(
             canary, baseline = _two_speeds(limits, rate, ours), _two_speeds(limits, base, theirs)
             past = _two_speeds(limits, base, before)
         case Kind.DRIFT:
-            canary, baseline = _drifted(assumption.bins, value, ours, theirs)
-            past = _drifted(assumption.bins, value, ours, before)[1]
+            canary, baseline = _drifted(assumption.shares, value, ours, theirs)
+            past = _drifted(assumption.shares, value, ours, before)[1]
         case Kind.BUSINESS if assumption.variation is not None:
             canary, baseline, past = (
                 Values(_slice(mean * n), _slice((1 + assumption.variation) * mean**2 * n), _slice(n))
@@ -307,22 +307,24 @@ def _latencies(check: Check, times: float, requests: float) -> Histogram:
     return Histogram(np.append(FINE**steps, math.inf), counts)
 
 
-def _drifted(bins: int, distance: float, ours: float, theirs: float) -> tuple[Classes, Classes]:
+def _drifted(known: Sequence[float], distance: float, ours: float, theirs: float) -> tuple[Classes, Classes]:
     """Count predictions whose PSI is the one that is expected: that of the shares, and its bias."""
-    names, baseline = tuple(map(str, range(bins))), np.full(bins, theirs / bins)
-    many = 1e6 * bins  # half an observation more in each bin does not show
-    shares = _tilted(np.full(bins, many / bins), many, distance)
-    wanted = float(psi.distance(shares * ours, baseline).raw) + (bins - 1) * (1 / ours + 1 / theirs)
+    base = np.array(known) / sum(known)
+    names, baseline, many = tuple(map(str, range(len(base)))), base * theirs, 1e6 / base[base > 0].min()
+    shares = _tilted(base * many, many, distance)  # of so many that half an observation more in each bin does not show
+    alike = psi.distance(shares * ours, baseline)
+    wanted = float(alike.raw) + float(alike.freedom) * (1 / ours + 1 / theirs)
     return Classes(names, ours * _tilted(baseline, ours, wanted)[np.newaxis]), Classes(names, baseline[np.newaxis])
 
 
 def _tilted(baseline: Floats, requests: float, distance: float) -> Floats:
-    """Find shares of the bins, tilted as by scores that move, at which so many requests show a PSI."""
-    steps = np.linspace(-1, 0, len(baseline))
+    """Find shares of the bins, every other one larger and smaller, at which so many requests show a PSI."""
+    steps = np.zeros(len(baseline))
+    steps[np.argsort(-baseline, kind="stable")[1:]] = np.resize((-1.0, 1.0), len(baseline) - 1)
     low, high = 0.0, MOST_TILTED
     for _ in range(HALVINGS):
         tilt = (low + high) / 2
-        shares = np.exp(tilt * steps)
+        shares = baseline * np.exp(tilt * steps)
         shares /= shares.sum()
         low, high = (tilt, high) if psi.distance(requests * shares, baseline).raw < distance else (low, tilt)
     return shares

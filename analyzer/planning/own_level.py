@@ -81,7 +81,7 @@ def like_the_service(check: Check, counts: Counts, own: OwnLevel | None) -> Assu
         case Errors(errors, requests) if check.compares and errors.any():
             return replace(supposed, level=float(errors.sum() / requests.sum()))
         case Classes() | Histogram() if check.kind is Kind.DRIFT:
-            return replace(supposed, bins=max(2, int((counts.counts.sum(axis=0) > 0).sum())))
+            return supposed.of_bins(counts.counts.sum(axis=0).tolist())
         case Conversions(successes, trials) if successes.any():
             return replace(supposed, level=min(float(successes.sum() / max(trials.sum(), 1.0)), 1.0))
         case Values(total, squares, count) if squares is not None and total.sum() > 0:
