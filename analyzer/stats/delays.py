@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from analyzer.stats.search import Bools, Floats, log_mean_exp
+from analyzer.stats.search import Bools, Floats
 
 # Means and shares of the laws that are considered; means are parts of the longest mean delay.
 EXPONENTIAL = (0.0, 0.03, 0.07, 0.14, 0.25, 0.4, 0.65, 1.0)
@@ -33,6 +33,7 @@ AT_ONCE = 1e-4  # of any law comes at once: no event is impossible
 MOST_SLICES = 96  # in which laws are told apart
 SURE = 0.05  # log ratio of the odds under laws beside each other, below which the difference does not show
 FURTHEST = 7.0  # log ratio of the arms' rates
+USUAL = 0.2  # log ratio of a usual loss: half of the weight is for smaller ones
 NEWTON = 5  # steps of at most a factor of e^2
 
 Part = tuple[str, float]  # shape, mean
@@ -91,6 +92,9 @@ def mixed(parts: Floats, laws: Bools | slice = slice(None)) -> Floats:
     share = _SHARES[laws] * (1 - AT_ONCE)  # no matrix product: its threads wait for each other on a busy machine
     return np.asarray(parts[_EARLY[laws]] * share + parts[_LATE[laws]] * (1 - AT_ONCE - share) + AT_ONCE * parts[0])
 
+
+_SIZES = (1, len(EXPONENTIAL) - 1, len(LAWS) - len(EXPONENTIAL))
+_LOG_WEIGHTS = -np.log(len(_SIZES) * np.repeat(_SIZES, _SIZES))  # as much for events at once as for each other group
 
 MEANS = mixed(np.array([[mean] for _, mean in PARTS]))[:, 0]
 
@@ -184,8 +188,9 @@ def evidence(
     -----
     The likelihood, averaged over laws and ratios, over its largest value under the null hypothesis, whichever the law,
     is an e-value of that hypothesis at every look [1]_. The average over the log ratio is Laplace's approximation,
-    with a density exp(-distance) from the limit. Laws of the class lie between those listed, so that what is excluded
-    leaves its neighbours.
+    with a half-Cauchy density of the distance from the limit, and the laws of three groups have a third of the weight
+    each: events at once, other exponential delays, all others. Laws of the class lie between those listed, so that
+    what is excluded leaves its neighbours.
 
     References
     ----------
@@ -204,15 +209,13 @@ def evidence(
     )
     best = np.maximum(best, at_limit)
     above, below = np.where(ratio >= border, best, at_limit), np.where(ratio <= border, best, at_limit)
-    width = np.maximum(0.5 * np.log(curvature / factor / (2 * math.pi)), 0.0)
+    width = 0.5 * np.log(curvature / factor / (2 * math.pi))
 
     def average(likelihoods: Floats, distances: Floats) -> float:
-        """Half of the weight is for the exponential laws, the first ones."""
-        terms, some = likelihoods - width - distances, len(EXPONENTIAL)
-        halves = np.array([log_mean_exp(terms[:some]), log_mean_exp(terms[some:])])
-        return float(log_mean_exp(halves))
+        density = math.log(2 / (math.pi * USUAL)) - np.log1p((distances / USUAL) ** 2)
+        return float(np.logaddexp.reduce(likelihoods + np.minimum(density - width, 0.0) + _LOG_WEIGHTS))
 
-    everything = average(best, np.abs(ratio - border) + math.log(2))
+    everything = average(best, np.abs(ratio - border)) - math.log(2)
     return LawEvidence(
         best, average(below, np.maximum(border - ratio, 0.0)) - float(above.max()),
         _not_excluded(above, everything - needed), _not_excluded(below, everything - needed),
