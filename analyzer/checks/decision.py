@@ -33,6 +33,7 @@ from analyzer.stats.search import Bools, Floats, Side, trials_until
 
 UNDECIDED_AT_MOST = 0.99  # the bar of a check that did not decide never looks full
 HOLD = 0.5  # evidence towards fail, of that needed, which keeps a check from passing: something may just have begun
+ONE_MORE = math.log(2)  # bad requests to add for a rate that the true one exceeds as often as not
 DECLARED = 0.5  # the part of the level, at most, of the test of a declared number of requests
 LIKELY = 1.5  # standard errors of the estimate within which the time to a decision is given
 

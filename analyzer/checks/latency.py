@@ -14,7 +14,7 @@ from analyzer.checks import comparison
 from analyzer.checks.buckets import is_edge
 from analyzer.checks.comparison import Tally
 from analyzer.checks.correlation import correlation_of
-from analyzer.checks.decision import Decision, Question, Terms, decide, format_count
+from analyzer.checks.decision import ONE_MORE, Decision, Question, Terms, decide, format_count
 from analyzer.checks.negative_control import Control, control_of, control_of_comparison
 from analyzer.checks.one_arm import BadRequests, past_of
 from analyzer.checks.quantile_ratio import QuantileRatio
@@ -142,10 +142,12 @@ def _judge_quantile(
     else:
         ending = conclusion(check, decision, question, format_seconds)
         reason, headline = f"{text}, {ending}", f"{short}, {ending}"
-    return decided(
+    too_slow = float(tail.above(fail_edges[check.rollback])[segments.present])
+    finding = decided(
         check, question, decision, reason, estimates,
         headline=headline, notes=notes, assumptions=(source, ASSUMPTION),
     )  # fmt: skip
+    return replace(finding, waits=too_slow + ONE_MORE > allowed * float(tail.requests[segments.present]))
 
 
 def _tail(counts: Counts, limits: tuple[float, ...]) -> Tail:

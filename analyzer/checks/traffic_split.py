@@ -1,19 +1,20 @@
 """Is the traffic split as it should be? Where it is not, a comparison of the arms says nothing about the model."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from analyzer.checks.decision import UNDECIDED_AT_MOST, format_count
 from analyzer.checks.wording import no_traffic, undecidable
 from analyzer.config.policy import Check
-from analyzer.model.counts import Conversions, Counts, Floats, Reading, Values, requests_by_slice
+from analyzer.model.counts import Conversions, Counts, Floats, Pod, Reading, Values, requests_by_slice
 from analyzer.model.findings import Code, Evidence, Finding, Kind, Outcome
 from analyzer.quantity import format_ratio
 from analyzer.stats import split
 
 ROUNDING = 1.1  # ratio of the odds that weights, routers and traffic that bypasses them may be off by
 UNEVEN = 0.5  # nats for missing requests, where the split varies twice as much as it would by chance
-SEEN = 2.0  # nats against missing requests, where most of those counted came at another weight
+SEEN = 2.0  # nats against missing requests, where most of those counted came at another weight, or the weight is large
 RISING = 1.05  # ratio of the odds, later over earlier
 HALF = 0.5  # weight; Argo rounds the pods of both arms up, which leaves the canary less than a larger one
 PASSING = (Code.PROVED_GOOD, Code.DECIDED_BY_POINT)
@@ -64,7 +65,8 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
 
     A request that hangs, or whose client leaves, is never counted: neither as failed nor as slow. But the canary's part
     of the requests is then less than that of its weight. Business events come late and are left out. Of what was
-    counted at another weight nothing is known: where most was, the present weight has to speak against a loss.
+    counted at another weight nothing is known: where most was, the present weight has to speak against a loss before a
+    check passes, or a guardrail that nothing proves.
     """
     if (
         weight is None
@@ -77,21 +79,24 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
         return finding
     ours, theirs = requests_by_slice(reading.canary), requests_by_slice(reading.baseline)
     change = reading.weight_change
-    if weight > HALF and not _reached(ours[:change], theirs[:change], weight):
+    if weight > HALF and _rounded(reading, ours, theirs, weight):
         return finding  # one pod too many of the baseline may be all: a controller rounds both numbers of pods up
     seconds = reading.lengths
     factor = split.overdispersion(ours, theirs)
     # Holding costs none of alpha: that requests are missing need only be likelier than not.
     needed = min(UNEVEN, UNEVEN * (factor - 1))
-    elsewhere = float(ours[:change].sum()) > float(ours[change:].sum())
+    elsewhere = weight > HALF or float(ours[:change].sum()) > float(ours[change:].sum())
     for first in {change, _later_half(ours, theirs, change)}:
         canary, baseline = float(ours[first:].sum()), float(theirs[first:].sum())
         blur = 1.0 if seconds is None else float(split.slack(seconds[first:].sum(), reading.scrape_seconds))
         known = min(canary + baseline, theirs.sum()) > 0 and not math.isinf(blur)
         evidence = split.log_evidence_of_loss(canary, baseline, weight, max(ROUNDING, blur), factor) if known else 0.0
         if elsewhere and -SEEN < evidence <= needed:
-            reason = f"{finding.reason}; too few requests at this weight to tell whether any are not counted"
-            return _held(finding, Code.UNDECIDED, finding.headline, reason) if finding.code in PASSING else finding
+            ending = "; too few requests at this weight to tell whether any are not counted"
+            headline, reason = (text and text + ending for text in (finding.headline, finding.reason))
+            if finding.code in PASSING:
+                finding = _held(finding, Code.UNDECIDED, headline, reason)
+            return replace(finding, headline=headline, reason=reason, waits=True)
         if not known or evidence <= needed:
             return finding
     headline = (
@@ -127,6 +132,30 @@ def _later_half(ours: Floats, theirs: Floats, change: int) -> int:
     error = math.sqrt(sum(1 / requests for requests in (*early, *late)))
     rise = math.log(late[0] / late[1] / (early[0] / early[1]))
     return middle if middle > change and rise > math.log(RISING) + split.CLEAR * error else change
+
+
+def _rounded(reading: Reading[Counts], ours: Floats, theirs: Floats, weight: float) -> bool:
+    """Return whether the numbers of pods may explain that the canary has less than the part of its weight.
+
+    Where a router deals out the requests, pods have another part of them than of the pods. Where the pods are not
+    known, the canary must have had the part of its weight before.
+    """
+    change = reading.weight_change
+    if _reached(ours[:change], theirs[:change], weight):
+        return False
+    pods = [_serving(arm, (change + len(ours)) // 2) for arm in (reading.canary_pods, reading.baseline_pods)]
+    if min(pods) == 0:
+        return True
+    if pods[0] / pods[1] * ROUNDING >= weight / (1 - weight):
+        return False
+    requests = [float(arm[change:].sum()) + 0.5 for arm in (ours, theirs)]
+    difference = math.log(requests[0] / requests[1] * pods[1] / pods[0])
+    return abs(difference) <= math.log(ROUNDING) + split.CLEAR * math.sqrt(sum(1 / count for count in requests))
+
+
+def _serving(pods: Sequence[Pod[Counts]], first: int) -> int:
+    """Count the pods that had requests in a slice from the first one on."""
+    return sum(requests_by_slice(pod.counts)[first:].sum() > 0 for pod in pods)
 
 
 def _reached(ours: Floats, theirs: Floats, weight: float) -> bool:

@@ -104,6 +104,7 @@ class Finding:
     seconds : how long that is, None: not known
     assumptions : what the finding relies on beside the counts
     notes : how the counts were read, which edges were used
+    waits : a guardrail waits for more requests, whatever evidence and estimate say
     headline : the reason in short, without the baseline; empty: the reason is short enough
     """
 
@@ -122,4 +123,5 @@ class Finding:
     seconds: float | None = None
     assumptions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    waits: bool = False
     headline: str = ""

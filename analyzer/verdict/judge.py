@@ -1,9 +1,8 @@
 """From the findings of the checks to the verdict on the canary."""
 
-import math
 from dataclasses import dataclass
 
-from analyzer.checks.decision import HOLD
+from analyzer.checks.decision import HOLD, ONE_MORE
 from analyzer.config.policy import Check, Policy
 from analyzer.model.counts import Readings, Window
 from analyzer.model.findings import Code, Finding, Kind, Outcome, Role, Rule
@@ -13,7 +12,6 @@ WITHHELD = (Code.COMMON_MODE, Code.PLACEBO_FAILED)
 WITHOUT_DATA = tuple(code for code in Code if code not in DECIDING)
 # There are data, and they cannot judge the check: unlike a metric that nobody exports, that is no guardrail's absence.
 UNTRUSTWORTHY = (Code.BUCKET_RESOLUTION, Code.BUCKETS_DIFFER, Code.INCONSISTENT_DATA, Code.TRAFFIC_SPLIT)
-ONE_MORE = math.log(2)  # failed requests to add for a rate that the true one exceeds as often as not
 PATIENCE = 4.0  # times the canary requests so far: a comparison that looks bad is waited for if so many would prove it
 
 
@@ -110,14 +108,14 @@ def suspected(check: Check, finding: Finding) -> bool:
     """Return whether a check that is not proved bad looks so bad that more requests should tell first.
 
     It does while the evidence towards fail is at half of what is needed, or while the estimate is beyond the rollback
-    limit. A share of failed requests is taken as the one that the truth exceeds as often as not (`ONE_MORE`): one
-    failed request in a hundred is no more likely to be 0.5% than 3%. That ends by itself for a canary within the
-    limit. The change of a comparison may be beyond the limit by chance for hours, so it counts only where `PATIENCE`
-    times the requests so far would prove it, if they are like these.
+    limit. A share of bad requests is taken as the one that the truth exceeds as often as not (`ONE_MORE`): one failed
+    request in a hundred is no more likely to be 0.5% than 3%; a quantile does so itself. That ends by itself for a
+    canary within the limit. The change of a comparison may be beyond the limit by chance for hours, so it counts only
+    where `PATIENCE` times the requests so far would prove it, if they are like these.
     """
     if finding.outcome is not Outcome.INCONCLUSIVE or check.rule is Rule.POINT:
         return False
-    if finding.evidence.towards_fail >= HOLD:
+    if finding.waits or finding.evidence.towards_fail >= HOLD:
         return True
     value, remaining = (finding.delta or finding.canary).value, finding.remaining_requests
     if value is None:

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from analyzer.config.policy import choose_policy, load_policies
+from analyzer.model.counts import Histogram, Reading, Readings, Window
+from analyzer.verdict.case import Case
+
 EXACT = {"0.1": 0.9, "0.2": 0.995, "0.5": 0.999, "1": 1.0}  # both limits are edges
 DEFAULT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # of the Prometheus clients: none at 200 ms
 
@@ -229,3 +233,19 @@ def test_no_pass_below_min_requests(judge: Any) -> None:
 def test_less_than_a_request_is_judged_without_error(judge: Any) -> None:
     """Fractions below one request decide nothing."""
     assert judge("latency_p99", buckets(0.02))["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("slow", "requests", "outcome"), [(1, 100, "inconclusive"), (0, 100, "pass"), (1, 200, "pass")]
+)
+def test_a_guardrail_waits_while_one_slow_request_may_be_three_percent(
+    slow: float, requests: float, outcome: str
+) -> None:
+    """One of a hundred is no more likely to be within the limit of 1% than beyond it."""
+    counts = Histogram(np.array([0.2, 0.5, np.inf]), np.array([[requests - slow, 0.0, slow]]))
+    policy = choose_policy(load_policies(None), {"base": "ml-model", "role": "guardrail"}, "ml-model")
+    readings = Readings(Window(None, None), {"latency_p99": Reading(counts, None)})
+
+    verdict = Case({"latency_p99": policy.checks["latency_p99"]}, policy, readings).verdict()
+
+    assert verdict.outcome == outcome

@@ -8,7 +8,7 @@ from checks.rollouts import EVEN, KINDS, MOVED, RELATIVE, failed, scored, sold
 
 from analyzer.checks import Moment, judge
 from analyzer.config.policy import load_policies
-from analyzer.model.counts import Errors, Reading
+from analyzer.model.counts import Errors, Pod, Reading
 from analyzer.model.findings import Outcome
 
 COMPARING = [kind for kind in KINDS if kind not in ("errors", "errors, strict", "latency")]
@@ -86,12 +86,58 @@ def test_a_weight_that_just_fell_does_not_pass_by_what_was_counted_before(
     assert held == ("too few requests at this weight" in found["reason"])
 
 
+@pytest.mark.parametrize(("requests", "waits"), [(3, True), (100, False)])
+def test_a_guardrail_waits_until_the_present_weight_tells(requests: float, *, waits: bool) -> None:
+    """Nothing is proved, and the requests at this weight are too few to say whether any of them are lost."""
+    canary, baseline = (
+        np.array([before] * 10 + [now] * 4, float) for before, now in ((800.0, requests), (1000.0, 19 * requests))
+    )
+    reading = Reading(Errors(0.004 * canary, canary), Errors(0.004 * baseline, baseline), slice_seconds=60.0)
+    policy = load_policies(None)["ml-model"]
+
+    finding = judge(policy.checks["error_rate"], reading, policy, Moment(weight=0.05))
+
+    assert (finding.outcome, finding.waits) == (Outcome.INCONCLUSIVE, waits)
+    assert waits == ("too few requests at this weight" in finding.reason)
+
+
 @pytest.mark.parametrize(("pods", "weight"), [((1, 10), 5), ((10, 1), 95), ((3, 3), 50), ((5, 2), 75)])
 def test_pods_that_are_rounded_up_are_no_loss(look: Any, pods: tuple[int, int], weight: float) -> None:
     """Without a router the split is that of the pods, of which Argo rounds both numbers up."""
     arms = ([failed(600 * many, 0.001)] * 20 for many in pods)
 
     assert look("error_rate", *arms, asked={"weight": weight})["verdict"] == "pass"
+
+
+def in_pods(requests: Any, pods: int) -> tuple[Pod[Errors], ...]:
+    """Part an arm's requests among pods."""
+    return tuple(Pod(f"{number}", Errors(0 * requests, requests / pods)) for number in range(pods))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("weight", "pods"), [(0.8, (4, 4)), (0.8, (8, 2)), (0.95, (10, 1))])
+@pytest.mark.parametrize("total", [5_000, 20_000])
+def test_requests_that_are_lost_above_half_of_the_traffic(weight: float, pods: tuple[int, int], total: float) -> None:
+    """A router's canary that loses a fifth does not pass; one that loses none does, also in the shares of its pods."""
+    rng, runs, policy = np.random.default_rng(9), 20, load_policies(None)["ml-model"]
+
+    def passed(share: float, lost: float) -> int:
+        number = 0
+        for _ in range(runs):
+            canary, baseline = (
+                rng.poisson(total / 60 * part, 60).astype(float) for part in (share * (1 - lost), 1 - share)
+            )
+            reading = Reading(
+                Errors(0 * canary, canary), Errors(0 * baseline, baseline), slice_seconds=15.0,
+                canary_pods=in_pods(canary, pods[0]), baseline_pods=in_pods(baseline, pods[1]),
+            )  # fmt: skip
+            finding = judge(policy.checks["error_rate"], reading, policy, Moment(weight=weight))
+            number += finding.outcome is Outcome.PASS
+        return number
+
+    assert passed(weight, 0.2) <= 1
+    if total > 5_000:
+        assert passed(weight, 0.0) == passed(pods[0] / sum(pods), 0.0) == runs
 
 
 @pytest.mark.statistical

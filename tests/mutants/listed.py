@@ -185,7 +185,7 @@ MUTANTS = [
     *_of(
         "analyzer/verdict/judge.py", "tests/verdict/test_judge.py",
         ("Code.INCONSISTENT_DATA, Code.TRAFFIC_SPLIT)", "Code.INCONSISTENT_DATA)"),
-        ("ONE_MORE = math.log(2) ", "ONE_MORE = 0.0 "),
+        ("waits or finding", "evidence and finding"),
         ("PATIENCE = 4.0 ", "PATIENCE = 400.0 "),
         ("(gates | guardrails).items() if finding.outcome is Outcome.FAIL", "gates.items() if finding.outcome is Outcome.FAIL"),
         ("if policy.role is not Role.ADVISORY else {}", ""),

@@ -63,6 +63,16 @@ def test_what_each_role_decides(roles: tuple[str, ...], outcomes: tuple[Outcome,
     assert verdict(roles, *outcomes)[0] is expected
 
 
+def test_a_guardrail_waits_where_its_check_says_so() -> None:
+    """Without proof, evidence or an estimate beyond the limit; a gate that is proved good does not."""
+    waiting = replace(finding(OPEN), waits=True)
+
+    outcome, reason = combine({"guardrail-0": waiting}, policy("guardrail"))
+
+    assert (outcome, reason) == (OPEN, "guardrail-0 may be bad, more requests must show: it is inconclusive")
+    assert combine({"gate-0": replace(finding(PASS), waits=True)}, policy("gate"))[0] is PASS
+
+
 @pytest.mark.parametrize("roles", list(product(["gate", "guardrail", "advisory"], repeat=3)))
 def test_the_whole_follows_its_rule_in_every_combination(roles: tuple[str, ...]) -> None:
     """Any gate or guardrail that fails fails; every gate that passes passes; else nothing is decided."""
