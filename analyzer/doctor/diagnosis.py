@@ -245,8 +245,8 @@ def _examine(question: DoctorRequest, name: str, observed: Survey, profiles: Map
         return diagnosis
     traffic, assumption = RequestRates.split(diagnosis.per_second, WEIGHT), _assumption(check, way, seen, bins)
     if isinstance(way, ConversionCounters):
-        (found,) = plan_check(check, question.policy, traffic, replace(assumption, faults=(LOSS,))).faults
-        notices += _about_loss(found)
+        (loss,) = plan_check(check, question.policy, traffic, replace(assumption, faults=(LOSS,))).faults
+        notices += _about_loss(loss)
     if check.role is not Role.GATE:
         return replace(diagnosis, notices=tuple(notices))
     need = plan_check(check, question.policy, traffic, assumption).healthy
