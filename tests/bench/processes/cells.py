@@ -279,12 +279,19 @@ def _faults() -> Iterator[Cell]:
     yield from _cells("guardrail", traffic.faulty, {**step, "baseline": 0.001, "aim": Aim.NEVER_PASSES, "bound": 0.1}, {
         f"{share:.0%} errors": {"canary": share, "short": 1.0} for share in (0.03, 0.05)
     }, (1.0, 3.0))  # fmt: skip
+    slow = {**step, "canary": 0.03, "baseline": 0.001, "form": Form.LATENCIES, "aim": Aim.NEVER_PASSES, "bound": 0.1}
+    yield from _cells("guardrail", traffic.slow, slow, {"3% slow": {}})
     good = {"aim": Aim.PASSES, "bound": None}
     yield from _cells("guardrail", traffic.faulty, {**step, **good}, {"healthy": {"canary": 0.002, "baseline": 0.002}})
     never = {"aim": Aim.NEVER_PASSES, "bound": 0.05, "nominal": 0.05, "least": 5000.0}
     yield from _cells("uncounted", traffic.faulty, {**never, "canary": 0.001, "baseline": 0.001}, {
         f"{lost:.0%} of the canary's requests": {"lost": lost} for lost in (0.2, 0.3, 0.5)
     })  # fmt: skip
+    heavy = {"canary": 0.001, "baseline": 0.001, "lost": 0.2, "pods": (4, 4)}
+    yield from _cells("uncounted", traffic.faulty, {**never, **heavy}, {
+        f"20% of the canary's requests, weight {weight:.0%}": {"nominal": weight, "weights": (weight,)}
+        for weight in (0.2, 0.5, 0.8, 0.95)
+    }, (10.0,))  # fmt: skip
     found = {"baseline": 0.001, "canary": 0.05, "aim": Aim.FOUND, "bound": None}
     yield from _cells("fault", traffic.faulty, found, {
         f"{share:.0%} errors, weight 5%": {"canary": share} for share in (0.03, 0.05, 0.1)

@@ -264,6 +264,13 @@ def faulty(
     )
 
 
+def slow(rng: np.random.Generator, expected: Requests, canary: float, baseline: float) -> Rollout:
+    """Draw latencies of arms of their own, of which a share is slow."""
+    return Rollout(
+        _latencies(independent(rng, expected.canary, canary)), _latencies(independent(rng, expected.baseline, baseline))
+    )
+
+
 def cold(
     rng: np.random.Generator, expected: Requests, share: float, slow: float, minutes: float, *, restarts: int = 0,
     added: int = 0,
