@@ -14,6 +14,7 @@ from analyzer.stats import split
 
 ROUNDING = 1.1  # ratio of the odds that weights, routers and traffic that bypasses them may be off by
 UNEVEN = 0.5  # nats for missing requests, where the split varies twice as much as it would by chance
+EVEN = 1.0  # nats against missing requests that a pass needs elsewhere, where the split varies no more than by chance
 SEEN = 2.0  # nats against missing requests, where most of those counted came at another weight, or the weight is large
 RISING = 1.05  # ratio of the odds, later over earlier
 HALF = 0.5  # weight; Argo rounds the pods of both arms up, which leaves the canary less than a larger one
@@ -64,9 +65,9 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
     """Hold a finding back that is not a fail where requests of the canary are missing (sample-ratio mismatch).
 
     A request that hangs, or whose client leaves, is never counted: neither as failed nor as slow. But the canary's part
-    of the requests is then less than that of its weight. Business events come late and are left out. Of what was
-    counted at another weight nothing is known: where most was, the present weight has to speak against a loss before a
-    check passes, or a guardrail that nothing proves.
+    of the requests is then less than that of its weight. Business events come late and are left out. A pass takes
+    `EVEN` nats against a loss. Of what was counted at another weight nothing is known: where most was, and at a large
+    weight, a pass, or a guardrail that nothing proves, takes `SEEN`.
     """
     if (
         weight is None
@@ -91,7 +92,8 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
         blur = 1.0 if seconds is None else float(split.slack(seconds[first:].sum(), reading.scrape_seconds))
         known = min(canary + baseline, theirs.sum()) > 0 and not math.isinf(blur)
         evidence = split.log_evidence_of_loss(canary, baseline, weight, max(ROUNDING, blur), factor) if known else 0.0
-        if elsewhere and -SEEN < evidence <= needed:
+        least = SEEN if elsewhere else EVEN * max(2 - factor, 0.0) * (known and finding.code in PASSING)
+        if least and -least < evidence <= needed:
             ending = "; too few requests at this weight to tell whether any are not counted"
             headline, reason = (text and text + ending for text in (finding.headline, finding.reason))
             if finding.code in PASSING:
