@@ -196,7 +196,10 @@ def _verdict(
     began = time.perf_counter()
     with telemetry.verdict_duration.time():
         verdict = judge(parsed)
-    telemetry.rollouts.record(parsed.namespace, parsed.service, verdict, parsed.window)
+    question = (parsed.profile, parsed.baseline, parsed.start, tuple(sorted(parsed.labels.items())))
+    telemetry.rollouts.record(
+        parsed.namespace, parsed.service, verdict, parsed.window, canary=parsed.canary, question=question
+    )
     _log(parsed, verdict, time.perf_counter() - began)
     if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(verdict)):
         raise Refusal(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
