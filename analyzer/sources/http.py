@@ -101,9 +101,22 @@ def until(ends: float) -> Iterator[None]:
         _ends.at = None
 
 
-def gather(pool: Executor, tasks: Mapping[K, Callable[[], T]], deadline: float) -> dict[K, T | SourceError]:
-    """Run tasks in parallel until the deadline; one that fails with a SourceError, or is late, gives that error."""
+def gather(
+    pool: Executor,
+    tasks: Mapping[K, Callable[[], T]],
+    deadline: float,
+    *,
+    late: tuple[float, Callable[[], None]] | None = None,
+) -> dict[K, T | SourceError]:
+    """Run tasks in parallel until the deadline; one that fails with a SourceError, or is late, gives that error.
+
+    Parameters
+    ----------
+    late : seconds, and what is called where not all are done by then
+    """
     futures = {key: pool.submit(task) for key, task in tasks.items()}
+    if late is not None and wait(futures.values(), timeout=late[0]).not_done:
+        late[1]()
     wait(futures.values(), timeout=max(0.0, deadline - time.monotonic()))
     answers: dict[K, T | SourceError] = {}
     for key, future in futures.items():

@@ -214,8 +214,8 @@ def rollouts() -> Dashboard:
             timeline(OUTCOMES).data_links([ask]),
             "Verdicts",
             "The verdict on the whole. pass: every gate is proved good. fail: a check is proved bad. The steps of a "
-            "rollout and a guard in the background ask about different windows: each has its line, and so has each canary "
-            "and policy. A click leads to the analyzer's page, where the report is.",
+            "rollout and a guard in the background ask about different windows: each has its line, and so has each "
+            "canary and policy. A click leads to the analyzer's page, where the report is.",
             (
                 f"{{{{namespace}}}} {{{{service}}}} {WHICH}",
                 latest("analyzer_verdict", where='check="all"'),
