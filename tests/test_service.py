@@ -295,6 +295,26 @@ def answers(connection: socket.socket, number: int) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1.1 ([2-5]\d\d) ", text)]
 
 
+def test_probes_do_not_wait_for_a_thread(tmp_path: Path) -> None:
+    """Both threads wait for the source, one for a verdict and one for /readyz."""
+    let_go, asked = threading.Event(), threading.Event()
+    with held_page(let_go, asked) as address, ThreadPoolExecutor(4) as pool:
+        service = Service(tmp_path, {"ANALYZER_SCRAPE_TARGETS": f"v2={address}", "ANALYZER_THREADS": "2"})
+        with service.running():
+            waiting = [pool.submit(raw, service.port, written("/v1/verdict?service=fraud&canary=v2"))]
+            assert asked.wait(5)
+            waiting += [pool.submit(raw, service.port, written("/readyz")) for _ in range(3)]
+            time.sleep(0.2)
+            for path in ("/healthz", "/metrics?a=b"):
+                began = time.monotonic()
+                with Connection(service.port) as connection:
+                    assert connection.exchange(written(path))[0] == 200
+                assert time.monotonic() - began < 1.0
+            assert not any(future.done() for future in waiting[:2])
+            let_go.set()
+            assert waiting[0].result(10)[0] == 200
+
+
 def test_what_is_no_request_is_refused_in_json(service: Service) -> None:
     """Not in gunicorn's HTML."""
     status, answer = raw(service.port, b"NO REQUEST AT ALL\r\n\r\n")

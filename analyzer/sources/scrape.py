@@ -177,7 +177,7 @@ class ScrapeSource:
                     "GET", address, headers=headers, timeout=left, retries=False, redirect=False, preload_content=False
                 ) as response,
             ):
-                body = read_body(response, ends, self._most_bytes)
+                body = bytes(read_body(response, ends, self._most_bytes))
                 if response.status != 200:
                     raise SourceUnavailable(f"{address} answered HTTP {response.status}")
         except TimeoutError_ as error:

@@ -35,7 +35,6 @@ class Shares:
     """
 
     def __init__(self, places: int) -> None:
-        self._places = places
         self._most = {standing: max(1, round(places * part)) for standing, part in PARTS.items()}
         self._most_of_one = {standing: max(1, round(places * part)) for standing, part in OF_ONE.items()}
         self._lock = threading.Lock()
@@ -46,8 +45,12 @@ class Shares:
         """Take a place for an owner, if it may have one; it must be given back."""
         with self._lock:
             standing = self._of(owner)
-            beside = sum(count for other, count in self._taken.items() if self._of(other) <= standing)
-            full = self._taken.total() >= self._places or beside >= self._most[standing]
+            taken = [(self._of(other), count) for other, count in self._taken.items()]
+            full = any(
+                sum(count for other, count in taken if other <= level) >= most
+                for level, most in self._most.items()
+                if level >= standing
+            )
             if full or self._taken.get(owner, 0) >= self._most_of_one[standing]:
                 return False
             self._taken[owner] += 1

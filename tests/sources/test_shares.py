@@ -28,14 +28,17 @@ def known(shares: Shares, *, in_time: bool, **owners: str) -> None:
 
 
 def test_those_who_wait_leave_places_to_newcomers_and_these_to_whom_is_well() -> None:
-    """Half, three quarters, and all of them."""
-    shares = Shares(16)
-    known(shares, in_time=False, a="slow", b="hanging")
-    known(shares, in_time=True, a="well")
+    """Half, three quarters, and all of them, whoever came first."""
+    new = [f"new-{number}" for number in range(20)]
+    for first in (True, False):
+        shares = Shares(16)
+        known(shares, in_time=False, a="slow", b="hanging")
+        known(shares, in_time=True, a="well")
+        taken = [take_all(shares, "slow", "hanging") if first else 0, take_all(shares, *new)]
 
-    assert take_all(shares, "slow", "hanging") == 8
-    assert take_all(shares, *(f"new-{number}" for number in range(20))) == 4
-    assert take_all(shares, "well") == 4
+        assert taken == ([8, 4] if first else [0, 12])
+        assert take_all(shares, "slow", "hanging") == 0
+        assert take_all(shares, "well") == 4
 
 
 def test_one_owner_may_not_have_all() -> None:
