@@ -111,11 +111,14 @@ class PrometheusApi:
     ) -> list[Series]:
         """Evaluate a query from start to end inclusive, every `step` seconds; raises as `instant`."""
         parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        return self._get("query_range", parameters, "matrix", deadline, finite=finite)
+        return _within(
+            start - step, end + step, self._get("query_range", parameters, "matrix", deadline, finite=finite)
+        )
 
     def raw(self, query: str, at: float, deadline: float, *, finite: bool = True) -> list[Series]:
         """Evaluate a query for a range of samples, such as ``metric[5m]``, at one moment; raises as `instant`."""
-        return self._get("query", {"query": query, "time": f"{at:.3f}"}, "matrix", deadline, finite=finite)
+        parameters = {"query": query, "time": f"{at:.3f}"}
+        return _within(0.0, at + 1.0, self._get("query", parameters, "matrix", deadline, finite=finite))
 
     def build(self, deadline: float) -> dict[str, Any] | None:
         """Ask what it is and of which version, as Prometheus and those like it say; None: it does not tell."""
@@ -202,6 +205,14 @@ class PrometheusApi:
         except ValueError:
             text = "the query cannot be sent: a header in the settings is none"
             raise SourceUnavailable(text) from None  # its text would show the header
+
+
+def _within(least: float, most: float, answer: list[Series]) -> list[Series]:
+    """Return an answer whose samples are of about the time that was asked for, which is as long as arrays will be."""
+    for times in {id(series.times): series.times for series in answer}.values():
+        if len(times) and not least <= times.min() <= times.max() <= most:
+            raise BadResponse("it answered with samples for other times than those that were asked for")
+    return answer
 
 
 def _measure(body: bytearray, most: int) -> None:

@@ -18,6 +18,7 @@ from sources.hostile import Answer, Connection, HostileServer
 ARM = "rollouts_pod_template_hash"
 CANARY_SECONDS, BASELINE_SECONDS, SCRAPE = 1800, 10_800, 15
 ERRORS = {"good": 0.001, "bad": 0.05, "v1": 0.001}
+LATENCIES = {"0.05": 0.9, "0.1": 0.99, "0.2": 0.999, "0.5": 1.0, "+Inf": 1.0}
 PROMISED = 1.0  # seconds for /healthz and /metrics
 
 
@@ -30,8 +31,12 @@ def history(now: float) -> Iterator[Point]:
         for elapsed in range(0, seconds + SCRAPE, SCRAPE):
             moment, requests = start + elapsed, elapsed * rate
             yield Point("process_start_time_seconds", labels, moment, start)
-            yield Point("http_requests_total", {**labels, "status": "200"}, moment, requests * (1 - errors))
-            yield Point("http_requests_total", {**labels, "status": "500"}, moment, requests * errors)
+            yield Point("http_requests_total", {**labels, "status": "200"}, moment, requests - int(requests * errors))
+            yield Point("http_requests_total", {**labels, "status": "500"}, moment, int(requests * errors))
+            for edge, part in LATENCIES.items():
+                yield Point(
+                    "http_request_duration_seconds_bucket", {**labels, "le": edge}, moment, int(requests * part)
+                )
 
 
 class Source:
