@@ -179,6 +179,7 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, settings: Settings, tele
 
     @app.get("/metrics")
     def metrics() -> Response:
+        _authorize(settings.metrics_token_file)
         return Response(generate_latest(telemetry.registry), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/openapi.json")
