@@ -34,9 +34,9 @@ class Shares:
     may have a part of that only.
     """
 
-    def __init__(self, places: int) -> None:
-        self._most = {standing: max(1, round(places * part)) for standing, part in PARTS.items()}
-        self._most_of_one = {standing: max(1, round(places * part)) for standing, part in OF_ONE.items()}
+    def __init__(self, capacity: int) -> None:
+        self._most = {standing: max(1, round(capacity * part)) for standing, part in PARTS.items()}
+        self._most_of_one = {standing: max(1, round(capacity * part)) for standing, part in OF_ONE.items()}
         self._lock = threading.Lock()
         self._standing: OrderedDict[Hashable, Standing] = OrderedDict()
         self._taken: Counter[Hashable] = Counter()

@@ -61,7 +61,7 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
         _authorize(settings.token_file)
         parsed = parse_request(_body())
         try:
-            with _place(gate, parsed, settings.deadline):
+            with _slot(gate, parsed, settings.deadline):
                 return _verdict(parsed, analyzer.verdict, settings, telemetry)
         except _Full as full:
             # Argo ends an analysis after some errors in a row: an outage of the source, which makes all verdicts
@@ -97,7 +97,7 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: Share
     def read(body: Callable[[], object]) -> Iterator[tuple[VerdictRequest, Case]]:
         _authorize(settings.token_file)
         parsed = parse_request(body())
-        with _place(gate, parsed, settings.deadline):
+        with _slot(gate, parsed, settings.deadline):
             case = analyzer.read(parsed)
             if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(case.verdict())):
                 raise Refusal(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
@@ -152,7 +152,7 @@ def _admitted(few: threading.BoundedSemaphore) -> Iterator[None]:
 
 
 @contextmanager
-def _place(shares: Shares, parsed: VerdictRequest, deadline: float) -> Iterator[None]:
+def _slot(shares: Shares, parsed: VerdictRequest, deadline: float) -> Iterator[None]:
     """Hold a place among the verdicts that are formed at once; refuse where the service can have none."""
     owner = (parsed.namespace, parsed.service)
     if not shares.take(owner):

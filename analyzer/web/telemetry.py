@@ -194,8 +194,8 @@ class _Rollouts(Collector):
                 check = verdict.policy.checks[name]
                 role = verdict.policy.role if check.role is Role.GATE else check.role
                 checks[name] = _Judged(at, role, _unit(check), finding)
-            asked = (verdict.policy.digest, tuple(verdict.findings), window, question)
-            rollout.keep(asked, _Answer(seen, at, verdict.outcome, checks))
+            subject = (verdict.policy.digest, tuple(verdict.findings), window, question)
+            rollout.keep(subject, _Answer(seen, at, verdict.outcome, checks))
             rollout.share = share if telling else rollout.share
             rollout.totals[verdict.outcome] += 1
             self._rollouts.move_to_end(key)

@@ -21,6 +21,7 @@ from chaos.outage import Argo, Outage, simulated
 from chaos.stage import Stage, Told, Watch, ask, until
 from sources.hostile import (
     Answer,
+    Connection,
     close,
     cut,
     cut_chunk,
@@ -80,6 +81,15 @@ def repeating(clients: int, task: Callable[[int], Told], pause: float = 0.0) -> 
                 each.result()
 
 
+def every(pause: float, times: int, task: Callable[[], Told]) -> list[Told]:
+    """Ask so many times, with pauses."""
+    told = []
+    for _ in range(times):
+        time.sleep(pause)
+        told.append(task())
+    return told
+
+
 def both(port: int) -> bool:
     """Whether the good canary passes and the bad one fails."""
     return (ask(port, "good").verdict, ask(port, "bad").verdict) == (PASS, FAIL)
@@ -128,7 +138,7 @@ def lying_answers(stage: Stage, short: bool) -> Row:
     stage.source.faults = {name.encode(): answer for name, answer in LYING.items()}
     names, seconds = list(LYING), 6 if short else 60
     with Watch(stage.port).on() as watch, ThreadPoolExecutor(1) as pool:
-        well = pool.submit(lambda: [ask(stage.port, "bad") for _ in range(2 * seconds) if not time.sleep(0.4)])
+        well = pool.submit(every, 0.4, 2 * seconds, lambda: ask(stage.port, "bad"))
         with repeating(len(names), lambda number: ask(stage.port, names[number]), 0.2) as told:
             time.sleep(seconds)
         others = well.result()
@@ -301,9 +311,15 @@ def file_descriptors(stage: Stage, short: bool) -> Row:
     return row
 
 
+def late(to: Connection) -> None:
+    """Answer after a second."""
+    time.sleep(1.0)
+    to.reply(b"{}")
+
+
 def terminated(stage: Stage, short: bool) -> Row:
     """SIGTERM while verdicts are formed: whoever was accepted is answered."""
-    stage.source.faults = {b"slow": lambda to: (time.sleep(1.0), to.reply(b"{}"))[1]}
+    stage.source.faults = {b"slow": late}
     told: list[Told] = []
     for number in range(2 if short else 10):
         service = stage.another(f"terminated-{number}")

@@ -117,6 +117,11 @@ def test_damage_does_not_turn_a_verdict_round(server: PrometheusServer, kind: st
         assert hits or share < 1.0
 
 
+def either(kinds: list[str]) -> Damage:
+    """Damage each answer in one of these ways."""
+    return lambda true, draw: KINDS[draw.choice(kinds)](true, draw)
+
+
 @pytest.mark.timeout(7200)
 def test_damage_drawn_at_random(server: PrometheusServer) -> None:
     """As many as are asked for: two kinds may meet, in one answer or in many."""
@@ -128,5 +133,4 @@ def test_damage_drawn_at_random(server: PrometheusServer) -> None:
             draw.choice((0.05, 0.1, 0.2, 0.5, 1.0)),
             draw.choice(("good", "bad")),
         )
-        damage: Damage = lambda true, rest, kinds=kinds: KINDS[rest.choice(kinds)](true, rest)  # noqa: E731
-        assert verdict(server, canary, damage, share, seed)[0] != FORBIDDEN[canary], (seed, kinds, share)
+        assert verdict(server, canary, either(kinds), share, seed)[0] != FORBIDDEN[canary], (seed, kinds, share)

@@ -118,14 +118,19 @@ def test_results_and_errors_are_those_of_the_tasks() -> None:
 @pytest.mark.parametrize(("error", "most"), [(timed_out(5.0), 1), (SourceUnavailable("refused"), 2), (None, 3)])
 def test_a_task_that_is_late_makes_its_owner_slow(error: Exception | None, most: int) -> None:
     """A refused connection says nothing of the queries of a service."""
-    pool, go_on, running = FairPool(4, "test"), threading.Event(), []
+    pool, go_on = FairPool(4, "test"), threading.Event()
+    running: list[int] = []
+
+    def waits() -> bool:
+        running.append(1)
+        return go_on.wait(5)
 
     def fails() -> None:
         if error is not None:
             raise error
 
     submitted(pool, "a", fails).exception(5)
-    tasks = [submitted(pool, "a", lambda: (running.append(1), go_on.wait(5))) for _ in range(8)]
+    tasks = [submitted(pool, "a", waits) for _ in range(8)]
     time.sleep(0.1)
 
     assert len(running) == most
