@@ -1,6 +1,6 @@
 # Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
 .PHONY: demo lint types quick test cover test-argo test-browser e2e check mutants test-stacks test-engines e2e-figures bench \
-	worlds pictures image image-test lock clean
+	worlds chaos damage pictures image image-test lock clean
 .DEFAULT_GOAL := test
 PYTHON ?= python3
 BASE ?= python:3.11-slim-bookworm
@@ -59,6 +59,12 @@ bench: .venv/ready  ## the figures of the READMEs; FORM=--short leaves the long 
 
 worlds: .venv/ready  ## counts of 5,000 histories drawn at random, on a real Prometheus; a quarter of an hour
 	ANALYZER_WORLDS=5000 .venv/bin/pytest -q tests/sources/test_worlds.py
+
+chaos: .venv/ready  ## attacks on the service: clients, sources, signals, outages; FORM=--short takes a minute and a half
+	.venv/bin/python tests/chaos $(FORM)
+
+damage: .venv/ready  ## verdicts on 10,000 damaged answers of a source; some minutes
+	ANALYZER_DAMAGED=10000 .venv/bin/pytest -q tests/sources/test_damaged_answers.py -k drawn
 
 pictures: .venv/full  ## the pictures of the READMEs, by prometheus and chromium
 	.venv/bin/python tests/browser/pictures.py

@@ -4,8 +4,12 @@
 """
 
 import ast
+import re
+import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -33,6 +37,22 @@ def imported(path: Path) -> Iterator[str]:
         else:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         yield from (room(tuple(name.split(".")[1:])) for name in names if name.split(".")[0] == "analyzer")
+
+
+def modules_of_others(path: Path) -> set[str]:
+    """List what a module imports from outside of the package and of Python."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"analyzer"}
+
+
+def canonical(name: str) -> str:
+    """Write the name of a distribution as all of its spellings are compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def arrows() -> set[tuple[str, str]]:
@@ -73,6 +93,20 @@ def vague(source: str) -> list[tuple[int, str]]:
 def test_few_arrows_between_rooms() -> None:
     """A room that imports from most others is in the wrong place."""
     assert len(arrows()) <= MOST_ARROWS
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """What only comes with another goes, or changes, with that one."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {
+        canonical(re.split(r"[<>=\[]", requirement)[0])
+        for several in (project["dependencies"], *project["optional-dependencies"].values())
+        for requirement in several
+    }
+    names = {name for path in MODULES for name in modules_of_others(path)}
+    packages = packages_distributions()
+
+    assert {name for name in names if not declared & set(map(canonical, packages[name]))} == set()
 
 
 def test_few_entries_at_the_top() -> None:

@@ -4,6 +4,8 @@ import json
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -117,6 +119,17 @@ def test_a_verdict_is_that_of_the_library(service: Service) -> None:
 
     assert status == 200
     assert answer == json.loads(json.dumps(evaluate(body)))
+
+
+def test_the_doctor_knows_it_by_its_address(service: Service) -> None:
+    """And leaves nothing in the metrics."""
+    words = [sys.executable, "-m", "analyzer", "doctor", "--analyzer-url", f"http://127.0.0.1:{service.port}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    with Connection(service.port) as connection:
+        metrics = connection.exchange(written("/metrics"))[1]
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert b"analyzer_verdict{" not in metrics
 
 
 def test_it_needs_no_home_and_no_folder_of_its_own(service: Service) -> None:
@@ -293,6 +306,26 @@ def answers(connection: socket.socket, number: int) -> list[int]:
         assert part, text
         text += part
     return [int(status) for status in re.findall(rb"HTTP/1.1 ([2-5]\d\d) ", text)]
+
+
+def test_probes_do_not_wait_for_a_thread(tmp_path: Path) -> None:
+    """Both threads wait for the source, one for a verdict and one for /readyz."""
+    let_go, asked = threading.Event(), threading.Event()
+    with held_page(let_go, asked) as address, ThreadPoolExecutor(4) as pool:
+        service = Service(tmp_path, {"ANALYZER_SCRAPE_TARGETS": f"v2={address}", "ANALYZER_THREADS": "2"})
+        with service.running():
+            waiting = [pool.submit(raw, service.port, written("/v1/verdict?service=fraud&canary=v2"))]
+            assert asked.wait(5)
+            waiting += [pool.submit(raw, service.port, written("/readyz")) for _ in range(3)]
+            time.sleep(0.2)
+            for path in ("/healthz", "/metrics?a=b"):
+                began = time.monotonic()
+                with Connection(service.port) as connection:
+                    assert connection.exchange(written(path))[0] == 200
+                assert time.monotonic() - began < 1.0
+            assert not any(future.done() for future in waiting[:2])
+            let_go.set()
+            assert waiting[0].result(10)[0] == 200
 
 
 def test_what_is_no_request_is_refused_in_json(service: Service) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from analyzer.config.settings import load_settings
+from analyzer.doctor.address import try_address
 from analyzer.doctor.diagnosis import WEIGHT, CheckDiagnosis, Diagnosis, Value, examine
 from analyzer.doctor.notices import Advice, Status, several
 from analyzer.doctor.shortcomings import ArmFacts
@@ -53,6 +54,19 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "values": {name: _value(value) for name, value in diagnosis.values.items()},
         "hints": [_hint(hint) for hint in diagnosis.hints],
     }
+
+
+def print_address(url: str, console: Console, *, json: bool) -> int:
+    """Try whether an address is the analyzer's, print it, and return the exit code."""
+    finding = try_address(url)
+    status = Status.OK if finding.fine else Status.MISSING
+    if json:
+        content = {"status": status.value, "analyzer_url": url, "reason": finding.reason}
+        click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+    else:
+        console.print(Text.assemble((f"{status:8}", f"bold {COLOURS[status]}"), (url, "bold")))
+        _print(finding.reason, console, 2)
+    return int(not finding.fine)
 
 
 def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:

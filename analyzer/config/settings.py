@@ -136,6 +136,7 @@ class Settings(BaseSettings):
         OnSourceError.INCONCLUSIVE, description="what a source that does not answer becomes: inconclusive, error (503)"
     )
     token_file: Path | None = Field(None, description="bearer token that callers must show; none: no token asked")
+    metrics_token_file: Path | None = Field(None, description="bearer token for /metrics; none: no token asked there")
     max_body: int = Field(2**20, ge=1024, description="bytes of a request, above: 413")
     threads: int = Field(16, ge=2, le=256, description="requests served at the same time")
 
@@ -146,8 +147,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _files_are_there(self) -> Self:
-        for name in ("token_file", "prometheus_token_file", "prometheus_password_file", "prometheus_ca_file",
-                     "prometheus_cert_file", "prometheus_key_file"):  # fmt: skip
+        for name in ("token_file", "metrics_token_file", "prometheus_token_file", "prometheus_password_file",
+                     "prometheus_ca_file", "prometheus_cert_file", "prometheus_key_file"):  # fmt: skip
             path: Path | None = getattr(self, name)
             if path is not None and not path.is_file():
                 raise ValueError(f"{name}: there is no file {path}")

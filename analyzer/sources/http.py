@@ -16,6 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from analyzer.errors import BadResponse, SourceError, SourceUnavailable
 
 MOST_BYTES = 32 * 2**20
+LARGE_BYTES = 2 * 2**20
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class _Ends(threading.local):
 
 
 _ends = _Ends()
+_large = threading.Semaphore(2)
 
 
 class _InTime(io.RawIOBase):
@@ -101,9 +103,22 @@ def until(ends: float) -> Iterator[None]:
         _ends.at = None
 
 
-def gather(pool: Executor, tasks: Mapping[K, Callable[[], T]], deadline: float) -> dict[K, T | SourceError]:
-    """Run tasks in parallel until the deadline; one that fails with a SourceError, or is late, gives that error."""
+def gather(
+    pool: Executor,
+    tasks: Mapping[K, Callable[[], T]],
+    deadline: float,
+    *,
+    late: tuple[float, Callable[[], None]] | None = None,
+) -> dict[K, T | SourceError]:
+    """Run tasks in parallel until the deadline; one that fails with a SourceError, or is late, gives that error.
+
+    Parameters
+    ----------
+    late : seconds, and what is called where not all are done by then
+    """
     futures = {key: pool.submit(task) for key, task in tasks.items()}
+    if late is not None and wait(futures.values(), timeout=late[0]).not_done:
+        late[1]()
     wait(futures.values(), timeout=max(0.0, deadline - time.monotonic()))
     answers: dict[K, T | SourceError] = {}
     for key, future in futures.items():
@@ -112,27 +127,70 @@ def gather(pool: Executor, tasks: Mapping[K, Callable[[], T]], deadline: float) 
             answers[key] = timed_out(None)
             continue
         error = future.exception()
-        if error is not None and not isinstance(error, SourceError):
+        if error is None:
+            answers[key] = future.result()
+        elif isinstance(error, SourceError):
+            answers[key] = error
+        else:
             raise error
-        answers[key] = error if error is not None else future.result()
     return answers
+
+
+def alone(error: SourceError) -> SourceError:
+    """Free an error of its traceback, whose frames hold an answer of megabytes for as long as the error is kept."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def ignore(seconds: float, reason: str | None) -> None:
     """Observe nothing."""
 
 
-def read_body(response: BaseHTTPResponse, ends: float, most: int = MOST_BYTES) -> bytes:
-    """Read a body within limits of size and time: a server that trickles must not hold a verdict."""
-    parts, size = [], 0
+@contextmanager
+def few_large() -> Iterator[Callable[[float], None]]:
+    """Let the answers of the block be large, two blocks at a time: 32 of them at once would be a gigabyte.
+
+    Yields what `read_body` waits with for its turn.
+    """
+    held = False
+
+    def turn(ends: float) -> None:
+        nonlocal held
+        held = held or _large.acquire(timeout=max(0.0, ends - time.monotonic()))
+        if not held:
+            raise timed_out(None)
+
+    try:
+        yield turn
+    finally:
+        if held:
+            _large.release()
+
+
+def read_body(
+    response: BaseHTTPResponse,
+    ends: float,
+    most: int = MOST_BYTES,
+    turn: Callable[[float], None] | None = None,
+) -> bytearray:
+    """Read a body within limits of size and time: a server that trickles must not hold a verdict.
+
+    Parameters
+    ----------
+    ends : on the monotonic clock
+    most : bytes
+    turn : waits until a body may be large, see `few_large`
+    """
+    body = bytearray()
     while part := response.read1(2**16):  # what has come so far: read() would wait for the whole 64 KiB
-        parts.append(part)
-        size += len(part)
-        if size > most:
+        body += part
+        if len(body) > most:
             raise BadResponse(f"the answer is larger than {most / 2**20:.3g} MiB")
+        if turn is not None and len(body) > LARGE_BYTES:
+            turn(ends)
         if time.monotonic() > ends:
             raise timed_out(None)
-    return b"".join(parts)
+    return body
 
 
 def timed_out(seconds: float | None) -> SourceUnavailable:

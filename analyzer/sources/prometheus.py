@@ -6,7 +6,6 @@ queries (`reader`), and the baseline before it, which is remembered.
 
 import math
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from analyzer.sources.promql import Queries
 from analyzer.sources.query_plan import gap_of
 from analyzer.sources.reader import Reader
 from analyzer.sources.scouting import Scout, Scouted
+from analyzer.sources.shares import on_behalf_of
 from analyzer.sources.slicing import Limits
 from analyzer.stats.dispersion import BATCH_SECONDS
 
@@ -53,11 +53,16 @@ class PrometheusSource:
 
     def ready(self, deadline: float) -> None:
         """Raise SourceError unless a trivial query is answered."""
-        self.queries.api.instant("vector(1)", time.time(), deadline)
+        self.queries.ready(deadline)
 
     def read(self, selection: Selection, deadline: float) -> Readings:
         """Read what a verdict asks for; what cannot be read is a gap with the reason."""
+        with on_behalf_of((selection.namespace, selection.service)):
+            return self._read(selection, deadline)
+
+    def _read(self, selection: Selection, deadline: float) -> Readings:
         try:
+            self.queries.breaker.check()
             scouted = self.scout(selection, deadline)
         except SourceError as error:
             return Readings(window_of(selection, None), dict.fromkeys(selection.checks, gap_of(error)))

@@ -4,7 +4,7 @@ import gc
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -21,11 +21,12 @@ from urllib3.exceptions import TimeoutError as TimeoutError_
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
 from analyzer.model.counts import Floats
 from analyzer.sources.authorization import Authorize, ToSign, nobody
-from analyzer.sources.http import Observer, brief, connections, ignore, read_body, timed_out, until
+from analyzer.sources.http import Observer, alone, brief, connections, few_large, ignore, read_body, timed_out, until
 
 RETRIED = frozenset({429, 502, 503, 504})
 PAUSES = (0.1, 0.3)  # seconds before the second and the third try
 LAST_TRY = math.inf
+SERIES = 20  # values that take as much memory as a series without any, 3 kB
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Connection:
     ca_file, cert_file, key_file : own certificate authority, client certificate
     headers : sent with every query, such as X-Scope-OrgID
     parameters : added to every query, such as Thanos' partial_response
+    most_values : of an answer; a series costs `SERIES` of them
     """
 
     url: str
@@ -52,6 +54,7 @@ class Connection:
     key_file: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    most_values: int = 600_000
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,14 @@ class PrometheusApi:
     ) -> list[Series]:
         """Evaluate a query from start to end inclusive, every `step` seconds; raises as `instant`."""
         parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        return self._get("query_range", parameters, "matrix", deadline, finite=finite)
+        return _within(
+            start - step, end + step, self._get("query_range", parameters, "matrix", deadline, finite=finite)
+        )
 
     def raw(self, query: str, at: float, deadline: float, *, finite: bool = True) -> list[Series]:
         """Evaluate a query for a range of samples, such as ``metric[5m]``, at one moment; raises as `instant`."""
-        return self._get("query", {"query": query, "time": f"{at:.3f}"}, "matrix", deadline, finite=finite)
+        parameters = {"query": query, "time": f"{at:.3f}"}
+        return _within(0.0, at + 1.0, self._get("query", parameters, "matrix", deadline, finite=finite))
 
     def build(self, deadline: float) -> dict[str, Any] | None:
         """Ask what it is and of which version, as Prometheus and those like it say; None: it does not tell."""
@@ -131,9 +137,14 @@ class PrometheusApi:
         try:
             for pause in (*PAUSES, LAST_TRY):
                 try:
-                    status, location, body = self._ask(endpoint, parameters, deadline)
-                    with _no_collection():
-                        answer = _parse(_unwrap(status, location, body, kind), kind, finite=finite)
+                    with few_large() as turn:
+                        status, location, body = self._ask(endpoint, parameters, deadline, turn=turn)
+                        try:
+                            _measure(body, self._connection.most_values)
+                            with _no_collection():
+                                answer = _parse(_unwrap(status, location, body, kind), kind, finite=finite)
+                        finally:
+                            body.clear()
                     break
                 except SourceUnavailable as error:
                     tried_long_enough = error.reason == "timeout" or pause == LAST_TRY
@@ -142,13 +153,19 @@ class PrometheusApi:
                     time.sleep(pause)
         except SourceError as error:
             self._observe(time.monotonic() - began, error.reason)
-            raise
+            raise alone(error) from None
         self._observe(time.monotonic() - began, None)
         return answer
 
     def _ask(
-        self, endpoint: str, parameters: dict[str, str], deadline: float, method: str | None = None
-    ) -> tuple[int, str, bytes]:
+        self,
+        endpoint: str,
+        parameters: dict[str, str],
+        deadline: float,
+        *,
+        method: str | None = None,
+        turn: Callable[[float], None] | None = None,
+    ) -> tuple[int, str, bytearray]:
         """Send one request and read its whole answer before the deadline: status, redirect's target, body."""
         left = min(deadline - time.monotonic(), self._connection.timeout)
         if left <= 0:
@@ -178,7 +195,7 @@ class PrometheusApi:
                     preload_content=False,
                 ) as response,
             ):
-                return response.status, response.headers.get("Location", ""), read_body(response, ends)
+                return response.status, response.headers.get("Location", ""), read_body(response, ends, turn=turn)
         except TimeoutError_ as error:
             if isinstance(error, NewConnectionError):  # which urllib3 counts among the timeouts
                 raise SourceUnavailable(f"no connection: {brief(error)}") from error
@@ -190,7 +207,24 @@ class PrometheusApi:
             raise SourceUnavailable(text) from None  # its text would show the header
 
 
-def _unwrap(status: int, location: str, body: bytes, kind: str) -> list[dict[str, Any]]:
+def _within(least: float, most: float, answer: list[Series]) -> list[Series]:
+    """Return an answer whose samples are of about the time that was asked for, which is as long as arrays will be."""
+    for times in {id(series.times): series.times for series in answer}.values():
+        if len(times) and not least <= times.min() <= times.max() <= most:
+            raise BadResponse("it answered with samples for other times than those that were asked for")
+    return answer
+
+
+def _measure(body: bytearray, most: int) -> None:
+    """Refuse an answer that would take hundreds of megabytes once it is parsed, before it is."""
+    series, lists = body.count(b'"metric"'), body.count(b"[")
+    if SERIES * series + lists > most:
+        raise BadResponse(
+            f"the answer is too large: {series:,} series, {lists:,} values (ANALYZER_PROMETHEUS_MAX_SAMPLES)"
+        )
+
+
+def _unwrap(status: int, location: str, body: bytearray, kind: str) -> list[dict[str, Any]]:
     """Take the result out of the envelope; everything that is not a whole result is an error."""
     if 300 <= status < 400:
         raise BadResponse(f"it redirects to {location[:100]!r}, which is not followed: set the URL to where it answers")

@@ -1,15 +1,17 @@
 """What the queries are written with, and how several of them are asked at once."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from analyzer.config.selector import Matcher, Selector, arms_matcher, fill
-from analyzer.errors import SourceError
+from analyzer.errors import SourceError, SourceUnavailable
 from analyzer.sources.assembly import Selection
+from analyzer.sources.breaker import LATE_SECONDS, Breaker
 from analyzer.sources.http import gather
 from analyzer.sources.prometheus_api import PrometheusApi, Series
 from analyzer.sources.samples import STAT
+from analyzer.sources.shares import FairPool
 from analyzer.sources.timeline import Timeline
 
 LOOK_BACK = 900.0  # how long before the window a target may not have been scraped and still be known
@@ -22,15 +24,28 @@ Tasks = Mapping[str, Callable[[], list[Series]]]
 
 
 class Queries:
-    """Asks several queries in parallel on one pool of threads, within the deadline of a verdict."""
+    """Asks several queries in parallel on one pool of threads, within the deadline of a verdict.
+
+    Attributes
+    ----------
+    breaker : whether the server answers at all
+    """
 
     def __init__(self, api: PrometheusApi, workers: int) -> None:
         self.api = api
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prometheus")
+        self.breaker = Breaker(self.ready)
+        self._pool = FairPool(workers, "prometheus")
+
+    def ready(self, deadline: float) -> None:
+        """Raise SourceError unless a trivial query is answered."""
+        self.api.instant("vector(1)", time.time(), deadline)
 
     def run(self, tasks: Tasks, deadline: float) -> dict[str, Answer]:
         """Run queries in parallel until the deadline; a query that fails, or is late, gives its error."""
-        return gather(self._pool, tasks, deadline)
+        answers = gather(self._pool, tasks, deadline, late=(LATE_SECONDS, self.breaker.suspect))
+        if any(isinstance(answer, SourceUnavailable) for answer in answers.values()):
+            self.breaker.suspect()
+        return answers
 
     def all(self, tasks: Tasks, deadline: float) -> dict[str, list[Series]]:
         """Run queries as `run`, and raise the first error."""

@@ -39,6 +39,7 @@ from analyzer.sources.samples import (
     in_groups,
     matchers_of,
     one_a_metric,
+    possible,
     target_of,
 )
 from analyzer.sources.scouting import Scouted
@@ -346,10 +347,10 @@ class Reader:
         except SourceError as error:
             return gap_of(error)
         for selector, several in table.items():
-            if not all(np.isfinite(sums.growth).all() for sums in several):
+            if not all(possible(selector.metric, sums.growth).all() for sums in several):
                 return Gap(
                     Code.INCONSISTENT_DATA,
-                    f"a series of {selector.metric} has a value that is no finite number: restart the process that "
+                    f"a series of {selector.metric} has a value that no counter can have: restart the process that "
                     "exports it after the code that counts it is corrected, or name another metric in the profile",
                 )
         return in_slices(assemble(way, table, self._selection, timeline.slices), timeline, (self.note_on(way),))

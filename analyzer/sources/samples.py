@@ -130,6 +130,7 @@ class Samples:
         for series in answer:
             labels = {name: value for name, value in series.labels.items() if name != STAT}
             values = series.values[np.isfinite(series.values)]
+            _check_size(labels, values)
             if len(values):
                 self._base.setdefault(self._row(labels), (float(values[-1]), began_by))
 
@@ -240,12 +241,11 @@ class Samples:
             times, order = np.unique(np.concatenate([part.times for part in parts]), return_index=True)
             values = np.concatenate([part.values for part in parts])[order]
             usable = np.isfinite(values)
+            _check_size(self._labels[row], values[usable])
             settled.tracks[row] = times[usable], values[usable]
 
     def _take(self, row: int, times: Floats, values: Floats) -> None:
-        metric = self._labels[row].get("__name__", "")
-        least, most = (-GREATEST_SUM, GREATEST_SUM) if may_fall(metric) else (0.0, GREATEST)
-        usable = (values >= least) & (values <= most)
+        usable = possible(self._labels[row].get("__name__", ""), values)
         if not usable.all():
             self._unusable[row] = f"{values[~usable][0]:g}"
             times, values = times[usable], values[usable]
@@ -275,6 +275,20 @@ class Samples:
             self._labels.append(labels)
             self._targets.append(pod_key(labels, self._arm_label))
         return row
+
+
+def possible(metric: str, values: Floats) -> Flags:
+    """Whether a counter, or what may fall, can have such values; shape as values."""
+    least, most = (-GREATEST_SUM, GREATEST_SUM) if may_fall(metric) else (0.0, GREATEST)
+    return np.asarray((values >= least) & (values <= most))
+
+
+def _check_size(labels: Mapping[str, str], values: Floats) -> None:
+    """Raise BadResponse for what is not `possible`, where no reading can be marked any more."""
+    name = labels.get("__name__", "")
+    usable = possible(name, values)
+    if not usable.all():
+        raise BadResponse(f"{name} has a value that no counter can have: {values[~usable][0]:g}")
 
 
 def _find_falls(settled: Settled) -> None:

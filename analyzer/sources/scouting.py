@@ -13,11 +13,14 @@ import numpy as np
 
 from analyzer.config.profile import Way, main_selectors, traffic_selectors
 from analyzer.config.selector import Matcher, Selector
+from analyzer.errors import BadResponse
+from analyzer.model.counts import Floats
 from analyzer.model.findings import Gap, Kind
 from analyzer.sources.assembly import Selection, choose_way, window_of
 from analyzer.sources.origins import Values, origin_labels, origins_of, values_of
 from analyzer.sources.prometheus_api import Series
 from analyzer.sources.promql import Queries, duration, either, in_arms
+from analyzer.sources.timeline import OFF_GRID
 
 PRESENCE_STEP = 300.0  # resolution of the search for the canary's first sample
 LONGEST_GAP = 600.0  # a canary away for longer than this began anew when it came back
@@ -121,12 +124,14 @@ class Scout:
         )
         if not len(times):
             return None, None
+        _check_times(times, begin, selection.at)
         gaps = np.flatnonzero(np.diff(times) > LONGEST_GAP)
         first = float(times[gaps[-1] + 1] if len(gaps) else times[0])
         exactly = f"min({either(f'min_over_time(timestamp({query})[{look}:1s])' for query in queries)})"
         tasks = {"first": lambda: self._queries.api.instant(exactly, first, deadline)}
         answer = self._queries.all(tasks, deadline)["first"]
         moment = float(answer[0].values[0]) if answer and len(answer[0].values) else first - PRESENCE_STEP
+        _check_times(np.array([moment]), begin - PRESENCE_STEP, selection.at)
         return math.floor(moment) - 1.0, float(times[gaps[-1]]) if len(gaps) else None
 
     def _look_for_metrics(self, selection: Selection, start: float, deadline: float) -> Scouted:
@@ -174,3 +179,9 @@ def _key(selection: Selection) -> tuple[Any, ...]:
         selection.profile.name, selection.service, selection.namespace, selection.canary, selection.baseline,
         selection.start, selection.window_seconds, frozenset(selection.checks.values()), selection.matchers,
     )  # fmt: skip
+
+
+def _check_times(times: Floats, least: float, most: float) -> None:
+    """Raise BadResponse where a sample of the canary is said to be of another time than was looked at."""
+    if times.min() < least - OFF_GRID or times.max() > most + OFF_GRID:
+        raise BadResponse("it answered with samples for other times than those that were asked for")

@@ -8,7 +8,6 @@ of the baseline is remembered for the dispersion of its counts, see `memory`.
 import math
 import time
 from collections.abc import Container, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import urlsplit, urlunsplit
@@ -30,6 +29,7 @@ from analyzer.sources.http import Observer, brief, connections, gather, ignore, 
 from analyzer.sources.memory import Memory, Snapshot, with_memory
 from analyzer.sources.origins import origins, values_of
 from analyzer.sources.samples import may_fall
+from analyzer.sources.shares import FairPool, on_behalf_of
 
 TIMEOUT = 5.0  # seconds for one page
 MOST_BYTES = 4 * 2**20  # of a page
@@ -72,7 +72,7 @@ class ScrapeSource:
         self._connections = connections(
             num_pools=64, maxsize=4, ca_certs=DEFAULT_CA_BUNDLE_PATH, cert_reqs="CERT_REQUIRED"
         )
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="scrape")
+        self._pool = FairPool(workers, "scrape")
 
     def ready(self, deadline: float) -> None:
         """Raise SourceError unless addresses are configured and every page can be read."""
@@ -90,7 +90,8 @@ class ScrapeSource:
         RequestError : an arm has no addresses in the settings, or the request asks for the past
         """
         self._refuse(selection)
-        samples, failures = self._pages(selection.arms, _wanted(selection), deadline)
+        with on_behalf_of((selection.namespace, selection.service)):
+            samples, failures = self._pages(selection.arms, _wanted(selection), deadline)
         queries = tuple(address for arm in selection.arms for address in self._targets[arm])
         if failures:
             some = f"{len(failures)} of {len(queries)} pages could not be read"
@@ -176,7 +177,7 @@ class ScrapeSource:
                     "GET", address, headers=headers, timeout=left, retries=False, redirect=False, preload_content=False
                 ) as response,
             ):
-                body = read_body(response, ends, self._most_bytes)
+                body = bytes(read_body(response, ends, self._most_bytes))
                 if response.status != 200:
                     raise SourceUnavailable(f"{address} answered HTTP {response.status}")
         except TimeoutError_ as error:

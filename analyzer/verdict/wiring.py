@@ -60,6 +60,7 @@ def _source(settings: Settings, observe: Observer, patience: float) -> Source:
         key_file=settings.prometheus_key_file,
         headers=settings.prometheus_headers,
         parameters=settings.prometheus_parameters,
+        most_values=5 * settings.prometheus_max_samples,  # an answer holds the labels of its series, too
     )
     return PrometheusSource(
         PrometheusApi(connection, observe=observe),

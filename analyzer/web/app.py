@@ -25,6 +25,7 @@ from analyzer.errors import NotInstalled, Problem, RequestError
 from analyzer.model.findings import Code, Gap, Outcome
 from analyzer.report import html
 from analyzer.report.drawn import require_plots
+from analyzer.sources.shares import Shares
 from analyzer.verdict.analysis import Analyzer
 from analyzer.verdict.answer import render
 from analyzer.verdict.case import Case
@@ -52,7 +53,7 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
     app.config["ANALYZER_SOURCE"] = settings.source.value
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answer is a 200 that is no JSON
     app.url_map.merge_slashes = False  # a redirect would lose Argo's body
-    gate = threading.BoundedSemaphore(max(1, settings.threads - RESERVED_THREADS))
+    gate = Shares(max(1, settings.threads - RESERVED_THREADS))
 
     @app.get("/v1/verdict")
     @app.post("/v1/verdict")
@@ -60,7 +61,7 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
         _authorize(settings.token_file)
         parsed = parse_request(_body())
         try:
-            with _admitted(gate):
+            with _slot(gate, parsed, settings.deadline):
                 return _verdict(parsed, analyzer.verdict, settings, telemetry)
         except _Full as full:
             # Argo ends an analysis after some errors in a row: an outage of the source, which makes all verdicts
@@ -87,7 +88,7 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
     return app
 
 
-def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threading.BoundedSemaphore) -> None:
+def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: Shares) -> None:
     """Add what explains a verdict to people; often about the past, so no exported metric changes."""
     # Each is drawn for most of a second: no rush of readers may take the places of Argo's verdicts.
     few = threading.BoundedSemaphore(max(1, (settings.threads - RESERVED_THREADS) // 4))
@@ -96,7 +97,7 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threa
     def read(body: Callable[[], object]) -> Iterator[tuple[VerdictRequest, Case]]:
         _authorize(settings.token_file)
         parsed = parse_request(body())
-        with _admitted(gate):
+        with _slot(gate, parsed, settings.deadline):
             case = analyzer.read(parsed)
             if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(case.verdict())):
                 raise Refusal(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
@@ -110,7 +111,7 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threa
         if not _wants_page():
             with read(_body) as (_, case):
                 return _json(render(case.verdict(), Detail.FULL))
-        with _admitted(few, "reports"), read(_body if request.method == "POST" else _filled) as (parsed, case):
+        with _admitted(few), read(_body if request.method == "POST" else _filled) as (parsed, case):
             return _page(page(parsed, case, prometheus_url=settings.link_to_prometheus, address=_address()))
 
     @app.get("/report.png")
@@ -119,7 +120,7 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: threa
         require_plots()
         from analyzer.report.picture import picture  # noqa: PLC0415 - an extra
 
-        with _admitted(few, "reports"), read(_body) as (parsed, case):
+        with _admitted(few), read(_body) as (parsed, case):
             return Response(picture(parsed, case), content_type="image/png")
 
 
@@ -140,14 +141,27 @@ def _page(text: str, status: int = 200) -> Response:
 
 
 @contextmanager
-def _admitted(gate: threading.BoundedSemaphore, what: str = "verdicts") -> Iterator[None]:
-    """Hold a place among those that are made at once; refuse where there is none."""
-    if not gate.acquire(blocking=False):
-        raise _Full(503, f"too many {what} at once: ask again", Retry_After="5")
+def _admitted(few: threading.BoundedSemaphore) -> Iterator[None]:
+    """Hold a place among the reports that are drawn at once; refuse where there is none."""
+    if not few.acquire(blocking=False):
+        raise _Full(503, "too many reports at once: ask again", Retry_After="5")
     try:
         yield
     finally:
-        gate.release()
+        few.release()
+
+
+@contextmanager
+def _slot(shares: Shares, parsed: VerdictRequest, deadline: float) -> Iterator[None]:
+    """Hold a place among the verdicts that are formed at once; refuse where the service can have none."""
+    owner = (parsed.namespace, parsed.service)
+    if not shares.take(owner):
+        raise _Full(503, "too many verdicts at once: ask again", Retry_After="5")
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        shares.give_back(owner, in_time=time.monotonic() - began < deadline / 2)
 
 
 def _add_service_routes(app: Flask, analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> None:
@@ -165,6 +179,7 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, settings: Settings, tele
 
     @app.get("/metrics")
     def metrics() -> Response:
+        _authorize(settings.metrics_token_file)
         return Response(generate_latest(telemetry.registry), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/openapi.json")
@@ -196,7 +211,10 @@ def _verdict(
     began = time.perf_counter()
     with telemetry.verdict_duration.time():
         verdict = judge(parsed)
-    telemetry.rollouts.record(parsed.namespace, parsed.service, verdict, parsed.window)
+    question = (parsed.profile, parsed.baseline, parsed.start, tuple(sorted(parsed.labels.items())))
+    telemetry.rollouts.record(
+        parsed.namespace, parsed.service, verdict, parsed.window, canary=parsed.canary, question=question
+    )
     _log(parsed, verdict, time.perf_counter() - began)
     if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(verdict)):
         raise Refusal(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")

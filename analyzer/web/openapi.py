@@ -106,7 +106,7 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
             },
             "/healthz": {"get": _plain("The process is alive")},
             "/readyz": {"get": _plain("The source answers", unavailable="The source does not answer")},
-            "/metrics": {"get": _plain("Metrics for Prometheus", _text("text/plain"))},
+            "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _plain("This document")},
             "/docs": {"get": _plain("This document: a page to browsers, to others JSON", _json_object() | page)},
         },
@@ -194,6 +194,12 @@ def _answers(
     return {"200": {"description": meaning, "content": content}} | {
         status: {"description": refused[status], "content": error | (errors or {})} for status in sorted(refused)
     }
+
+
+def _metrics() -> dict[str, Any]:
+    plain = _plain("Metrics for Prometheus", _text("text/plain"))
+    error = {"description": "A bearer token is needed", "content": {"application/json": {"schema": _ref("Error")}}}
+    return plain | {"responses": plain["responses"] | {"401": error}, "security": [{}, {"token": []}]}
 
 
 def _plain(summary: str, content: dict[str, Any] | None = None, *, unavailable: str = "") -> dict[str, Any]:

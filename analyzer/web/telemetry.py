@@ -1,14 +1,14 @@
 """Every metric that the service exports, prefix ``analyzer_``.
 
-Label values come from closed lists or validated names, never from hashes or error texts. What is exported of
-a rollout disappears some minutes after it was last asked about, and the number of rollouts is bounded.
+Label values come from closed lists or validated names, never from error texts. What is exported of a rollout
+disappears some minutes after it was last asked about, and the number of rollouts is bounded.
 """
 
 import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -23,6 +23,8 @@ from analyzer.version import __version__
 
 KEPT_SECONDS = 600.0
 MOST_ROLLOUTS = 1000
+MOST_OF_A_SERVICE = 20  # canaries, policies and windows
+MOST_QUESTIONS = 8  # that differ in what has no label: overrides, profile, baseline, labels, checks
 AS_NUMBER = {Outcome.PASS: 1.0, Outcome.INCONCLUSIVE: 0.0, Outcome.FAIL: -1.0}
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8, 10)
 
@@ -76,28 +78,72 @@ class Telemetry:
 
 @dataclass(frozen=True)
 class _Judged:
-    """The latest finding of a check; `seen` by the clock that forgets, `at` in Unix seconds."""
+    """The latest finding of a check, and when it was found in Unix seconds."""
 
-    seen: float
     at: float
     role: Role
     unit: str
     finding: Finding
 
 
-@dataclass
-class _Rollout:
-    """What was last found of one service in one kind of window, and how many verdicts it got."""
+@dataclass(frozen=True)
+class _Answer:
+    """The latest verdict on one question; `seen` by the clock that forgets, `at` in Unix seconds."""
 
     seen: float
-    at: float = 0.0
-    checks: dict[str, _Judged] = field(default_factory=dict)
-    outcome: Outcome = Outcome.INCONCLUSIVE
+    at: float
+    outcome: Outcome
+    checks: dict[str, _Judged]
+
+
+@dataclass
+class _Rollout:
+    """What was last found of one canary by one policy in one kind of window, and how many verdicts it got.
+
+    Attributes
+    ----------
+    answers : by question, the one that was asked last at the end
+    """
+
+    seen: float
+    answers: dict[Hashable, _Answer] = field(default_factory=dict)
     share: float | None = None
     totals: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
 
+    @property
+    def at(self) -> float:
+        """When it was last judged."""
+        return self._last.at
 
-_Key = tuple[str, str, str]  # namespace, service, window
+    @property
+    def outcome(self) -> Outcome:
+        """The latest verdict, but a fail stays until its own question is answered otherwise."""
+        failed = any(answer.outcome is Outcome.FAIL for answer in self.answers.values())
+        return Outcome.FAIL if failed else self._last.outcome
+
+    @property
+    def checks(self) -> dict[str, _Judged]:
+        """The latest finding of each check, with the same exception."""
+        chosen: dict[str, _Judged] = {}
+        for name, judged in (item for answer in self.answers.values() for item in answer.checks.items()):
+            earlier = chosen.get(name, judged)
+            hides = earlier.finding.outcome is Outcome.FAIL and judged.finding.outcome is not Outcome.FAIL
+            chosen[name] = replace(earlier, at=judged.at) if hides else judged
+        return chosen
+
+    @property
+    def _last(self) -> _Answer:
+        return next(reversed(self.answers.values()))
+
+    def keep(self, question: Hashable, answer: _Answer) -> None:
+        """Keep the answer to a question; of too many questions the oldest that is no fail is forgotten."""
+        self.answers.pop(question, None)
+        self.answers[question] = answer
+        if len(self.answers) > MOST_QUESTIONS:
+            del self.answers[min(self.answers, key=lambda name: self.answers[name].outcome is Outcome.FAIL)]
+
+
+_Key = tuple[str, str, str, str, str]  # namespace, service, canary, policy, window
 
 
 class _Rollouts(Collector):
@@ -108,37 +154,68 @@ class _Rollouts(Collector):
         self._lock = threading.Lock()
         self._rollouts: OrderedDict[_Key, _Rollout] = OrderedDict()
 
-    def record(self, namespace: str | None, service: str | None, verdict: Verdict, window: str = "start") -> None:
+    def record(
+        self,
+        namespace: str | None,
+        service: str | None,
+        verdict: Verdict,
+        window: str = "start",
+        *,
+        canary: str | None = None,
+        question: Hashable = None,
+    ) -> None:
         """Keep a verdict; verdicts on no named service are not exported.
 
         Parameters
         ----------
         window : as it was asked for. A background analysis judges everything since the start while
             the steps judge what came since the last change of the weight: these are exported separately
+        canary : its name, by which two canaries of a service are exported separately
+        question : what else of the request may differ: the profile, the baseline, labels. It is no label, but the
+            answer to another question does not hide a fail
         """
         if service is None:
             return
-        key = (namespace or "", service, window if window in ("start", "step") else "last")
+        key = (
+            namespace or "", service, canary or "", verdict.policy.name,
+            window if window in ("start", "step") else "last",
+        )  # fmt: skip
         # What business checks count need not be requests.
         telling = [name for name in verdict.findings if verdict.policy.checks[name].kind is not Kind.BUSINESS]
         share = _share([verdict.readings.by_check[name] for name in telling])
         with self._lock:
             seen, at = self._clock(), self._now()
+            if key not in self._rollouts:
+                self._make_room(key)
             rollout = self._rollouts.setdefault(key, _Rollout(seen))
-            rollout.seen, rollout.at = seen, at
+            rollout.seen = seen
+            checks: dict[str, _Judged] = {}
             for name, finding in verdict.findings.items():
                 check = verdict.policy.checks[name]
                 role = verdict.policy.role if check.role is Role.GATE else check.role
-                rollout.checks[name] = _Judged(seen, at, role, _unit(check), finding)
-            rollout.outcome = verdict.outcome
+                checks[name] = _Judged(at, role, _unit(check), finding)
+            subject = (verdict.policy.digest, tuple(verdict.findings), window, question)
+            rollout.keep(subject, _Answer(seen, at, verdict.outcome, checks))
             rollout.share = share if telling else rollout.share
             rollout.totals[verdict.outcome] += 1
             self._rollouts.move_to_end(key)
-            while len(self._rollouts) > MOST_ROLLOUTS:
-                # A rollout is asked about again and again: names that somebody made up must not push it out.
-                others = (name for name in self._rollouts if name != key)
-                once = (name for name in others if sum(self._rollouts[name].totals.values()) == 1)
-                del self._rollouts[next(once, next(iter(self._rollouts)))]
+
+    def _make_room(self, key: _Key) -> None:
+        """Forget the least of a service that has too many rollouts, and of all where there are too many."""
+        same_service = [other for other in self._rollouts if other[:2] == key[:2]]
+        if len(same_service) >= MOST_OF_A_SERVICE:
+            del self._rollouts[self._least(same_service)]
+        if len(self._rollouts) >= MOST_ROLLOUTS:
+            del self._rollouts[self._least(self._rollouts)]
+
+    def _least(self, keys: Iterable[_Key]) -> _Key:
+        """Choose by what is lost: a rollout is asked about again and again, and names that somebody made up are not."""
+
+        def worth(key: _Key) -> tuple[bool, bool]:
+            rollout = self._rollouts[key]
+            return sum(rollout.totals.values()) > 1, rollout.outcome is Outcome.FAIL
+
+        return min(keys, key=worth)  # of equals the one that is silent for longest
 
     def describe(self) -> list[Metric]:
         """Return nothing: no metrics are declared statically; rollouts are known only at scrape time."""
@@ -157,9 +234,11 @@ class _Rollouts(Collector):
             for key in [key for key, rollout in self._rollouts.items() if rollout.seen < oldest]:
                 del self._rollouts[key]
             for rollout in self._rollouts.values():
-                rollout.checks = {name: judged for name, judged in rollout.checks.items() if judged.seen >= oldest}
+                rollout.answers = {
+                    question: answer for question, answer in rollout.answers.items() if answer.seen >= oldest
+                }
             return [
-                (key, replace(rollout, checks=dict(rollout.checks), totals=dict(rollout.totals)))
+                (key, replace(rollout, answers=dict(rollout.answers), totals=dict(rollout.totals)))
                 for key, rollout in self._rollouts.items()
             ]
 
@@ -190,10 +269,12 @@ class _Families:
         """Add the samples of one rollout.
 
         What was asked about everything since the start has no label `window`: who never asks about another one has
-        series without it.
+        series without it. Counts in the request need no name of a canary.
         """
-        namespace, service, window = key
-        names = {"namespace": namespace, "service": service, **({} if window == "start" else {"window": window})}
+        namespace, service, canary, policy, window = key
+        names = {"namespace": namespace, "service": service, "policy": policy}
+        names |= {"canary": canary} if canary else {}
+        names |= {} if window == "start" else {"window": window}
         _add(self._verdict, AS_NUMBER[rollout.outcome], names, check="all")
         _add(self._at, rollout.at, names, check="all")
         if rollout.share is not None:

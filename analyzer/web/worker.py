@@ -6,6 +6,7 @@ import logging
 import re
 import selectors
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,7 @@ READ_SECONDS = 10.0  # for a client to send a request
 LAST_SECONDS = 2.0  # the same once the service ends
 MOST_HEAD = 2**16  # bytes; gunicorn's own limits, which refuse the request, are below
 MOST_WAITING = 2**26  # bytes of all requests that are not whole
+PROBE = re.compile(rb"GET /(healthz|metrics)[? ]")
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*(?:\r\n|$)")
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:")
 LAST_CHUNK = re.compile(rb"(?:^|\r\n)0+(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n$")
@@ -34,6 +36,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **kwargs)
         self._reading: dict[Any, None] = {}  # the connections whose requests are not whole, oldest first
         self._waiting = 0  # bytes of them
+
+    def init_process(self) -> None:
+        """Start; what tells Kubernetes and Prometheus that it lives does not wait behind hundreds of verdicts."""
+        self._probes = ThreadPoolExecutor(2, thread_name_prefix="probes")
+        super().init_process()
 
     def accept(self, listener: Any) -> None:
         """Accept a connection; without a file descriptor left, drop the one whose request is not whole for longest."""
@@ -75,8 +82,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._forget(conn)
         conn.init()
         conn.parser.unreader.unread(bytes(conn.received))
+        pool = self._probes if PROBE.match(conn.received) else self.tpool
         conn.data_ready, conn.received = True, bytearray()
-        super().enqueue_req(conn)
+        done = pool.submit(self.handle, conn)
+        done.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, conn, future))
 
     def _whole(self, conn: Any) -> bool:
         """Whether all of a request is there, or so much that it will be refused."""

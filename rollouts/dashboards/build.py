@@ -46,9 +46,11 @@ TAG = "rollout-analyzer"
 GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "#808080"
 
 ROLLOUT = 'namespace=~"$namespace", service=~"$service"'
-CHECK = "namespace, service, window, check"
+CANARY = "namespace, service, canary, policy, window"
+CHECK = f"{CANARY}, check"
 JOB = 'job=~"$job"'
-NAME = "{{namespace}} {{check}} {{window}}"  # a legend; what was asked since the start has no window
+WHICH = "{{window}} {{policy}} {{canary}}"  # in a legend; what was asked since the start has no window
+NAME = f"{{{{namespace}}}} {{{{check}}}} {WHICH}"
 QUANTILES = (0.5, 0.9, 0.99)
 HALF, WHOLE = 12, 24  # widths
 
@@ -83,12 +85,11 @@ def latest(metric: str, *, by: str = "", where: str = "", unit: str = "") -> str
 
 def latest_share() -> str:
     """Give the canary's share in the same way; it is of the rollout, not of a check."""
-    rollout = "namespace, service, window"
     judged = f'analyzer_verdict_timestamp_seconds{{{ROLLOUT}, check="all"}}'
     return (
-        f"max by ({rollout}) (\n"
+        f"max by ({CANARY}) (\n"
         f"  analyzer_canary_share{{{ROLLOUT}}}\n"
-        f"  and on ({rollout}, instance) ({judged} == on ({rollout}) group_left () max by ({rollout}) ({judged}))\n"
+        f"  and on ({CANARY}, instance) ({judged} == on ({CANARY}) group_left () max by ({CANARY}) ({judged}))\n"
         ")"
     )
 
@@ -213,10 +214,10 @@ def rollouts() -> Dashboard:
             timeline(OUTCOMES).data_links([ask]),
             "Verdicts",
             "The verdict on the whole. pass: every gate is proved good. fail: a check is proved bad. The steps of a "
-            "rollout and a guard in the background ask about different windows: each has its line. A click leads to "
-            "the analyzer's page, where the report is.",
+            "rollout and a guard in the background ask about different windows: each has its line, and so has each "
+            "canary and policy. A click leads to the analyzer's page, where the report is.",
             (
-                "{{namespace}} {{service}} {{window}}",
+                f"{{{{namespace}}}} {{{{service}}}} {WHICH}",
                 latest("analyzer_verdict", where='check="all"'),
             ),
             width=WHOLE,
@@ -269,7 +270,7 @@ def panels_of_a_service() -> Iterator[Panel]:
         "Canary's share of the traffic",
         "Of the requests that reached both arms since their split last changed: about the weight of the step. With "
         "source scrape, whose counts have no past, since the pods started.",
-        ("{{namespace}} {{window}}", latest_share()),
+        (f"{{{{namespace}}}} {WHICH}", latest_share()),
     )
     yield complete(
         lines(units.Short).min(0),

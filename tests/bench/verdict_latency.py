@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -89,9 +90,9 @@ def _measure(url: str, verdicts: int) -> Latency:
 
     ask = api._ask
 
-    def record(endpoint: str, parameters: dict[str, str], deadline: float) -> tuple[int, str, bytes]:
+    def record(endpoint: str, parameters: dict[str, str], deadline: float, **more: Any) -> tuple[int, str, bytearray]:
         asked.append((endpoint, parameters))
-        return ask(endpoint, parameters, deadline)
+        return ask(endpoint, parameters, deadline, **more)
 
     api._ask = record  # type: ignore[method-assign, assignment]
     analyzer.verdict(request)

@@ -63,6 +63,7 @@ READ = {
     "deadline": ("5s", 5.0),
     "on_source_error": ("error", "error"),
     "token_file": ("FILE", "FILE"),
+    "metrics_token_file": ("FILE", "FILE"),
     "max_body": ("2048", 2048),
     "threads": ("4", 4),
 }

@@ -177,3 +177,13 @@ def test_the_texts_of_alerts_are_filled_in(rollout: Played) -> None:
         r"100% of the requests of .+ to prometheus fail \(unavailable\)\.", found["RolloutAnalyzerSourceErrors"]
     )
     assert not any(word in str(found) for word in ("no value", "error", "{{"))
+
+
+def test_answers_to_other_questions_hide_no_fail(rollout: Played, api: Api) -> None:
+    """The first replica was asked later with lenient limits, which passed; another policy has series of its own."""
+    raw = 'analyzer_verdict{service="failing", check=~"all|error_rate"} == -1'
+    series = {(labels["check"], labels["policy"], labels["canary"]) for labels, _ in api.at(raw, rollout.ended)}
+
+    assert series == {
+        (check, policy, "failing-canary") for check in ("all", "error_rate") for policy in ("ml-model", "ml-model-mean")
+    }

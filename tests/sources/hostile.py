@@ -1,6 +1,7 @@
 """An HTTP server over real sockets that answers as it is told, also wrongly, and remembers what it was asked."""
 
 import contextlib
+import functools
 import socket
 import ssl
 import threading
@@ -155,6 +156,19 @@ def flood(to: Connection) -> None:
     part = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     for _ in range(64):
         to.send(part)
+
+
+def enormous(to: Connection) -> None:
+    """Answer in the right form with 30 MiB of series that nobody asked for."""
+    to.reply(_enormous("matrix" if b"start=" in to.asked.body else "vector"))
+
+
+@functools.cache
+def _enormous(kind: str) -> bytes:
+    sample = '"values":[[1767614400,"1"]]' if kind == "matrix" else '"value":[1767614400,"1"]'
+    series = f'{{"metric":{{"pod":"{"p" * 120}"}},{sample}}}'
+    result = ",".join([series] * (30 * 2**20 // len(series)))
+    return f'{{"status":"success","data":{{"resultType":"{kind}","result":[{result}]}}}}'.encode()
 
 
 @contextlib.contextmanager

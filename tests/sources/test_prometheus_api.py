@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -16,6 +17,7 @@ from sources.hostile import (
     close,
     cut,
     cut_chunk,
+    enormous,
     flood,
     hang,
     say,
@@ -31,6 +33,7 @@ from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavail
 from analyzer.model.findings import Code, Gap
 from analyzer.sources import prometheus_api
 from analyzer.sources.authorization import basic, bearer
+from analyzer.sources.http import few_large
 from analyzer.sources.prometheus import PrometheusSource
 from analyzer.sources.prometheus_api import Connection, PrometheusApi
 
@@ -104,6 +107,7 @@ WRONG: dict[str, tuple[Answer, type[SourceError], int]] = {  # how often it is a
     "closed": (close, SourceUnavailable, 3),
     "no HTTP": (lambda to: to.send(b"SSH-2.0-OpenSSH_9.2\r\n"), SourceUnavailable, 3),
     "flood": (flood, BadResponse, 1),
+    "enormous": (enormous, BadResponse, 1),
 }  # fmt: skip
 
 
@@ -396,3 +400,29 @@ def test_the_garbage_collector_is_on_after_queries_at_once() -> None:
     assert not gc.isenabled()
     second.__exit__(None, None, None)
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("answer", [flood, enormous])
+def test_what_is_refused_is_not_kept(answer: Answer) -> None:
+    """An error lives as long as its verdict; thirty megabytes of the answer in its traceback must not."""
+    with serving(answer) as server, pytest.raises(BadResponse, match=r"larger than 32 MiB|too large") as raised:
+        ask(Connection(server.url))
+    held, trace = [], raised.value.__traceback__
+    while trace is not None:
+        held += [value for value in trace.tb_frame.f_locals.values() if isinstance(value, bytes | bytearray | list)]
+        trace = trace.tb_next
+
+    assert sum(map(len, held)) < 10_000
+    assert raised.value.__cause__ is raised.value.__context__ is None
+
+
+def test_few_answers_may_be_large_at_a_time() -> None:
+    """The third waits until one of the others is parsed, and no longer than its own deadline."""
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(few_large())(time.monotonic() + 5)
+        with few_large() as turn, pytest.raises(SourceUnavailable):
+            turn(time.monotonic() + 0.05)
+    with few_large() as turn:
+        turn(time.monotonic() + 5)
+        turn(time.monotonic())

@@ -295,6 +295,20 @@ def test_only_verdicts_need_the_token(tmp_path: Path) -> None:
     assert client.get("/v1/verdict").headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_metrics_may_need_a_token_of_their_own(tmp_path: Path) -> None:
+    """That of the callers is no other's, and verdicts need none of this."""
+    file = tmp_path / "token"
+    file.write_text("scraper")
+    client = client_of(metrics_token_file=file)
+    headers = {"Authorization": "Bearer scraper"}
+
+    assert client.get("/metrics").status_code == 401
+    assert client.get("/metrics", headers={"Authorization": "Bearer other"}).status_code == 401
+    assert client.get("/metrics", headers=headers).status_code == 200
+    assert ask(client, PASSING)["verdict"] == "pass"
+    assert client.get("/healthz").status_code == 200
+
+
 @contextmanager
 def occupied(client: FlaskClient, pages: Pages) -> Iterator[None]:
     """Keep one verdict waiting for the source; when the block ends, it is answered."""

@@ -16,15 +16,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from analyzer.config.policy import load_policies
 from analyzer.config.profile import load_profiles
 from analyzer.config.settings import Settings
-from analyzer.model.findings import Outcome
+from analyzer.model.findings import Code, Gap, Outcome
 from analyzer.sources.scrape import ScrapeSource
 from analyzer.verdict.analysis import Analyzer
 from analyzer.verdict.judge import Verdict
-from analyzer.verdict.request import parse_request
+from analyzer.verdict.request import VerdictRequest, parse_request
 from analyzer.verdict.wiring import build_analyzer
 from analyzer.version import __version__
 from analyzer.web.app import create_app
-from analyzer.web.telemetry import KEPT_SECONDS, MOST_ROLLOUTS, Telemetry
+from analyzer.web.telemetry import KEPT_SECONDS, MOST_OF_A_SERVICE, MOST_QUESTIONS, MOST_ROLLOUTS, Telemetry
 
 CANARY, BASELINE = {"errors": 14, "requests": 865}, {"errors": 52, "requests": 16435}
 BUSINESS = {"canary": {"successes": 100, "trials": 1000}, "baseline": {"successes": 1000, "trials": 10000}}
@@ -36,7 +36,9 @@ BODY: dict[str, Any] = {
     "checks": "error_rate,business_proxy",
     "data": {"error_rate": {"canary": CANARY, "baseline": BASELINE}, "business_proxy": BUSINESS},
 }
-FRAUD = {"namespace": "ml", "service": "fraud"}
+FRAUD = {"namespace": "ml", "service": "fraud", "policy": "ml-model"}
+
+LENIENT = {"base": "ml-model", "checks": {"error_rate": {"promote": "50%", "rollback": "60%"}}}
 
 Labels = frozenset[tuple[str, str]]
 
@@ -196,6 +198,73 @@ def test_answers_about_different_windows_do_not_take_turns(telemetry: Telemetry,
     }
 
     assert found == {None: -1.0, "step": 1.0, "last": 0.0}
+
+
+def verdicts(telemetry: Telemetry, check: str = "all") -> dict[tuple[str, ...], float]:
+    """Read the verdicts by canary and policy."""
+    found = {tuple(sorted(labels)): number for labels, number in samples(telemetry, "analyzer_verdict").items()}
+    return {
+        (dict(labels).get("canary", ""), dict(labels)["policy"]): number
+        for labels, number in found.items()
+        if dict(labels)["check"] == check
+    }
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "shown"),
+    [
+        ({}, {"policy": "ml-model-mean"}, {("v2", "ml-model"): -1.0, ("v2", "ml-model-mean"): 1.0}),
+        ({}, {"canary": "v3"}, {("v2", "ml-model"): -1.0, ("v3", "ml-model"): 1.0}),
+        ({}, {"policy": LENIENT}, {("v2", "ml-model"): -1.0}),
+        ({}, {"profile": "istio"}, {("v2", "ml-model"): -1.0}),
+        ({"labels": {"cluster": "eu"}}, {"labels": {"cluster": "us"}}, {("v2", "ml-model"): -1.0}),
+        ({"checks": "error_rate"}, {"checks": "latency_p99"}, {("v2", "ml-model"): -1.0}),
+        ({}, {}, {("v2", "ml-model"): 1.0}),
+    ],
+    ids=["policy", "canary", "overrides", "profile", "labels", "checks", "the same"],
+)
+def test_a_fail_is_not_hidden_by_the_answer_to_another_question(
+    fraud: Verdict, earlier: dict[str, Any], later: dict[str, Any], shown: dict[tuple[str, ...], float]
+) -> None:
+    """What differs in canary or policy stands beside it; a fail stays beside what else differs, of a check as well."""
+    settings, telemetry = Settings(), Telemetry("scrape")
+    outcomes = [Outcome.FAIL, Outcome.PASS]
+
+    class Judging(Analyzer):
+        def verdict(self, request: VerdictRequest) -> Verdict:
+            gap = self.without(request, Gap(Code.NO_CANARY_TRAFFIC, "none"))
+            outcome = outcomes.pop(0)
+            findings = {name: replace(finding, outcome=outcome) for name, finding in gap.findings.items()}
+            return replace(gap, outcome=outcome, findings=findings)
+
+    analyzer = Judging(load_policies(None), load_profiles(None), ScrapeSource({}))
+    client = create_app(analyzer, settings, telemetry).test_client()
+    body = {"namespace": "ml", "service": "fraud", "canary": "v2", "baseline": "v1"}
+    for fields in (earlier, later):
+        assert client.post("/v1/verdict", json=body | fields).status_code == 200
+
+    assert verdicts(telemetry) == shown
+    if "checks" not in later:
+        assert verdicts(telemetry, "error_rate") == shown
+
+
+def test_the_canaries_and_policies_of_a_service_are_bounded(telemetry: Telemetry, clock: Clock, fraud: Verdict) -> None:
+    """A caller who makes them up forgets neither another service's, nor one that failed."""
+    passed = replace(fraud, outcome=Outcome.PASS, findings={})
+    telemetry.rollouts.record("ml", "spam", passed, canary="v2")
+    telemetry.rollouts.record("ml", "fraud", fraud, canary="v2")
+    for number in range(3 * MOST_OF_A_SERVICE):
+        clock.now += 0.001
+        telemetry.rollouts.record("ml", "fraud", passed, canary=f"made-up-{number}")
+    for number in range(3 * MOST_QUESTIONS):
+        telemetry.rollouts.record("ml", "fraud", passed, canary="v2", question=number)
+    found = {(dict(labels)["service"], dict(labels)["canary"]): number
+             for labels, number in samples(telemetry, "analyzer_verdict").items()
+             if dict(labels)["check"] == "all"}  # fmt: skip
+
+    assert len(found) == 1 + MOST_OF_A_SERVICE
+    assert found["spam", "v2"] == 1.0
+    assert found["fraud", "v2"] == -1.0
 
 
 def verdict_on(data: dict[str, Any], checks: str = "all") -> Verdict:
@@ -401,7 +470,7 @@ def page_after_questions(garbage: str, clock: Clock) -> str:
 
 
 def test_labels_are_closed_lists_or_validated_names(garbage: str, clock: Clock) -> None:
-    """No label holds a hash of a pod template, an error text, an address, or a name that was refused."""
+    """No label holds an error text, an address, or a name that was refused."""
     families = list(text_string_to_metric_families(page_after_questions(garbage, clock)))
     found: dict[str, set[str]] = {}
     for sample in (one for family in families for one in family.samples if one.name.startswith("analyzer_")):
@@ -413,6 +482,8 @@ def test_labels_are_closed_lists_or_validated_names(garbage: str, clock: Clock) 
     assert found == {
         "namespace": {"ml"},
         "service": {"fraud"},
+        "canary": {"6d8f9c7b5d"},
+        "policy": {"ml-model"},
         "check": {"all", *policy.checks},
         "arm": {"canary", "baseline", "delta"},
         "bound": {"low", "high"},
@@ -437,7 +508,8 @@ def test_the_application_fills_every_metric_of_the_contract(garbage: str, clock:
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }
-    total = ("analyzer_verdicts_total", ("namespace", "ml"), ("service", "fraud"))
+    total = ("analyzer_verdicts_total", ("canary", "6d8f9c7b5d"), ("namespace", "ml"), ("policy", "ml-model"),
+             ("service", "fraud"))  # fmt: skip
 
     assert found["analyzer_verdict_duration_seconds_count",] == 3
     assert found[*total, ("verdict", "fail")] == 1
