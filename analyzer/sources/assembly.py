@@ -34,10 +34,8 @@ from analyzer.model.counts import (
 )
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.failed_requests import errors_of, parts_of, total, untold, with_hang_ups
-from analyzer.sources.lives import NO_LIVES, Life, pod_of, pooled, restarted_pods
+from analyzer.sources.lives import NO_LIVES, Life, pod_of, pooled, restarted_pods, uneven_pods
 
-UNEVEN = 9.0  # times the mean of the others' requests
-UNEVEN_FROM = 100.0  # requests
 ARM_WORDS = ("canary", "baseline")
 PATHS = ("handler", "path", "endpoint", "uri", "route", "http_route")  # by which client libraries name what was asked
 SUMMED_OVER = ("model", "model_name", "feature", *PATHS)  # labels whose values are named where there are several
@@ -154,14 +152,25 @@ def assemble(
         if whole is not None:
             parts = _pods(way, arm, (before[arm], whole), table, slices, lives)
             counts[arm], pods[arm] = _alike(whole, parts)
-    baseline = counts[selection.baseline] if selection.baseline else None
-    restarted = restarted_pods(pods.get(selection.canary, ()))
+    return reading_of(counts, pods, selection, table[main], hang_up_notes)
+
+
+def reading_of(
+    counts: Mapping[str, Counts | None],
+    pods: Mapping[str, tuple[Pod[Counts], ...]],
+    selection: Selection,
+    series: Iterable[Grown],
+    notes: tuple[str, ...] = (),
+) -> Reading[Counts]:
+    """Return the counts of the arms and of their pods, with what is to be known of pods and of the main series."""
+    ours, theirs = pods.get(selection.canary, ()), pods.get(selection.baseline or "", ())
+    uneven = (*uneven_pods(ours, ARM_WORDS[0]), *uneven_pods(theirs, ARM_WORDS[1]))
     return Reading(
         canary=counts[selection.canary],
-        baseline=baseline,
-        canary_pods=pods.get(selection.canary, ()),
-        baseline_pods=pods.get(selection.baseline or "", ()),
-        notes=(*hang_up_notes, *restarted, *_summed_over(table[main]), *_uneven_pods(table[main], selection, slices)),
+        baseline=counts[selection.baseline] if selection.baseline else None,
+        canary_pods=ours,
+        baseline_pods=theirs,
+        notes=(*notes, *restarted_pods(ours), *_summed_over(series), *uneven),
     )
 
 
@@ -202,27 +211,6 @@ def _alike(total: Counts, pods: tuple[Pod[Counts], ...]) -> tuple[Counts, tuple[
         return total, pods
     total, *parts = (replace(counts, squares=None) for counts in values)
     return total, tuple(replace(pod, counts=part) for pod, part in zip(pods, parts, strict=True))
-
-
-def _uneven_pods(series: Sequence[Grown], selection: Selection, slices: int) -> tuple[str, ...]:
-    """Say where lately one pod of an arm got nearly all of its requests: what is judged then is this pod."""
-    notes = []
-    recent = slice(slices - max(1, slices // 3), None)
-    for arm, word in zip(selection.arms, ARM_WORDS, strict=False):
-        by_pod: dict[str, float] = {}
-        for grown in series:
-            if grown.arm == arm and grown.pod:
-                # Of a histogram the bucket of all requests counts each once.
-                counted = grown.growth[recent].sum() if grown.labels.get("le", "+Inf") == "+Inf" else 0.0
-                if counted > 0:  # a pod without any may be gone
-                    by_pod[grown.pod] = by_pod.get(grown.pod, 0.0) + float(counted)
-        total, largest = sum(by_pod.values()), max(by_pod.values(), default=0.0)
-        if len(by_pod) > 1 and total >= UNEVEN_FROM and largest * (len(by_pod) - 1) > UNEVEN * (total - largest):
-            pod = max(by_pod, key=lambda name: by_pod[name])
-            notes.append(
-                f"{pod}, one of {len(by_pod)} pods of the {word}, got {largest / total:.0%} of its requests lately"
-            )
-    return tuple(notes)
 
 
 def _summed_over(series: Iterable[Grown]) -> tuple[str, ...]:

@@ -7,11 +7,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from analyzer.model.counts import Counts, Floats, Pod
+from analyzer.model.counts import Counts, Floats, Pod, requests_by_slice
 
 POD_LABELS = ("pod", "kubernetes_pod_name", "pod_name", "k8s_pod_name")
 OF_REPLICA_SET = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{5}$")
 """What the names of a Deployment's pods end with, as Kubernetes draws it: no later pod has the same name."""
+UNEVEN = 9.0  # times the mean of the others' requests
+UNEVEN_FROM = 100.0  # requests
 SINGLE = 32  # pods that stand for themselves where there are more than `MOST_PODS`
 MOST_PODS = 64  # of an arm: above, those that are not single are dealt into groups
 
@@ -79,3 +81,21 @@ def restarted_pods(canary: Iterable[Pod[Counts]]) -> tuple[str, ...]:
     named = ", ".join(f"{pod.name} {pod.restarts} times" for pod in restarted[:3])
     more = f" and {len(restarted) - 3} more pods" if len(restarted) > 3 else ""
     return (f"restarts of the canary's processes: {named}{more}",)
+
+
+def uneven_pods(pods: Iterable[Pod[Counts]], word: str) -> tuple[str, ...]:
+    """Name the pod of an arm that got nearly all of its requests in the last third of the window: it is what is judged.
+
+    Parameters
+    ----------
+    pods : of the arm
+    word : for the arm
+    """
+    by_slice = ((pod.name, requests_by_slice(pod.counts)) for pod in pods)
+    lately = {name: float(counts[-max(1, len(counts) // 3) :].sum()) for name, counts in by_slice}
+    some = {name: counts for name, counts in lately.items() if counts > 0}  # a pod without any may be gone
+    whole, largest = sum(some.values()), max(some.values(), default=0.0)
+    if len(some) < 2 or whole < UNEVEN_FROM or largest * (len(some) - 1) <= UNEVEN * (whole - largest):
+        return ()
+    name = max(some, key=lambda pod: some[pod])
+    return (f"{name}, one of {len(some)} pods of the {word}, got {largest / whole:.0%} of its requests lately",)

@@ -1,94 +1,131 @@
-"""Growth of native histograms, from sample to sample, and the counts that it amounts to."""
+"""Native histograms, followed bucket by bucket as counters are, and the counts that their growth amounts to."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from analyzer.config.profile import LatencyHistogram, Way, main_selector
 from analyzer.errors import BadResponse
-from analyzer.model.counts import Floats, Histogram, Pod, Reading
+from analyzer.model.counts import Counts, Histogram, Pod, Reading
 from analyzer.model.findings import Code, Gap
-from analyzer.sources.assembly import Selection
-from analyzer.sources.lives import NO_LIVES, pod_name, pod_of, pooled
+from analyzer.sources.assembly import Grown, Selection, Table, assemble, reading_of
+from analyzer.sources.growth import Growth
+from analyzer.sources.lives import Life, pod_of, pooled
 from analyzer.sources.prometheus_api import Series
+from analyzer.sources.samples import Samples, Settled
+from analyzer.sources.streams import pod_key
 from analyzer.sources.timeline import Timeline
 
-Buckets = dict[tuple[float, float], float]
+BOUNDS = "le"  # label that tells the buckets of one histogram apart: both boundaries, with a blank between them
+
+Bounds = tuple[float, float]
+"""(lower, upper] boundary of a bucket."""
 
 
-@dataclass(frozen=True)
-class NativeGrowth:
-    """A native histogram of one series: observations in each slice by (lower, upper] boundary of the bucket."""
-
-    arm: str
-    buckets: Mapping[tuple[float, float], Floats]
-    pod: str = ""
-
-
-def growth(
-    answers: Iterable[Series], timeline: Timeline, arm_label: str, is_new: Callable[[Mapping[str, str]], bool]
-) -> list[NativeGrowth]:
-    """Tell how much every bucket of every series grew in each slice.
+def follow(
+    answers: Iterable[Series],
+    timeline: Timeline,
+    *,
+    arms: tuple[str, ...],
+    arm_label: str,
+    process_start: str | None,
+    since_start: bool,
+) -> Growth:
+    """Return how much every bucket of every series grew in each slice.
 
     Parameters
     ----------
-    answers : the series' histograms, from before the start on
-    timeline : of the window; the last histograms until its start are what is counted from
-    arm_label : which label tells the arms apart
-    is_new : whether a series, of these labels, that was not there before the start began at 0
+    answers : samples of the histograms and of the gauge, all of them or those at the ends of slices; from before the
+        start on
+    timeline : of the window
+    arms : that are compared, the canary first
+    arm_label : which label tells them apart
+    process_start : metric with the time at which a process started
+    since_start : whether the window begins with the canary's first sample
 
     Raises
     ------
-    BadResponse : a series without histograms, or one whose resolution changed inside the window
+    BadResponse : an answer without histograms, or one whose resolution changed
     """
-    moments: dict[frozenset[tuple[str, str]], dict[float, Mapping[str, Any]]] = {}
+    series = list(_by_bucket(answers, process_start))
+    before = {one.labels.get(arm_label, "") for one in series if one.times[0] <= timeline.start}
+    samples = Samples(
+        timeline,
+        arm_label=arm_label,
+        process_start=process_start,
+        new_arms=frozenset(arms[:1] if since_start else ()),
+        watched=not since_start or len(arms) < 2 or arms[1] in before,
+    )
+    samples.add(_on_grid(one, timeline) for one in series)
+    absent = samples.absent_at_start()
+    late = (one for one in series if pod_key(one.labels, arm_label) in absent and one.times[0] <= timeline.start)
+    samples.add_base((_until(one, timeline.start) for one in late), math.inf)
+    settled, _ = samples.settle()
+    _look_closer(samples, settled, series)
+    return Growth(settled, arms)
+
+
+def _by_bucket(answers: Iterable[Series], process_start: str | None) -> Iterator[Series]:
+    """Yield the samples of each bucket, and those of the gauge."""
+    histograms: dict[frozenset[tuple[str, str]], dict[float, Mapping[str, Any]]] = {}
+    numbers: dict[frozenset[tuple[str, str]], dict[float, float]] = {}
     for series in answers:
-        if len(series.values):
+        key = frozenset(series.labels.items())
+        if series.labels.get("__name__") == process_start:
+            numbers.setdefault(key, {}).update(zip(series.times.tolist(), series.values.tolist(), strict=True))
+        elif len(series.values):
             raise BadResponse("it answered with numbers where native histograms were asked for")
-        moments.setdefault(_key(series.labels), {}).update(series.histograms)
-    ends = timeline.ends_of_slices()
-    grown = []
-    for key, histograms in moments.items():
-        previous: Buckets | None = None
-        total: dict[tuple[float, float], Floats] = {}
-        for moment in sorted(histograms):
-            present = _buckets(histograms[moment])
-            if moment > timeline.start:
-                if previous is None:
-                    previous = {} if is_new(dict(key)) else present
-                slice_ = min(int(np.searchsorted(ends + 1e-6, moment)), timeline.slices - 1)
-                for bucket, change in _changes(present, {} if _restarted(present, previous) else previous):
-                    total.setdefault(bucket, np.zeros(timeline.slices))[slice_] += change
-            previous = present
-        labels = dict(key)
-        grown.append(NativeGrowth(arm=labels.get(arm_label, ""), buckets=total, pod=pod_name(labels)))
-    return grown
-
-
-def _restarted(present: Buckets, previous: Buckets) -> bool:
-    """Whether a counter fell: all together, or single buckets of the same widths."""
-    if sum(present.values()) < sum(previous.values()):
-        return True
-    fell = any(present.get(bucket, 0.0) < count for bucket, count in previous.items())
-    return fell and len(_widths(present) | _widths(previous)) == 1
-
-
-def _widths(buckets: Buckets) -> set[float]:
-    return {round(math.log2(high / low), 9) for low, high in buckets if low > 0 and math.isfinite(high)}
-
-
-def _changes(present: Buckets, previous: Buckets) -> Iterator[tuple[tuple[float, float], float]]:
-    for bucket in present.keys() | previous.keys():
-        change = present.get(bucket, 0.0) - previous.get(bucket, 0.0)
-        if change < 0:
+        else:
+            histograms.setdefault(key, {}).update(series.histograms)
+    for key, values in numbers.items():
+        times = np.array(sorted(values))
+        yield Series(dict(key), times, np.array([values[moment] for moment in times.tolist()]))
+    for key, moments in histograms.items():
+        times = np.array(sorted(moments))
+        buckets = [_buckets(moments[moment]) for moment in times.tolist()]
+        bounds = sorted(set().union(*buckets))
+        if len(_widths(bounds)) > 1:
             raise BadResponse("a native histogram changed its resolution inside the window")
-        if change:
-            yield bucket, change
+        for low, high in bounds:
+            counts = np.array([counted.get((low, high), 0.0) for counted in buckets])
+            yield Series({**dict(key), BOUNDS: f"{low!r} {high!r}"}, times, counts)
 
 
-def _buckets(histogram: Mapping[str, Any]) -> Buckets:
+def _on_grid(series: Series, timeline: Timeline) -> Series:
+    """Return the last sample of each slice, and of as long a time before the start."""
+    ends = np.concatenate([[timeline.start], timeline.ends_of_slices()])
+    begins = np.concatenate([[timeline.start - timeline.step], ends[:-1]])
+    last = np.searchsorted(series.times, ends + 1e-6, side="right") - 1
+    inside = (last >= 0) & (series.times[last] > begins + 1e-6)
+    return Series(series.labels, ends[inside], series.values[last[inside]])
+
+
+def _until(series: Series, start: float) -> Series:
+    """Return the samples from before the window."""
+    early = series.times <= start
+    return Series(series.labels, series.times[early], series.values[early])
+
+
+def _look_closer(samples: Samples, settled: Settled, series: Sequence[Series]) -> None:
+    """Use every sample where a process may have restarted: every one is there already."""
+    ends = settled.timeline.ends_of_slices()
+    falls = []
+    for one in series:
+        gauge = one.labels.get("__name__") == settled.process_start
+        changed = np.flatnonzero(np.diff(one.values) != 0 if gauge else np.diff(one.values) < 0) + 1
+        slices = np.minimum(np.searchsorted(ends + 1e-6, one.times[changed]), len(ends) - 1)
+        falls.append(Series(one.labels, ends[slices], one.values[changed]))
+    samples.suspect(settled, (one for one in falls if len(one.times)))
+    samples.zoom(settled, (0, settled.timeline.slices - 1), series)
+
+
+def _widths(bounds: Iterable[Bounds]) -> set[float]:
+    return {round(math.log2(high / low), 9) for low, high in bounds if low > 0 and math.isfinite(high)}
+
+
+def _buckets(histogram: Mapping[str, Any]) -> dict[Bounds, float]:
     try:
         buckets = {(float(low), float(high)): float(count) for _, low, high, count in histogram.get("buckets") or []}
     except (TypeError, ValueError) as error:
@@ -98,36 +135,52 @@ def _buckets(histogram: Mapping[str, Any]) -> Buckets:
     return buckets
 
 
-def _key(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset((name, value) for name, value in labels.items() if name != "__name__")
+def counted(
+    way: Way, table: Table, selection: Selection, slices: int, lives: Mapping[str, Life]
+) -> Reading[Counts] | Gap:
+    """Add up series to the counts of both arms, those of a native histogram as those of counters; see `assemble`."""
+    if isinstance(way, LatencyHistogram) and way.native_histogram is not None:
+        return native_histograms(way, table, selection, slices, lives)
+    return assemble(way, table, selection, slices, lives)
 
 
 def native_histograms(
-    series: Sequence[NativeGrowth], selection: Selection, unit_seconds: float, slices: int
-) -> Reading[Histogram] | Gap:
-    """Add up native histograms to one histogram an arm, over the boundaries that occur in either."""
-    schemas = {round(np.log2(high / low), 9) for growth in series for low, high in growth.buckets if low > 0}
-    if len(schemas) > 1:
+    way: LatencyHistogram, table: Table, selection: Selection, slices: int, lives: Mapping[str, Life]
+) -> Reading[Counts] | Gap:
+    """Add up buckets to one histogram an arm, over the boundaries that occur in either.
+
+    Parameters
+    ----------
+    way : how the profile says to read the latency
+    table : growth of the buckets
+    slices : number of time slices
+    lives : of the pods, by name
+    """
+    by_bounds = [(_bounds(grown), grown) for grown in table[main_selector(way)] if grown.growth.any()]
+    if len(_widths(bounds for bounds, _ in by_bounds)) > 1:
         return Gap(Code.BUCKETS_DIFFER, "the native histograms of the pods have different resolutions")
-    bounds = sorted({bound for growth in series for pair in growth.buckets for bound in pair if bound > 0})
-    edges = np.array([*bounds, np.inf])
+    edges = np.array([*sorted({bound for bounds, _ in by_bounds for bound in bounds if bound > 0}), np.inf])
 
-    def histogram(some: Iterable[NativeGrowth]) -> Histogram:
+    def histogram(some: Iterable[tuple[Bounds, Grown]]) -> Histogram:
         counts = np.zeros((slices, len(edges)))
-        for growth in some:
-            for (_, high), count in growth.buckets.items():
-                counts[:, np.searchsorted(edges, high)] += count
-        return Histogram(edges=np.append(edges[:-1] * unit_seconds, np.inf), counts=counts)
+        for (_, high), grown in some:
+            counts[:, np.searchsorted(edges, high)] += grown.growth
+        return Histogram(edges=np.append(edges[:-1] * way.unit.seconds, np.inf), counts=counts)
 
-    def arm(name: str | None) -> tuple[Histogram | None, tuple[Pod[Histogram], ...]]:
-        mine = [growth for growth in series if growth.arm == name]
-        names = sorted({growth.pod for growth in mine})
-        pods = tuple(
-            pod_of(label, members, histogram(growth for growth in mine if growth.pod in members), NO_LIVES)
-            for label, members in pooled(names)
-        )
-        return (histogram(mine) if mine else None), (() if "" in names else pods)
+    arms: dict[str, Histogram | None] = {}
+    pods: dict[str, tuple[Pod[Counts], ...]] = {}
+    for arm in selection.arms:
+        mine = [(bounds, grown) for bounds, grown in by_bounds if grown.arm == arm]
+        names = sorted({grown.pod for grown in table[main_selector(way)] if grown.arm == arm})
+        arms[arm] = histogram(mine) if names else None
+        if "" not in names:
+            pods[arm] = tuple(
+                pod_of(name, members, histogram(part for part in mine if part[1].pod in members), lives)
+                for name, members in pooled(names)
+            )
+    return reading_of(arms, pods, selection, [grown for _, grown in by_bounds])
 
-    canary, canary_pods = arm(selection.canary)
-    baseline, baseline_pods = arm(selection.baseline)
-    return Reading(canary=canary, baseline=baseline, canary_pods=canary_pods, baseline_pods=baseline_pods)
+
+def _bounds(grown: Grown) -> Bounds:
+    low, high = map(float, grown.labels[BOUNDS].split(" "))
+    return low, high

@@ -73,6 +73,11 @@ class Series:
     values: Floats
     histograms: tuple[tuple[float, dict[str, Any]], ...] = ()
 
+    @property
+    def moments(self) -> Floats:
+        """Unix seconds of all its samples; shape (samples,)."""
+        return np.concatenate([self.times, [moment for moment, _ in self.histograms]])
+
 
 class PrometheusApi:
     """A pooled client; safe to use from many threads."""

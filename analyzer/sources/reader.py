@@ -21,7 +21,7 @@ from analyzer.sources.assembly import Grown, Selection, absent, assemble
 from analyzer.sources.coverage import LaterLife, left_out, lives_between
 from analyzer.sources.growth import Growth
 from analyzer.sources.instants import resets, seen_before
-from analyzer.sources.native import NativeGrowth, growth, native_histograms
+from analyzer.sources.native import counted, follow
 from analyzer.sources.promql import (
     FINEST,
     LOOK_BACK,
@@ -40,7 +40,6 @@ from analyzer.sources.samples import (
     matchers_of,
     one_a_metric,
     possible,
-    target_of,
 )
 from analyzer.sources.scouting import Scouted
 from analyzer.sources.server_sums import growth_query, kept_labels, placed
@@ -115,8 +114,7 @@ class Reader:
         readings = self._read_exact(ways) if ways.exact else {}
         for way in ways.added_up:
             readings[way] = self._read_added_up(way, ways.coarse)
-        for native in ways.native:
-            readings[native] = self._read_native(native, ways.timeline)
+        readings |= self._read_native(ways) if ways.native else {}
         return {**ways.gaps, **{kind: readings[way] for kind, way in ways.chosen.items()}}
 
     def choose(self, also: Iterable[Way] = ()) -> Ways:
@@ -234,17 +232,14 @@ class Reader:
 
         Nothing is wrapped in a function here: Prometheus 2 answers 0 for last_over_time of native histograms.
         """
-        series = self._in_arms(main_selector(way))
         length = timeline.end - timeline.start + LOOK_BACK
-        if self._scouted.series[way] * length / FINEST * NATIVE_BUCKETS <= self._limits.values:
-            self._plan.raw("native", series, timeline.end - length, timeline.end)
-        else:
-            self._plan.range(f"native grid {series}", series, timeline, first=0)
-            self._plan.instant(f"native end {series}", series, at=timeline.end)
         gauge = self._selection.profile.process_start
-        if gauge is not None:
-            first = f"min_over_time({self._in_arms(gauge)}[{duration(timeline.end - timeline.start)}])"
-            self._plan.instant("process", first, at=timeline.end)
+        for series in map(self._in_arms, [main_selector(way), *([gauge] if gauge else [])]):
+            if self._scouted.series[way] * length / FINEST * NATIVE_BUCKETS <= self._limits.values:
+                self._plan.raw("native", series, timeline.end - length, timeline.end)
+            else:
+                self._plan.range(f"native grid {series}", series, timeline, first=0)
+                self._plan.instant(f"native end {series}", series, at=timeline.end)
 
     def follow(self, ways: Ways) -> tuple[Growth, tuple[str, ...]]:
         """Follow every series of the answers, and look closer around restarts.
@@ -271,22 +266,23 @@ class Reader:
         self._look_back(samples, metrics, timeline)
         settled, restarted = samples.settle()
         notes = self._look_closer(restarted, samples, settled, metrics) if restarted else ()
-        growth_ = Growth(settled, self._selection.arms)
-        if self._since_start:
-            if idle := growth_.idle():
-                raise LaterLife(ended=idle[0], began=idle[1])
-            self._check_life(growth_.changeover(self._selection.canary), metrics)
-        return growth_, (*growth_.notes, *notes)
+        growth = Growth(settled, self._selection.arms)
+        self._check_life(growth, metrics)
+        return growth, (*growth.notes, *notes)
 
-    def _check_life(self, between: tuple[float, float] | None, metrics: list[Selector]) -> None:
+    def _check_life(self, growth: Growth, metrics: list[Selector]) -> None:
         """Raise LaterLife where other pods were the canary before, and SourceError."""
-        if between is None:
+        if not self._since_start:
+            return
+        if idle := growth.idle():
+            raise LaterLife(ended=idle[0], began=idle[1])
+        if (between := growth.changeover(self._selection.canary)) is None:
             return
         begin, end = between
         for group in in_groups(metrics):
             self._plan.raw("lives", in_arms(group, self._selection, (self._selection.canary,)), begin - 1, end)
         self._plan.run()
-        times = [series.times for series in self._plan.answers("lives")]
+        times = [series.moments for series in self._plan.answers("lives")]
         lives = lives_between(np.concatenate([np.empty(0), *times]))
         if lives is not None:
             raise LaterLife(ended=lives[0], began=math.floor(lives[1]) - 1.0)
@@ -300,7 +296,12 @@ class Reader:
             grown, notes = self.follow(ways)
         except SourceError as error:
             return dict.fromkeys(ways.exact, gap_of(error))
-        wanted, timeline, apart = self.wanted(ways.exact), ways.timeline, grown.scrape_seconds()
+        return self._assembled(ways.exact, grown, notes, ways.timeline)
+
+    def _assembled(
+        self, ways: Iterable[Way], grown: Growth, notes: tuple[str, ...], timeline: Timeline
+    ) -> dict[Way, Reading[Counts] | Gap]:
+        wanted, apart = self.wanted(ways), grown.scrape_seconds()
         notes = (*notes, *left_out(grown.first, timeline.step))
         table, troubles, lives = grown.table(wanted), grown.troubles(wanted), grown.lives()
 
@@ -308,10 +309,10 @@ class Reader:
             for selector in selectors(way):
                 if selector in troubles:
                     return Gap(Code.INCONSISTENT_DATA, troubles[selector])
-            reading = assemble(way, table, self._selection, timeline.slices, lives)
+            reading = counted(way, table, self._selection, timeline.slices, lives)
             return in_slices(reading, timeline, notes, apart)
 
-        return {way: read(way) for way in ways.exact}
+        return {way: read(way) for way in ways}
 
     def _filled(self, selector: Selector) -> Selector:
         return Selector(selector.metric, fill(selector.matchers, self._selection.service, self._selection.namespace))
@@ -379,21 +380,22 @@ class Reader:
             for selector in selectors(way)
         }
 
-    def _read_native(self, way: LatencyHistogram, timeline: Timeline) -> Reading[Counts] | Gap:
+    def _read_native(self, ways: Ways) -> dict[Way, Reading[Counts] | Gap]:
         try:
-            grown = self.native(timeline)
+            grown = self.native(ways)
         except SourceError as error:
-            return gap_of(error)
-        reading = native_histograms(grown, self._selection, way.unit.seconds, timeline.slices)
-        return in_slices(reading, timeline, ())
+            return dict.fromkeys(ways.native, gap_of(error))
+        return self._assembled(ways.native, grown, grown.notes, ways.timeline)
 
-    def native(self, timeline: Timeline) -> list[NativeGrowth]:
-        """Follow the native histograms of the answers; raises SourceError."""
-        label = self._selection.profile.arm_label
-        processes = self._plan.answers("process")
-        young = {target_of(process.labels) for process in processes if (process.values >= self._start).all()}
-
-        def is_new(labels: Mapping[str, str]) -> bool:
-            return (self._since_start and labels.get(label) == self._selection.canary) or target_of(labels) in young
-
-        return growth(self._plan.answers("native"), timeline, label, is_new)
+    def native(self, ways: Ways) -> Growth:
+        """Follow the native histograms of the answers; raises as `follow`."""
+        grown = follow(
+            self._plan.answers("native"),
+            ways.timeline,
+            arms=self._selection.arms,
+            arm_label=self._selection.profile.arm_label,
+            process_start=self._gauge_metric,
+            since_start=self._since_start,
+        )
+        self._check_life(grown, [main_selector(way) for way in ways.native])
+        return grown

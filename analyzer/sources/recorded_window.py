@@ -22,7 +22,6 @@ from analyzer.sources.assembly import (
     Selection,
     Table,
     absent,
-    assemble,
     choose_way,
     noted,
     window_of,
@@ -31,7 +30,7 @@ from analyzer.sources.counters import Indices
 from analyzer.sources.coverage import LaterLife, left_out, over_the_same_time
 from analyzer.sources.growth import Followed
 from analyzer.sources.lives import NO_LIVES
-from analyzer.sources.native import NativeGrowth, native_histograms
+from analyzer.sources.native import counted
 from analyzer.sources.prometheus import LATER, PrometheusSource, earlier_life, never_seen, with_history
 from analyzer.sources.promql import FINEST, timeline_of
 from analyzer.sources.reader import NATIVE_BUCKETS, Reader
@@ -82,7 +81,6 @@ class Recording:
         self.resolution = self.scrape_seconds = FINEST
         self.queries: tuple[str, ...] = ()
         self._counters: dict[Way, _Counters] = {}
-        self._natives: dict[Way, _Natives] = {}
         self._histories: dict[float, Mapping[Way, ReadingOrGap]] = {}
         self._last: tuple[float, dict[Kind, tuple[ReadingOrGap, Way | None]]] = (math.nan, {})
         if self.start is not None:
@@ -138,9 +136,12 @@ class Recording:
         for way in ways.added_up:
             table = reader.added_up(way, ways.coarse)
             self._counters[way] = _Counters(ways.coarse, _sums(table, ways.coarse.slices), (reader.note_on(way),))
-        for native in ways.native:
-            self._natives[native] = _Natives(ways.timeline, reader.native(ways.timeline))
-        self.resolution = max((part.timeline.step for part in self._parts.values()), default=FINEST)
+        if ways.native:
+            grown = reader.native(ways)
+            native = _Counters(ways.timeline, grown.followed(reader.wanted(ways.native)), grown.notes, exact=True)
+            self._counters |= dict.fromkeys(ways.native, native)
+            self.scrape_seconds = max(self.scrape_seconds, grown.scrape_seconds())
+        self.resolution = max((part.timeline.step for part in self._counters.values()), default=FINEST)
         self.scrape_seconds = max(self.scrape_seconds, self.resolution)
         self.queries = reader.queries
 
@@ -148,7 +149,7 @@ class Recording:
         """Read the baseline before the window, in every way and once for each length."""
         length = selection.history_seconds
         if length not in self._histories:
-            whole, known = replace(self._whole, history_seconds=length), self._parts
+            whole, known = replace(self._whole, history_seconds=length), self._counters
             histories: dict[Way, ReadingOrGap] = {}
             for choice in self._choices():
                 by_kind = self._source.history(whole, replace(self._scouted, ways=choice), start, self._deadline)
@@ -170,20 +171,16 @@ class Recording:
         left = {kind: [way for way in self._ways(kind) if way != chosen[kind]] for kind in chosen}
         while any(left.values()):
             some = {kind: ways.pop(0) for kind, ways in left.items() if ways}
-            yield {kind: (way, self._parts[way].arms(way, self._whole.at)) for kind, way in some.items()}
+            yield {kind: (way, self._counters[way].arms(way, self._whole.at)) for kind, way in some.items()}
 
     # Any moment of it
 
-    @property
-    def _parts(self) -> "Mapping[Way, _Counters | _Natives]":
-        return {**self._counters, **self._natives}
-
     def _ways(self, kind: Kind) -> list[Way]:
-        return [way for way in self._whole.profile.ways(kind) if way in self._counters or way in self._natives]
+        return [way for way in self._whole.profile.ways(kind) if way in self._counters]
 
     def _at(self, start: float, at: float) -> dict[Kind, tuple[ReadingOrGap, Way | None]]:
         """Put together what was known at a moment: by kind, with how it was read if the baseline's past was too."""
-        whole, live, parts = self._whole, self._source.limits, self._parts
+        whole, live, parts = self._whole, self._source.limits, self._counters
         gaps: dict[Kind, tuple[ReadingOrGap, None]] = {}
         chosen: dict[Kind, tuple[Way, bool]] = {}
         for kind in self._scouted.ways:
@@ -194,7 +191,7 @@ class Recording:
                 gaps[kind] = gap or Gap(Code.METRIC_MISSING, f"no metric for {kind}"), None
             else:
                 chosen[kind] = way, whole.baseline in present
-        sizes = {way: self._counters[way].size(way, at) for way, _ in chosen.values() if way in self._counters}
+        sizes = {way: self._counters[way].size(way, at) for way, _ in chosen.values() if not _is_native(way)}
         timeline, too_large = live.fit(start, at, sizes)
         coarse = timeline_of(start, at, live.fewest_slices)
         read = {
@@ -280,34 +277,11 @@ class _Counters(_Sums):
             for selector in selectors(way)
         }
         lives = {name: life.until(timeline.end) for name, life in followed.lives.items()}
-        return in_slices(assemble(way, table, selection, timeline.slices, lives), timeline, notes, apart)
+        return in_slices(counted(way, table, selection, timeline.slices, lives), timeline, notes, apart)
 
     def _arms(self, chosen: Iterable[Selector], ended: int) -> frozenset[str]:
         rows = (row for selector in chosen for row in self._followed.selected[selector])
         return frozenset(self._followed.series[row].arm for row in rows if self._followed.inside[row] <= ended)
-
-
-class _Natives(_Sums):
-    """Native histograms: a row for each bucket of each series."""
-
-    def __init__(self, timeline: Timeline, grown: list[NativeGrowth]) -> None:
-        rows = [
-            ((series.arm, series.pod), bounds, counts) for series in grown for bounds, counts in series.buckets.items()
-        ]
-        super().__init__(timeline, np.array([counts for *_, counts in rows]).reshape(len(rows), timeline.slices))
-        self._rows = [(arm, pod, bounds) for (arm, pod), bounds, _ in rows]
-
-    def arms(self, way: Way, at: float) -> frozenset[str]:  # noqa: ARG002 - one way only
-        """Tell which arms had counted something by then."""
-        return frozenset(self._rows[row][0] for row in np.flatnonzero(self.by(at) > 0))
-
-    def read(self, way: Way, selection: Selection, wanted: Timeline) -> ReadingOrGap:
-        """Put together what a verdict would have read in some slices."""
-        timeline, grown, _ = self.cut(wanted)
-        known = ((self._rows[row], grown[row]) for row in np.flatnonzero(self.by(wanted.end) > 0))
-        series = [NativeGrowth(arm, {bounds: counts}, pod) for (arm, pod, bounds), counts in known]
-        unit = way.unit.seconds if isinstance(way, LatencyHistogram) else 1.0
-        return in_slices(native_histograms(series, selection, unit, timeline.slices), timeline, ())
 
 
 def _is_native(way: Way) -> bool:

@@ -237,9 +237,11 @@ MUTANTS = [
     ),
     *_of(
         "analyzer/sources/native.py", "tests/sources/test_native.py",
-        ("previous = {} if is_new(dict(key)) else present", "previous = present"),
-        ("return fell and len(_widths(present) | _widths(previous)) == 1", "return fell"),
-        ("if len(schemas) > 1:", "if False:"),
+        ("new_arms=frozenset(arms[:1] if since_start else ())", "new_arms=frozenset()"),
+        ("if len(_widths(bounds)) > 1:", "if False:"),
+        ("if len(_widths(bounds for bounds, _ in by_bounds)) > 1:", "if False:"),
+        ("(series.times[last] > begins + 1e-6)", "True"),
+        ("    samples.zoom(settled, (0, settled.timeline.slices - 1), series)", "    pass"),
     ),
     *_of(
         "analyzer/sources/slicing.py", "tests/sources/test_slicing.py",
