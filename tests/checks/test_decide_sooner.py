@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 from analyzer import checks
+from analyzer.checks.comparison import Tally
+from analyzer.checks.error_rate import share_of
+from analyzer.checks.segments import Segments
 from analyzer.config.policy import Policy
 from analyzer.model.counts import Errors, Floats, Histogram, Reading
 from analyzer.model.findings import Code, Outcome
+from analyzer.stats.dispersion import Dispersion
 
 ALPHA, PROMOTE, SECONDS = 0.05, 0.005, 15.0
 BOUND = 3.3  # standard errors
@@ -104,6 +108,23 @@ def test_clustered_requests_need_more_than_the_count() -> None:
     bad[[3, 8, 13, 18, 23, 28, 32]] = 1
 
     assert finding(policy(decide_by={"requests": 500}), bad, requests, past).code is Code.UNDECIDED
+
+
+def test_rates_that_wander_need_more_than_the_count() -> None:
+    """Also where no minute by itself shows it: what hours share divides the counts of this test as well."""
+    requests, bad = np.full(33, 15.0), np.zeros(33)
+    bad[[3, 8, 13, 18, 23, 28, 32]] = 1
+    segments = Segments.of(Reading(Errors(bad, requests), None, SECONDS))
+    even, wandering = (
+        share_of(Tally(bad, requests, 0.0), segments, Dispersion((60.0, 600.0), slope=slope)).by_requests(
+            500, PROMOTE, ALPHA
+        )
+        for slope in ((), (0.0, 1.0))
+    )
+
+    assert even is not None
+    assert wandering is not None
+    assert wandering.log_evidence < even.log_evidence - 1
 
 
 # The baseline's past

@@ -56,6 +56,17 @@ def test_a_limit_without_limits_is_refused() -> None:
         judged(1, 1)
 
 
+@pytest.mark.parametrize("decide_by", [None, {"after": "5m"}])
+def test_a_pass_needs_the_fewest_requests_of_the_policy(look: Any, decide_by: Any) -> None:
+    """However clear they are, and past a deadline; what is missing is what remains."""
+    limits = {"promote": "20%", "rollback": "30%", "min_requests": 100, "decide_by": decide_by}
+    few, enough = (look("error_rate", [failed(requests, 0)] * 10, **limits) for requests in (5, 10))
+
+    assert (few["verdict"], few["evidence"]["pass"], few["remaining"]["requests"]) == ("inconclusive", 0.5, 50)
+    assert few["remaining"]["range"]["requests"] == [50, 50]
+    assert enough["code"] == "proved_good"
+
+
 # A pass that is held back
 
 
@@ -123,6 +134,15 @@ def test_the_begin_has_half_of_alpha_where_there_is_time(look: Any) -> None:
 
     assert slices["pass"] == whole["pass"]
     assert slices["fail"] == pytest.approx(whole["fail"] - math.log(2) / math.log(80), abs=0.01)
+
+
+def test_the_interval_has_the_level_of_its_start(look: Any) -> None:
+    """Its bound on the bad side holds at the part of the level that the begin may spend; the other has all of its own."""
+    whole = look("error_rate", [failed(600, 0.02)], seconds=None)["canary"]
+    slices = look("error_rate", [failed(60, 0.02)] * 10)["canary"]
+
+    assert slices["high"] == whole["high"]
+    assert slices["low"] < 0.95 * whole["low"]
 
 
 @pytest.mark.parametrize("seconds", [15, 30, 60, 240])

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pytest
+from checks.rollouts import failed
 
 HEALTHY = {"errors": 0, "requests": 2000}
 POOR = {"errors": 40, "requests": 2000}
@@ -220,3 +221,13 @@ def test_the_reason_says_what_was_seen(judge: Any) -> None:
 
     for part in ("1.62%", "865", "1% rollback limit"):
         assert part in found["reason"]
+
+
+def test_trouble_of_the_baseline_while_the_canary_had_no_requests_is_no_excuse(look: Any) -> None:
+    """What is proved of the canary was not at the same time."""
+    canary = [failed(80, 0.02)] * 10 + [failed(0, 0)] * 3
+    baseline = [failed(60, 0)] * 10 + [failed(200, 0.8)] * 3
+
+    found = look("error_rate", canary, baseline, history=[failed(5700, 0.001)] * 90, policy={"alpha": 0.001})
+
+    assert found["code"] == "proved_bad"

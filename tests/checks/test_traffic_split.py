@@ -7,7 +7,8 @@ import pytest
 from checks.rollouts import EVEN, KINDS, MOVED, RELATIVE, failed, scored, sold
 
 from analyzer.checks import Moment, judge
-from analyzer.config.policy import load_policies
+from analyzer.checks.traffic_split import problem
+from analyzer.config.policy import Policy, load_policies
 from analyzer.model.counts import Errors, Pod, Reading
 from analyzer.model.findings import Outcome
 
@@ -232,3 +233,16 @@ def test_a_pass_at_a_weight_waits_for_its_traffic(look: Any, kind: str) -> None:
     assert look(name, *arms, asked=asked | {"weight": 5}, **rule)["verdict"] == "pass"
     assert look(name, *arms, asked=asked, **rule)["verdict"] == "pass"
     assert look(name, [counts(300, bad)] * 20, arms[1], asked=asked | {"weight": 25}, **rule)["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(("scrape_seconds", "broken"), [(15.0, True), (60.0, False), (90.0, False)])
+def test_a_split_that_scrapes_may_blur_is_not_called_broken(scrape_seconds: float, *, broken: bool) -> None:
+    """In a minute of one scrape or two an arm may show twice its requests; in less than a scrape, any number."""
+    row = {"kind": "error_rate", "rule": "relative", "promote": "10%", "rollback": "50%"}
+    check = Policy.model_validate({"name": "blurred", "checks": {"check": row}}).checks["check"]
+    canary, baseline = (Errors(np.zeros(1), np.array([requests])) for requests in (2000.0, 8000.0))
+    reading = Reading(canary, baseline, slice_seconds=60.0, scrape_seconds=scrape_seconds)
+
+    found = problem(check, reading, 0.1, at_this_weight=False)
+
+    assert (found is not None) == broken

@@ -151,6 +151,9 @@ MUTANTS = [
         ("limit = question.rollback if check.rule is Rule.STRICT else question.promote\n    with", "limit = question.promote\n    with"),
         ("and not (settle and failing.part >= HOLD)", ""),
         ("least = question.promote, question.better, -math.log(terms.passing), check.min_requests", "least = question.promote, question.better, -math.log(terms.passing), 0.0"),
+    ),
+    *_of(
+        "analyzer/checks/decision.py", "tests/checks/test_shared_trouble.py",
         ("excused = len(pardoned) == len(proved)", "excused = False"),
     ),
     *_of(
@@ -180,7 +183,7 @@ MUTANTS = [
         ("SEEN = 2.0", "SEEN = 0.0"),
         ("BROKEN = 0.001 ", "BROKEN = 0.2 "),
         ("<= tolerated:", "<= 10 * tolerated:"),
-        ("if math.isinf(blur):", "if False:"),
+        ("split.TOLERANCE * blur)", "split.TOLERANCE)"),
     ),
     *_of(
         "analyzer/verdict/judge.py", "tests/verdict/test_judge.py",
