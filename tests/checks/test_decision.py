@@ -137,7 +137,7 @@ def test_the_begin_has_half_of_alpha_where_there_is_time(look: Any) -> None:
 
 
 def test_the_interval_has_the_level_of_its_start(look: Any) -> None:
-    """Its bound on the bad side holds at the part of the level that the begin may spend; the other has all of its own."""
+    """Its bound on the bad side holds at the part of the level that the begin may spend; the other has all of it."""
     whole = look("error_rate", [failed(600, 0.02)], seconds=None)["canary"]
     slices = look("error_rate", [failed(60, 0.02)] * 10)["canary"]
 

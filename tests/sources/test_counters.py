@@ -255,3 +255,8 @@ def test_a_series_that_goes_on_while_others_of_its_family_begin_anew_is_not_coun
     ]
 
     assert both == [9, 1]
+
+
+def test_a_series_that_begins_anew_by_itself_counts_from_zero() -> None:
+    """The program removed a label set and took it up again, while its process went on for all that is known."""
+    assert followed(track([90, 100, 3, 5]), np.empty(0), from_zero=False, steady=True).tolist() == [0, 10, 3, 2]
