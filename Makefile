@@ -48,7 +48,7 @@ mutants: .venv/ready  ## faults of one line each, put in one by one: the tests m
 test-stacks: .venv/full  ## real model servers, each in an environment of its own; the first time installs them
 	$(PYTEST) $(ONLY) tests/stacks
 
-test-engines: .venv/full  ## counts on current Prometheus and VictoriaMetrics, built from source; needs Go
+test-engines: .venv/full  ## counts on current Prometheus, VictoriaMetrics and Thanos, built from source; needs Go
 	.venv/bin/python tests/engines.py $(ONLY)
 
 e2e-figures: .venv/full  ## time to recovery and to promotion, for tests/bench/README.md; under half an hour

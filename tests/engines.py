@@ -1,7 +1,8 @@
-"""Counts on other engines: current Prometheus and VictoriaMetrics, built from source, under the tests of the sources.
+"""Counts on other engines: current Prometheus, VictoriaMetrics and Thanos, built from source, under the sources' tests.
 
 Debian packages Prometheus 2.42 and VictoriaMetrics 1.79, which `make test` uses. Prometheus 3 leaves the left end of a
-range out, writes `le` as `1.0` and takes UTF-8 names. Needs Go; builds once into the cache, in some ten minutes each.
+range out, writes `le` as `1.0` and takes UTF-8 names. Thanos reads two of Debian's Prometheus. Needs Go; builds once
+into the cache, in some ten minutes each.
 """
 
 import json
@@ -25,6 +26,7 @@ class Engine:
     program, module, version, package : its name, and where its source is
     toolchain : of Go
     tests : files and options of pytest
+    tags : of the build
     """
 
     program: str
@@ -33,6 +35,7 @@ class Engine:
     package: str
     toolchain: str
     tests: tuple[str, ...]
+    tags: str = ""
 
 
 ENGINES = (
@@ -48,6 +51,10 @@ ENGINES = (
         "victoria-metrics", "github.com/VictoriaMetrics/VictoriaMetrics", "v1.153.0", "./app/victoria-metrics",
         "go1.27.3", (f"{SOURCES}/test_victoria_metrics.py",),
     ),
+    Engine(
+        "thanos", "github.com/thanos-io/thanos", "v0.42.5", "./cmd/thanos", "go1.27.3",
+        (f"{SOURCES}/test_thanos.py",), "slicelabels",  # without which it does not run
+    ),
 )  # fmt: skip
 
 
@@ -62,7 +69,8 @@ def built(engine: Engine) -> Path:
         source = Path(json.loads(done.stdout)["Dir"])
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "partial"
-        build = ["go", "build", "-mod=mod", "-modcacherw", "-ldflags=-s -w", "-o", str(partial), engine.package]
+        options = ["-mod=mod", "-modcacherw", "-ldflags=-s -w", f"-tags={engine.tags}"]
+        build = ["go", "build", *options, "-o", str(partial), engine.package]
         subprocess.run(build, cwd=source, env=variables, check=True)
         partial.rename(folder / engine.program)
     return folder

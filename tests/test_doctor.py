@@ -1119,7 +1119,7 @@ def test_victoria_metrics(victoria_metrics: str, doctor: Any, monkeypatch: pytes
     monkeypatch.setenv("ANALYZER_PROMETHEUS_PARAMETERS", '{"nocache": "1"}')
     told = doctor("healthy")
 
-    assert (notice["code"], notice["status"]) == ("times_moved", "missing")
+    assert (notice["code"], notice["status"]) == ("times_moved", "warning")
     assert """ANALYZER_PROMETHEUS_PARAMETERS='{"nocache": "1"}'""" in notice["remedy"]
     assert (told.code, told.answer["status"], told.answer["source"]["engine"]) == (0, "ok", "VictoriaMetrics")
     arms = told.answer["checks"]["latency_p99"]["arms"]

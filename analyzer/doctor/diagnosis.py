@@ -147,13 +147,15 @@ def _about_engine(question: DoctorRequest, observed: Survey, settings: Settings)
         and observed.engine.name == "VictoriaMetrics"
         and "nocache" not in settings.prometheus_parameters
     ):
-        what = "VictoriaMetrics moves the times of queries, and a verdict refuses what it did not ask for"
+        what = "VictoriaMetrics moves the times of queries: a verdict asks again at other moments, in more queries"
         remedy = """set ANALYZER_PROMETHEUS_PARAMETERS='{"nocache": "1"}'"""
-        yield Advice(Status.MISSING, DoctorCode.TIMES_MOVED, what, remedy)
+        yield Advice(Status.WARNING, DoctorCode.TIMES_MOVED, what, remedy)
     elif observed.moved:
-        what = "a query frontend aligns range queries to their step, and a verdict refuses times it did not ask for"
+        what = (
+            "a query frontend aligns range queries to their step: a verdict asks again at such moments, in more queries"
+        )
         remedy = "point ANALYZER_PROMETHEUS_URL behind the frontend, at the querier, or turn its alignment off"
-        yield Advice(Status.MISSING, DoctorCode.TIMES_MOVED, what, remedy)
+        yield Advice(Status.WARNING, DoctorCode.TIMES_MOVED, what, remedy)
     for word, arm in question.arms.items():
         gauge = question.profile.process_start
         if gauge and observed.processes.get(arm, 0.0) >= PROCESSES_GO_BACK:

@@ -28,9 +28,8 @@ from analyzer.errors import BadResponse, PartialData, SourceError
 from analyzer.model.findings import Kind
 from analyzer.sources.assembly import choose_way
 from analyzer.sources.prometheus import PrometheusSource
-from analyzer.sources.prometheus_api import PrometheusApi
+from analyzer.sources.prometheus_api import PrometheusApi, is_moved
 from analyzer.sources.promql import Tasks
-from analyzer.sources.timeline import OFF_GRID
 
 FIRST_ROUND, BOTH_ROUNDS = 2.4, 3.6  # seconds: an answer within five, with the start and the reckoning
 UNALIGNED = (1_000_000_007.0, 1_000_000_067.0, 30.0)  # start, end and step of a range query: the start is no multiple
@@ -46,7 +45,7 @@ def survey(question: DoctorRequest, source: PrometheusSource, profiles: Mapping[
     wanted = list(dict.fromkeys(selector for way in ways for selector in selectors(way))) if question.arms else []
     texts = {"engine": "vector(1) default 0"} | {f"seen {selector}": writer.seen(selector) for selector in wanted}
     tasks = _instant(question, queries.api, texts, began + FIRST_ROUND)
-    unaligned = partial(queries.api.range, "vector(1)", *UNALIGNED, began + FIRST_ROUND)
+    unaligned = partial(queries.api.plain_range, "vector(1)", *UNALIGNED, began + FIRST_ROUND)
     answers = queries.run({**tasks, "times": unaligned}, began + FIRST_ROUND)
     times = answers["times"]
     gaps = {selector: answer for selector in wanted if isinstance(answer := answers[f"seen {selector}"], SourceError)}
@@ -62,7 +61,7 @@ def survey(question: DoctorRequest, source: PrometheusSource, profiles: Mapping[
         ways={kind: _choose(question, kind, seen) for kind in kinds},
         seen=seen,
         gaps=gaps,
-        moved=isinstance(times, list) and any(abs(series.times[0] - UNALIGNED[0]) > OFF_GRID for series in times),
+        moved=isinstance(times, list) and any(is_moved(series.times, UNALIGNED[0], UNALIGNED[2]) for series in times),
     )
     return _look_around(question, source, writer, observed, profiles, began + BOTH_ROUNDS)
 

@@ -2,11 +2,12 @@
 
 import gc
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ RETRIED = frozenset({429, 502, 503, 504})
 PAUSES = (0.1, 0.3)  # seconds before the second and the third try
 LAST_TRY = math.inf
 SERIES = 20  # values that take as much memory as a series without any, 3 kB
+RANGES = re.compile(
+    r'"(?:[^"\\]|\\.)*"|(?P<range>\[[0-9a-z]+\])(?: offset (?P<count>[0-9]+)(?P<unit>ms|s))?'
+)  # of selectors, and strings, in which there may be what looks like one
+OFF_GRID = 2e-3  # seconds by which the time of an answer may differ from what was asked
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class PrometheusApi:
     def __init__(self, connection: Connection, *, pool_size: int = 32, observe: Observer = ignore) -> None:
         self._connection = connection
         self._observe = observe
+        self._aligned = False  # whether what answers moves the times of ranges
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **connection.headers}
         # Not requests, which takes a millisecond more for every query; and no proxy, no .netrc: only the settings.
         self._pool = connections(
@@ -114,7 +120,33 @@ class PrometheusApi:
     def range(
         self, query: str, start: float, end: float, step: float, deadline: float, *, finite: bool = True
     ) -> list[Series]:
-        """Evaluate a query from start to end inclusive, every `step` seconds; raises as `instant`."""
+        """Evaluate a query from start to end inclusive, every `step` seconds; raises as `instant`.
+
+        A query frontend may align ranges with their step, or answer from a cache of other ones. Then the same is asked
+        for at multiples of the step that are a little later, with an offset that makes up for it.
+        """
+        if not self._aligned:
+            answer = self.plain_range(query, start, end, step, deadline, finite=finite)
+            if not any(
+                is_moved(times, start, step) for times in {id(series.times): series.times for series in answer}.values()
+            ):
+                return answer
+            self._aligned = True
+        later = round(-start % step, 3)
+        answer = self.plain_range(offset(query, later), start + later, end + later, step, deadline, finite=finite)
+        return [
+            replace(
+                series,
+                times=series.times - later,
+                histograms=tuple((moment - later, histogram) for moment, histogram in series.histograms),
+            )
+            for series in answer
+        ]
+
+    def plain_range(
+        self, query: str, start: float, end: float, step: float, deadline: float, *, finite: bool = True
+    ) -> list[Series]:
+        """Evaluate a query as `range` does, but leave the answer at whatever times it is for."""
         parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
         return _within(
             start - step, end + step, self._get("query_range", parameters, "matrix", deadline, finite=finite)
@@ -210,6 +242,27 @@ class PrometheusApi:
         except ValueError:
             text = "the query cannot be sent: a header in the settings is none"
             raise SourceUnavailable(text) from None  # its text would show the header
+
+
+def is_moved(times: Floats, start: float, step: float) -> bool:
+    """Whether samples of a range are at other moments than those that were asked for."""
+    off = (times - start) / step
+    return bool((np.abs(off - np.rint(off)) * step > OFF_GRID).any())
+
+
+def offset(query: str, seconds: float) -> str:
+    """Return PromQL for what a query of ours gave some seconds, to the millisecond, before."""
+
+    def moved(match: re.Match[str]) -> str:
+        if match["range"] is None:  # a string
+            return match[0]
+        known = float(match["count"]) * (1 if match["unit"] == "s" else 0.001) if match["count"] else 0.0
+        return f"{match['range']} offset {(known + seconds) * 1000:.0f}ms"
+
+    if not seconds:
+        return query
+    text = RANGES.sub(moved, query)
+    return f"{query} offset {seconds * 1000:.0f}ms" if text == query else text  # a selector
 
 
 def _within(least: float, most: float, answer: list[Series]) -> list[Series]:

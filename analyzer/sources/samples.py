@@ -10,9 +10,9 @@ from analyzer.errors import BadResponse
 from analyzer.model.counts import Floats
 from analyzer.sources.counters import Flags, last_known
 from analyzer.sources.lives import POD_LABELS
-from analyzer.sources.prometheus_api import Series
+from analyzer.sources.prometheus_api import OFF_GRID, Series
 from analyzer.sources.streams import Streams, Target, canonical, join, pod_key
-from analyzer.sources.timeline import OFF_GRID, Timeline
+from analyzer.sources.timeline import Timeline
 
 STAT = "analyzer_stat"  # label that tells apart the values of one query
 PAST = 120.0  # seconds before the window in which a canary that is first seen in it may have begun

@@ -57,7 +57,7 @@ def _known(before: str, back: str, selection: Selection, start: float) -> str:
     if gauge is None:
         return before
     process = in_arms(gauge, selection, selection.arms)
-    return f"{before} or last_over_time({process}{back}) or {process} >= {start:.3f}"
+    return f"{before} or last_over_time({process}{back}) or last_over_time({process}[5m]) >= {start:.3f}"
 
 
 def kept_labels(way: Way) -> list[str]:

@@ -8,8 +8,8 @@ import numpy as np
 from analyzer.errors import BadResponse
 from analyzer.model.counts import Floats
 from analyzer.sources.counters import Flags, Indices
+from analyzer.sources.prometheus_api import OFF_GRID
 
-OFF_GRID = 2e-3  # seconds by which the time of an answer may differ from what was asked
 ENOUGH_GAPS = 5  # between the samples of a target, to know its interval even if one gap is an outage
 
 

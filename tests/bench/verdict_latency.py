@@ -67,7 +67,7 @@ def measure(folder: Path, verdicts: int = 200) -> Latency:
     verdicts : how many to measure
     """
     server = PrometheusServer(folder)
-    server.write_history(_history())
+    server.write_history(history(PODS, SECONDS, more=SECONDS))
     server.start()
     try:
         return _measure(server.url, verdicts)
@@ -125,27 +125,33 @@ def _timed(call: object) -> float:
     return time.perf_counter() - began
 
 
-def _history() -> Iterator[Point]:
-    """Write the counters of every pod, each with its own pace."""
+def history(pods: dict[str, int], seconds: float, more: float) -> Iterator[Point]:
+    """Write the counters of every pod, each with its own pace.
+
+    Parameters
+    ----------
+    pods : how many each arm has, the canary first
+    seconds : for which the canary runs; the baseline's pods run for longer by `more`
+    """
     draw = random.Random(20260105)
-    for arm, pods in PODS.items():
-        for pod in range(pods):
+    canary = next(iter(pods))
+    for arm, several in pods.items():
+        for pod in range(several):
             target = {
                 "rollouts_pod_template_hash": arm, "job": "fraud", "namespace": "ml", "pod": f"{arm}-{pod}",
-                "instance": f"10.0.0.{len(arm)}{pod}:8080",
+                "instance": f"10.0.{len(arm)}.{pod}:8080",
             }  # fmt: skip
-            yield from _pod(target, draw)
+            yield from _pod(target, seconds if arm == canary else seconds + more, draw)
 
 
-def _pod(target: dict[str, str], draw: random.Random) -> Iterator[Point]:
-    seconds = SECONDS if target["rollouts_pod_template_hash"].startswith("canary") else 2 * SECONDS
+def _pod(target: dict[str, str], seconds: float, draw: random.Random) -> Iterator[Point]:
     begin = END - seconds + draw.uniform(0, INTERVAL)
     counts: dict[tuple[str, str, str], float] = {}
 
     def add(metric: str, label: str, value: str, growth: float) -> None:
         counts[metric, label, value] = counts.get((metric, label, value), 0.0) + growth
 
-    for scrape in range(seconds // INTERVAL):
+    for scrape in range(int(seconds // INTERVAL)):
         requests_ = draw.randint(100, 200)
         failed = sum(draw.random() < 0.003 for _ in range(requests_))
         for status, growth in (("200", requests_ - failed), ("500", failed), ("404", draw.randint(0, 2))):

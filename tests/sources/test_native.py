@@ -133,6 +133,14 @@ def test_samples_from_before_the_window_are_counted_from() -> None:
     assert grown({LOW: 5}, {LOW: 9}, first=-100.0, every=130.0) == {LOW: [0, 4, 0, 0]}
 
 
+def test_scrapes_may_be_further_apart_than_slices() -> None:
+    """Slices without a sample show it."""
+    growth = follow(series_of(({LOW: 1}, {LOW: 2}, {LOW: 4}), every=30.0))
+
+    assert growth.scrape_seconds() == 30
+    assert counts_of(growth) == {LOW: [0, 1, 0, 2]}
+
+
 def test_an_answer_in_pieces_is_one_series() -> None:
     """Long windows are read in several."""
     growth = follow(series_of(({LOW: 2}, {LOW: 5}), first=30.0), series_of(({LOW: 1}, {LOW: 2}), first=0.0))

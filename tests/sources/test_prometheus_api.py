@@ -27,6 +27,7 @@ from sources.hostile import (
     trickle_headers,
     vector,
 )
+from sources.hostile import Connection as Client
 from sources.pods import selection
 
 from analyzer.errors import BadResponse, PartialData, SourceError, SourceUnavailable
@@ -426,3 +427,38 @@ def test_few_answers_may_be_large_at_a_time() -> None:
     with few_large() as turn:
         turn(time.monotonic() + 5)
         turn(time.monotonic())
+
+
+@pytest.mark.parametrize(
+    ("query", "later"),
+    [
+        ('up{job="a"}', 'up{job="a"} offset 2500ms'),
+        ('last_over_time({job="a"}[15s])', 'last_over_time({job="a"}[15s] offset 2500ms)'),
+        ("min_over_time(a[9500ms] offset 3s) - b[1s]", "min_over_time(a[9500ms] offset 5500ms) - b[1s] offset 2500ms"),
+        ('up{a="[15s]"}[1s]', 'up{a="[15s]"}[1s] offset 2500ms'),
+        (r'up{a="\"[1s]\""}[900s] offset 500ms', r'up{a="\"[1s]\""}[900s] offset 3000ms'),
+    ],
+)  # fmt: skip
+def test_a_query_is_asked_with_an_offset(query: str, later: str) -> None:
+    """Behind every selector, to what there is; what a label has as its value stays."""
+    assert prometheus_api.offset(query, 2.5) == later
+    assert prometheus_api.offset(query, 0.0) == query
+
+
+def test_a_range_that_is_moved_is_asked_for_at_moments_that_stay() -> None:
+    """At multiples of the step that are later, with an offset, and from then on at once; its times are made up for."""
+
+    def align(to: Client) -> None:
+        form = {name: values[0] for name, values in parse_qs(to.asked.body.decode()).items()}
+        start, end, step = (float(form[name]) for name in ("start", "end", "step"))
+        begin = start // step * step
+        values = [[begin + step * number, "1"] for number in range(int((end - begin) // step) + 1)]
+        say({"status": "success", "data": {"resultType": "matrix", "result": [{"metric": {}, "values": values}]}})(to)
+
+    with serving(align) as server:
+        api = PrometheusApi(Connection(server.url))
+        times = [api.range("up[15s]", 1007.0, 1067.0, 15.0, time.monotonic() + 5)[0].times.tolist() for _ in range(2)]
+
+    assert times == [[1007.0, 1022.0, 1037.0, 1052.0, 1067.0]] * 2
+    starts = [parse_qs(asked.body.decode())["start"][0] for asked in server.asked]
+    assert starts == ["1007.000", "1020.000", "1020.000"]
