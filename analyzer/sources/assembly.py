@@ -197,8 +197,14 @@ def _pods(
     before, total_ = totals
     if isinstance(way, ErrorCounters) and isinstance(before, Errors) and isinstance(total_, Errors):
         counts = parts_of(way, arm, before, total_, tables, slices)
+    elif isinstance(total_, Histogram | Values):
+        unit = way.unit.seconds if isinstance(way, LatencyHistogram) else 1.0
+        counts = histograms = _histograms_of((merged[main_selector(way)] for merged in tables), slices, unit)
+        if isinstance(way, ValueHistogram):
+            sums = [total([way.values.suffixed("_sum")], arm, merged, slices) for merged in tables]
+            counts = [values_of(histogram, summed) for histogram, summed in zip(histograms, sums, strict=True)]
     else:
-        counts = [_counts(way, arm, merged, slices, whole=False) for merged in tables]
+        counts = [_counts(way, arm, merged, slices) for merged in tables]
     if isinstance(total_, Classes):
         counts = [_with_classes(part, total_.names) for part in counts if isinstance(part, Classes)]
     return tuple(pod_of(*group, part, lives) for group, part in zip(groups, counts, strict=True))
@@ -259,8 +265,8 @@ def absent(way: Way | None, kind: Kind, selection: Selection, present: frozenset
     )
 
 
-def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True) -> Counts:
-    """Add up the series of an arm; of a part of them nothing is checked that holds for the whole only."""
+def _counts(way: Way, arm: str, table: Table, slices: int) -> Counts:
+    """Add up the series of an arm."""
 
     def added(selectors: Iterable[Selector]) -> Floats:
         return total(selectors, arm, table, slices)
@@ -268,23 +274,20 @@ def _counts(way: Way, arm: str, table: Table, slices: int, *, whole: bool = True
     match way:
         case ErrorCounters():
             counts = errors_of(way, arm, table, slices)
-            if whole:
-                _not_more(counts.errors, counts.requests, "errors", "requests")
+            _not_more(counts.errors, counts.requests, "errors", "requests")
             return counts
         case ConversionCounters():
             return Conversions(successes=added(way.successes), trials=added(way.trials))
         case ClassCounter():
             return _classes([s for s in table[way.classes] if s.arm == arm], way.by, slices)
         case ScoreHistogram():
-            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0, whole=whole)
+            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0)
         case LatencyHistogram(histogram=Selector()):
-            return _histogram(
-                [s for s in table[main_selector(way)] if s.arm == arm], slices, way.unit.seconds, whole=whole
-            )
+            return _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, way.unit.seconds)
         case LatencyHistogram():
             return MeanOnly(total=added(way.sum or ()) * way.unit.seconds, count=added(way.count or ()))
         case ValueHistogram():
-            histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0, whole=whole)
+            histogram = _histogram([s for s in table[main_selector(way)] if s.arm == arm], slices, 1.0)
             return values_of(histogram, added([way.values.suffixed("_sum")]))
 
 
@@ -296,16 +299,11 @@ def window_of(selection: Selection, known_start: float | None) -> Window:
     return Window(start=known_start if start is None else start, end=selection.at)
 
 
-def _histogram(series: list[Grown], slices: int, unit_seconds: float, *, whole: bool) -> Histogram:
+def _histogram(series: list[Grown], slices: int, unit_seconds: float) -> Histogram:
     """Add up buckets by their edge; every pod of an arm must have the same edges."""
-    if not whole:
-        parts: dict[float, list[Floats]] = {}
-        for bucket in series:
-            parts.setdefault(_edge(bucket.labels.get("le", "")), []).append(bucket.growth)
-        return _cumulated({edge: _sum(growth, slices) for edge, growth in parts.items()}, slices, unit_seconds)
-    by_pod: dict[tuple[tuple[str, str], ...], dict[float, Floats]] = {}
+    by_pod: dict[frozenset[tuple[str, str]], dict[float, Floats]] = {}
     for bucket in series:
-        pod = tuple(sorted((name, value) for name, value in bucket.labels.items() if name != "le"))
+        pod = frozenset(item for item in bucket.labels.items() if item[0] != "le")
         edge = _edge(bucket.labels.get("le", ""))
         buckets = by_pod.setdefault(pod, {})
         # Prometheus 3 writes le="1.0" where 2 wrote le="1": one bucket, in two series over time.
@@ -316,17 +314,28 @@ def _histogram(series: list[Grown], slices: int, unit_seconds: float, *, whole: 
     edges = edge_sets.pop() if edge_sets else (np.inf,)
     if edges[-1] != np.inf:
         raise InconsistentError(Code.INCONSISTENT_DATA, 'the histogram has no bucket le="+Inf"')
-    by_edge = {edge: _sum((pod[edge] for pod in by_pod.values()), slices) for edge in edges}
-    return _cumulated(by_edge, slices, unit_seconds)
+    cumulative = np.array([[_sum((pod[edge] for pod in by_pod.values()), slices) for edge in edges]])
+    return _histograms(cumulative, edges, unit_seconds)[0]
 
 
-def _cumulated(by_edge: Mapping[float, Floats], slices: int, unit_seconds: float) -> Histogram:
-    """Return the histogram of buckets that each count the lower ones too."""
-    edges = sorted(by_edge) or [np.inf]
-    cumulative = np.column_stack([by_edge.get(edge, np.zeros(slices)) for edge in edges])
+def _histograms_of(parts: Iterable[Sequence[Grown]], slices: int, unit_seconds: float) -> list[Histogram]:
+    """Add up the buckets of each part of an arm, whose pods are known to have the same edges."""
+    by_part = [[(_edge(one.labels.get("le", "")), one.growth) for one in series] for series in parts]
+    edges = sorted({edge for buckets in by_part for edge, _ in buckets}) or [np.inf]
+    places = {edge: place for place, edge in enumerate(edges)}
+    cumulative = np.zeros((len(by_part), len(edges), slices))
+    for part, buckets in zip(cumulative, by_part, strict=True):
+        for edge, growth in buckets:
+            part[places[edge]] += growth
+    return _histograms(cumulative, edges, unit_seconds)
+
+
+def _histograms(cumulative: Floats, edges: Sequence[float], unit_seconds: float) -> list[Histogram]:
+    """Return histograms of buckets that each count the lower ones too; shape (histograms, edges, slices)."""
     # A restart hidden in some buckets only (see counters) must not make a difference negative.
     counts = np.diff(np.maximum.accumulate(cumulative, axis=1), axis=1, prepend=0.0)
-    return Histogram(edges=np.array(edges) * unit_seconds, counts=counts)
+    bounds = np.array(edges) * unit_seconds
+    return [Histogram(edges=bounds, counts=part) for part in np.ascontiguousarray(np.swapaxes(counts, 1, 2))]
 
 
 def _edge(text: str) -> float:

@@ -1,6 +1,6 @@
 """When the pods of an arm were there and seen: both arms are counted over the same time, and one life of the canary."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -128,7 +128,7 @@ def changeover(processes: Sequence[Presence], arm: str, step: float) -> tuple[in
 
 
 def idle_between(
-    processes: Sequence[Presence], counted: Mapping[str, Floats], arms: tuple[str, ...], step: float
+    processes: Sequence[Presence], counted: Callable[[str], Floats], arms: tuple[str, ...], step: float
 ) -> tuple[int, int] | None:
     """Return the indices between which an old version, which is the canary now, had no traffic.
 
@@ -138,7 +138,7 @@ def idle_between(
     Parameters
     ----------
     processes : of all arms
-    counted : what each arm counted in each slice; shape (slices,)
+    counted : gives what an arm counted in each slice; shape (slices,)
     arms : the canary and the baseline
     step : seconds of a slice
 
@@ -155,7 +155,7 @@ def idle_between(
     }
     if len(arms) < 2 or min(firsts.values()) < 0 or (firsts[arms[1]] - firsts[arms[0]]) * step < BETWEEN_LIVES:
         return None
-    canary, baseline = (counted[arm] for arm in arms)
+    canary, baseline = map(counted, arms)
     idle = (canary <= 0) & (np.arange(len(canary)) >= firsts[arms[1]])
     borders = np.flatnonzero(np.diff(np.concatenate([[False], idle, [False]]).astype(int)))
     for begin, end in borders.reshape(-1, 2).tolist():

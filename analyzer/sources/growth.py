@@ -69,7 +69,8 @@ class Growth:
         self._settled, self._arms = settled, arms
         self._labels, self._values = settled.streams.labels, settled.streams.values
         self._timeline = settled.timeline
-        self._gauges = settled.gauges()
+        self._gauges = settled.gauges
+        self._sums = np.array([may_fall(settled.metric(stream)) for stream in range(len(self._labels))], dtype=bool)
         self._moments = np.concatenate([[self._timeline.start], self._timeline.ends_of_slices()])
         self._streams_of: dict[Target, list[int]] = {}
         for stream, target in enumerate(settled.streams.targets):
@@ -174,10 +175,11 @@ class Growth:
 
     def idle(self) -> tuple[float, float] | None:
         """Return from when to when the canary, once the stable version, had no traffic; or None."""
-        counted = {arm: np.zeros(self._timeline.slices) for arm in self._arms}
-        for stream, target in enumerate(self._settled.streams.targets):
-            if target[3] in counted and not self._gauges[stream] and not may_fall(self._settled.metric(stream)):
-                counted[target[3]] += self._observed[stream]
+
+        def counted(arm: str) -> Floats:
+            arms = np.array([target[3] == arm for target in self._settled.streams.targets])
+            return np.asarray(self._observed[arms & ~self._gauges & ~self._sums].sum(axis=0))
+
         gap = idle_between(self._presences(), counted, self._arms, self._timeline.step)
         return None if gap is None else (float(self._moments[gap[0]]), float(self._moments[gap[1]]))
 
@@ -190,8 +192,7 @@ class Growth:
         np.logical_or.at(before, pod, ~np.isnan(self._values[:, 0]))
         for target, is_new in self._new.items():
             new[pods[target[:4]]] |= is_new
-        sums = np.array([may_fall(self._settled.metric(stream)) for stream in range(len(self._labels))])
-        grid = Grid(base=self._values[:, 0], last=self._values[:, 1:], may_fall=sums, target=pod)
+        grid = Grid(base=self._values[:, 0], last=self._values[:, 1:], may_fall=self._sums, target=pod)
         grown = increments(grid, scraped_before=before, begins_at_zero=new)
         from_zero = counts_from_zero(grid, scraped_before=before, begins_at_zero=new)
         for target in self._settled.suspects:
@@ -370,9 +371,8 @@ class Growth:
         return float(self._moments[max(0, int(np.argmax(seen)) - 1)])
 
     def _named(self, stream: int) -> Grown:
-        labels = {name: value for name, value in self._labels[stream].items() if name != "__name__"}
-        arm = self._settled.streams.targets[stream][3]
-        return Grown(arm=arm, labels=labels, growth=self.grown[stream], pod=pod_name(labels))
+        label, _, name, arm, *_ = self._settled.streams.targets[stream]
+        return Grown(arm=arm, labels=self._labels[stream], growth=self.grown[stream], pod=name if label else "")
 
     def _selected(self, wanted: Mapping[Selector, Selector]) -> dict[Selector, list[int]]:
         """Return which streams each selector means."""

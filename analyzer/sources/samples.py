@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -63,6 +64,7 @@ class Settled:
         several = zip(self.streams.targets, self.streams.members, strict=True)
         return sum(len(members) for target, members in several if target in targets)
 
+    @cached_property
     def gauges(self) -> Flags:
         """Tell which streams are starts of processes; shape (streams,)."""
         several = range(len(self.streams.labels))
@@ -113,17 +115,19 @@ class Samples:
 
     def add_ends(self, answer: Iterable[Series]) -> None:
         """Take in the values of the last slice, and which counters were reset."""
+        tail = []
         for series in answer:
             labels = {name: value for name, value in series.labels.items() if name != STAT}
             match series.labels.get(STAT, "").split(" ")[0]:
                 case "tail":
-                    self._take(self._row(labels), series.times, series.values)
+                    tail.append(Series(labels, series.times, series.values))
                 case "resets":
                     self._restarted.add(pod_key(labels, self._arm_label))
                 case "before":
                     self._watched = True
                 case _:
                     raise BadResponse(f"it answered with a series without the label {STAT}")
+        self.add(tail)
 
     def add_base(self, answer: Iterable[Series], began_by: float) -> None:
         """Take in values from before the window, of processes that had begun by a moment, in Unix seconds."""
@@ -298,7 +302,7 @@ def _find_falls(settled: Settled) -> None:
         return
     last = streams.values[:, 1:]
     previous = last_known(streams.values[:, 0], last)
-    gauges = settled.gauges()
+    gauges = settled.gauges
     sums = np.array([may_fall(settled.metric(stream)) for stream in range(len(streams.labels))])
     fell = (last < previous) & ~sums[:, np.newaxis] & ~gauges[:, np.newaxis]
     changed = (last != previous) & ~np.isnan(last) & ~np.isnan(previous) & gauges[:, np.newaxis]
@@ -313,7 +317,7 @@ def _find_returned(settled: Settled) -> None:
     seen: dict[Target, Flags] = {}
     for target, known in zip(settled.streams.targets, ~np.isnan(settled.streams.values), strict=True):
         seen[target] = seen[target] | known if target in seen else known
-    starts = settled.gauges()
+    starts = settled.gauges
     young = {
         target
         for target, is_start, values in zip(settled.streams.targets, starts, settled.streams.values, strict=True)

@@ -6,6 +6,7 @@ runs. Series that a client library tells apart differ in labels of the instrumen
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -65,13 +66,18 @@ def pod_key(labels: Mapping[str, str], arm_label: str) -> Target:
 def canonical(labels: dict[str, str]) -> dict[str, str]:
     """Return the labels with the edge of a bucket written in one way: ``le="1.0"`` and ``le="1"`` are one bucket."""
     edge = labels.get("le")
-    if edge is None or edge == "+Inf":
+    if edge is None or (written := _edge(edge)) == edge:
         return labels
+    return {**labels, "le": written}
+
+
+@lru_cache(maxsize=1000)
+def _edge(text: str) -> str:
     try:
-        written = repr(float(edge))
+        written = repr(float(text))
     except ValueError:
-        return labels
-    return labels if written == edge else {**labels, "le": "+Inf" if written == "inf" else written}
+        return text
+    return "+Inf" if written == "inf" else written
 
 
 def join(
