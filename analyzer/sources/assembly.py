@@ -320,13 +320,13 @@ def _histogram(series: list[Grown], slices: int, unit_seconds: float) -> Histogr
 
 def _histograms_of(parts: Iterable[Sequence[Grown]], slices: int, unit_seconds: float) -> list[Histogram]:
     """Add up the buckets of each part of an arm, whose pods are known to have the same edges."""
-    by_part = [[(_edge(one.labels.get("le", "")), one.growth) for one in series] for series in parts]
+    by_part = [[(_edge(bucket.labels.get("le", "")), bucket.growth) for bucket in series] for series in parts]
     edges = sorted({edge for buckets in by_part for edge, _ in buckets}) or [np.inf]
-    places = {edge: place for place, edge in enumerate(edges)}
+    rows = {edge: row for row, edge in enumerate(edges)}
     cumulative = np.zeros((len(by_part), len(edges), slices))
     for part, buckets in zip(cumulative, by_part, strict=True):
         for edge, growth in buckets:
-            part[places[edge]] += growth
+            part[rows[edge]] += growth
     return _histograms(cumulative, edges, unit_seconds)
 
 

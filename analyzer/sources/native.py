@@ -50,7 +50,7 @@ def follow(
     BadResponse : an answer without histograms, or one whose resolution changed
     """
     series = list(_by_bucket(answers, process_start))
-    before = {one.labels.get(arm_label, "") for one in series if one.times[0] <= timeline.start}
+    before = {bucket.labels.get(arm_label, "") for bucket in series if bucket.times[0] <= timeline.start}
     samples = Samples(
         timeline,
         arm_label=arm_label,
@@ -58,10 +58,12 @@ def follow(
         new_arms=frozenset(arms[:1] if since_start else ()),
         watched=not since_start or len(arms) < 2 or arms[1] in before,
     )
-    samples.add(_on_grid(one, timeline) for one in series)
+    samples.add(_on_grid(bucket, timeline) for bucket in series)
     absent = samples.absent_at_start()
-    late = (one for one in series if pod_key(one.labels, arm_label) in absent and one.times[0] <= timeline.start)
-    samples.add_base((_until(one, timeline.start) for one in late), math.inf)
+    late = (
+        bucket for bucket in series if pod_key(bucket.labels, arm_label) in absent and bucket.times[0] <= timeline.start
+    )
+    samples.add_base((_until(bucket, timeline.start) for bucket in late), math.inf)
     settled, _ = samples.settle()
     _look_closer(samples, settled, series)
     return Growth(settled, arms)
@@ -112,12 +114,12 @@ def _look_closer(samples: Samples, settled: Settled, series: Sequence[Series]) -
     """Use every sample where a process may have restarted: every one is there already."""
     ends = settled.timeline.ends_of_slices()
     falls = []
-    for one in series:
-        gauge = one.labels.get("__name__") == settled.process_start
-        changed = np.flatnonzero(np.diff(one.values) != 0 if gauge else np.diff(one.values) < 0) + 1
-        slices = np.minimum(np.searchsorted(ends + 1e-6, one.times[changed]), len(ends) - 1)
-        falls.append(Series(one.labels, ends[slices], one.values[changed]))
-    samples.suspect(settled, (one for one in falls if len(one.times)))
+    for bucket in series:
+        gauge = bucket.labels.get("__name__") == settled.process_start
+        changed = np.flatnonzero(np.diff(bucket.values) != 0 if gauge else np.diff(bucket.values) < 0) + 1
+        slices = np.minimum(np.searchsorted(ends + 1e-6, bucket.times[changed]), len(ends) - 1)
+        falls.append(Series(bucket.labels, ends[slices], bucket.values[changed]))
+    samples.suspect(settled, (bucket for bucket in falls if len(bucket.times)))
     samples.zoom(settled, (0, settled.timeline.slices - 1), series)
 
 

@@ -46,7 +46,7 @@ for line in sys.stdin:
     began, worked = time.perf_counter(), time.process_time()
     answer = analyzer.evaluate(body)
     took = {"seconds": time.perf_counter() - began, "processor": time.process_time() - worked}
-    took["codes"] = sorted(found["code"] for found in answer["checks"].values())
+    took["codes"] = sorted(check["code"] for check in answer["checks"].values())
     took["requests"] = answer["checks"]["error_rate"]["canary"]["n"]
     print(json.dumps(took), flush=True)
 """
@@ -81,9 +81,9 @@ class Judge:
         self.first, self.later = Costs(), Costs()
 
     def round(self) -> set[str]:
-        """Judge a rollout for the first time, and some more times; return what was found."""
-        found = {self._judge(self.first, END - 15.0 * LATER, forget=True)}
-        return found | {self._judge(self.later, END - 15.0 * number, forget=False) for number in range(LATER)[::-1]}
+        """Judge a rollout for the first time, and some more times; return the counts."""
+        results = {self._judge(self.first, END - 15.0 * LATER, forget=True)}
+        return results | {self._judge(self.later, END - 15.0 * number, forget=False) for number in range(LATER)[::-1]}
 
     def _judge(self, costs: Costs, at: float, *, forget: bool) -> str:
         canary, baseline = PODS
@@ -174,9 +174,9 @@ def doctor(url: str) -> float:
 
 def compare(now: Judge, before: Judge, commit: str) -> bool:
     """Print the cost of verdicts now over that before; return whether it is within the bound."""
-    found = [judge.round() for _ in range(ROUNDS) for judge in (now, before)]
-    if any(counts != found[0] for counts in found):
-        raise RuntimeError(f"the counts differ: {found}")
+    results = [judge.round() for _ in range(ROUNDS) for judge in (now, before)]
+    if any(counts != results[0] for counts in results):
+        raise RuntimeError(f"the counts differ: {results}")
     met = True
     for words in ("first", "later"):
         ours, theirs = getattr(now, words), getattr(before, words)

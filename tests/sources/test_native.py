@@ -9,7 +9,7 @@ from sources.pods import selection
 from analyzer.config.profile import LatencyHistogram
 from analyzer.config.selector import Selector
 from analyzer.errors import BadResponse
-from analyzer.model.counts import Histogram, Reading
+from analyzer.model.counts import Histogram, Reading, requests_by_slice
 from analyzer.model.findings import Code, Gap
 from analyzer.sources import native
 from analyzer.sources.assembly import Grown
@@ -52,8 +52,12 @@ def follow(*answers: Series, since_start: bool = False) -> Growth:
 def counts_of(growth: Growth) -> dict[tuple[float, float], list[float]]:
     """Return what every bucket grew by."""
     table = growth.table({METRIC: METRIC})[METRIC]
-    found = {tuple(map(float, one.labels["le"].split(" "))): one.growth.tolist() for one in table if one.growth.any()}
-    return {(low, high): values for (low, high), values in found.items()}
+    grew = {
+        tuple(map(float, series.labels["le"].split(" "))): series.growth.tolist()
+        for series in table
+        if series.growth.any()
+    }
+    return {(low, high): values for (low, high), values in grew.items()}
 
 
 def grown(*samples: Counts, first: float = 0.0, every: float = 15.0) -> dict[tuple[float, float], list[float]]:
@@ -66,9 +70,9 @@ LOW, HIGH = (1.0, 2.0), (2.0, 4.0)
 
 def test_each_slice_has_what_its_samples_grew_by() -> None:
     """What was there at the start is not of the window."""
-    found = grown({LOW: 5}, {LOW: 7, HIGH: 1}, {LOW: 7, HIGH: 1}, {LOW: 10, HIGH: 2})
+    grew = grown({LOW: 5}, {LOW: 7, HIGH: 1}, {LOW: 7, HIGH: 1}, {LOW: 10, HIGH: 2})
 
-    assert found == {LOW: [2, 0, 3, 0], HIGH: [1, 0, 1, 0]}
+    assert grew == {LOW: [2, 0, 3, 0], HIGH: [1, 0, 1, 0]}
 
 
 @pytest.mark.parametrize(
@@ -120,12 +124,12 @@ def test_several_processes_behind_one_address_are_not_counted() -> None:
 
 
 def test_pods_begin_with_their_process() -> None:
-    """Where it is not told, with the sample before which it was not there; those from before the window are older."""
-    told = follow(series_of(({LOW: 1},) * 2, first=30.0), starts(20.0, 20.0, first=30.0), since_start=True)
-    untold = follow(series_of(({LOW: 1},) * 2, first=30.0), series_of(({LOW: 1},) * 5, arm="old"), since_start=True)
+    """Where it is not known, with the sample before which it was not there; those from before the window are older."""
+    gauged = follow(series_of(({LOW: 1},) * 2, first=30.0), starts(20.0, 20.0, first=30.0), since_start=True)
+    bare = follow(series_of(({LOW: 1},) * 2, first=30.0), series_of(({LOW: 1},) * 5, arm="old"), since_start=True)
 
-    assert told.lives()["new-1"].start == BEGIN + 20
-    assert (untold.lives()["new-1"].start, untold.lives()["old-1"].start) == (BEGIN + 15, None)
+    assert gauged.lives()["new-1"].start == BEGIN + 20
+    assert (bare.lives()["new-1"].start, bare.lives()["old-1"].start) == (BEGIN + 15, None)
 
 
 def test_samples_from_before_the_window_are_counted_from() -> None:
@@ -191,7 +195,7 @@ def test_pods_add_up_over_the_boundaries_of_all() -> None:
     assert isinstance(reading.canary, Histogram)
     assert reading.canary.edges.tolist() == [1.0, 2.0, 4.0, np.inf]
     assert reading.canary.counts.sum(axis=0).tolist() == [0.0, 4.0, 8.0, 0.0]
-    assert [pod.counts.counts.sum() for pod in reading.canary_pods] == [4.0, 8.0, 0.0]
+    assert [requests_by_slice(pod.counts).sum() for pod in reading.canary_pods] == [4.0, 8.0, 0.0]
     assert reading.baseline is None
 
 

@@ -43,7 +43,9 @@ def samples_of(pod: Pod) -> Iterator[Sample]:
 
 def write_all(url: str, rollouts: Iterable[Sequence[Pod]]) -> None:
     """Send what was scraped, in the order of time."""
-    samples = sorted((one for pods in rollouts for pod in pods for one in samples_of(pod)), key=lambda one: one.moment)
+    samples = sorted(
+        (sample for pods in rollouts for pod in pods for sample in samples_of(pod)), key=lambda sample: sample.moment
+    )
     batch: list[Sample] = []
     for sample in samples:
         if batch and sample.moment - batch[0].moment > AT_ONCE:
@@ -142,10 +144,10 @@ def test_pods_have_their_names_starts_and_restarts(url: str) -> None:
 def test_of_too_many_series_the_ends_of_slices_are_read(url: str) -> None:
     """What processes had counted just before they restarted is lost; their pods are known all the same."""
     exact, coarse = read(url, NOON), read(url, NOON, most_values=1)
-    for one, other in ((exact.canary, coarse.canary), (exact.baseline, coarse.baseline)):
-        assert isinstance(one, Histogram)
+    for fine, other in ((exact.canary, coarse.canary), (exact.baseline, coarse.baseline)):
+        assert isinstance(fine, Histogram)
         assert isinstance(other, Histogram)
-        assert other.counts.sum() == pytest.approx(one.counts.sum(), rel=0.02)
+        assert other.counts.sum() == pytest.approx(fine.counts.sum(), rel=0.02)
     assert [(pod.name, pod.start) for pod in coarse.canary_pods] == [(pod.name, pod.start) for pod in exact.canary_pods]
 
 
