@@ -45,8 +45,8 @@ def of_counts(counts: ArrayLike, seconds: float = BATCH_SECONDS, pods: Sequence[
     kept = _beside_incident(rows, COUNTED)
     left = rows if kept is None else rows[kept]
     whole = _by_length([left], seconds, COUNTED)
-    if not whole:
-        return INDEPENDENT
+    if not whole:  # beside an incident, nothing may have happened at all
+        return INDEPENDENT if kept is None else Dispersion(batches=len(left), incident=True)
     each = [np.asarray(pod, float) for pod in pods]
     each = [pod if kept is None else pod[kept] for pod in each if len(pod) == len(rows)]
     single = _by_length(each, seconds, COUNTED) if len(each) > 1 else []

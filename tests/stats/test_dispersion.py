@@ -500,3 +500,15 @@ def test_neighbours_show_clusters_and_not_what_lasts_longer() -> None:
         assert of_neighbours(np.insert(rows, 7, 0.0, axis=0)) == of_neighbours(rows)  # an idle minute says nothing
     assert of_neighbours(rng.multinomial(500, [0.5, 0.3, 0.2], 400)) == pytest.approx(1, abs=0.15)
     assert of_neighbours(np.ones((3, 2))) == 1.0
+
+
+def test_one_clump_in_a_past_without_any_other_event_is_an_incident() -> None:
+    """Nothing is left to estimate from, but a single bad batch proves nothing of a canary."""
+    events = np.zeros(120)
+    events[70] = 50.0
+    known = of_counts(np.column_stack([events, np.full(120, 170.0)]))
+
+    assert known.incident
+    assert known.lone
+    assert known.independent
+    assert known.batches > 100
