@@ -22,16 +22,7 @@ from analyzer.sources.coverage import LaterLife, left_out, lives_between
 from analyzer.sources.growth import Growth
 from analyzer.sources.instants import resets, seen_before
 from analyzer.sources.native import counted, follow
-from analyzer.sources.promql import (
-    FINEST,
-    LOOK_BACK,
-    Queries,
-    duration,
-    in_arms,
-    joined,
-    tagged,
-    timeline_of,
-)
+from analyzer.sources.promql import FINEST, LOOK_BACK, Queries, duration, in_arms, joined, tagged, timeline_of
 from analyzer.sources.query_plan import QueryPlan, gap_of
 from analyzer.sources.samples import (
     Samples,

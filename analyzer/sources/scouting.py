@@ -18,9 +18,8 @@ from analyzer.model.counts import Floats
 from analyzer.model.findings import Gap, Kind
 from analyzer.sources.assembly import Selection, choose_way, window_of
 from analyzer.sources.origins import Values, origin_labels, origins_of, values_of
-from analyzer.sources.prometheus_api import Series
+from analyzer.sources.prometheus_api import OFF_GRID, Series
 from analyzer.sources.promql import Queries, duration, either, in_arms
-from analyzer.sources.timeline import OFF_GRID
 
 PRESENCE_STEP = 300.0  # resolution of the search for the canary's first sample
 LONGEST_GAP = 600.0  # a canary away for longer than this began anew when it came back
