@@ -45,7 +45,7 @@ class Settled:
     new_arms: frozenset[str]
     watched: bool
     based: frozenset[int]
-    unusable: Mapping[int, str]
+    unusable: dict[int, str]
     suspects: dict[Target, set[int]] = field(default_factory=dict)
     zoomed: tuple[int, int] | None = None
     tracks: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
@@ -134,8 +134,9 @@ class Samples:
         for series in answer:
             labels = {name: value for name, value in series.labels.items() if name != STAT}
             values = series.values[np.isfinite(series.values)]
-            _check_size(labels, values)
-            if len(values):
+            if (wrong := values[~possible(labels.get("__name__", ""), values)]).size:
+                self._unusable[self._row(labels)] = f"{wrong[0]:g}"
+            elif len(values):
                 self._base.setdefault(self._row(labels), (float(values[-1]), began_by))
 
     def absent_at_start(self) -> frozenset[Target]:
@@ -244,8 +245,11 @@ class Samples:
         for row, parts in pieces.items():
             times, order = np.unique(np.concatenate([part.times for part in parts]), return_index=True)
             values = np.concatenate([part.values for part in parts])[order]
-            usable = np.isfinite(values)
-            _check_size(self._labels[row], values[usable])
+            usable = possible(self._labels[row].get("__name__", ""), values)
+            if (wrong := values[~usable & np.isfinite(values)]).size:
+                settled.unusable.update(
+                    {stream: f"{wrong[0]:g}" for stream, rows in enumerate(settled.streams.members) if row in rows}
+                )
             settled.tracks[row] = times[usable], values[usable]
 
     def _take(self, row: int, times: Floats, values: Floats) -> None:
@@ -285,14 +289,6 @@ def possible(metric: str, values: Floats) -> Flags:
     """Whether a counter, or what may fall, can have such values; shape as values."""
     least, most = (-GREATEST_SUM, GREATEST_SUM) if may_fall(metric) else (0.0, GREATEST)
     return np.asarray((values >= least) & (values <= most))
-
-
-def _check_size(labels: Mapping[str, str], values: Floats) -> None:
-    """Raise BadResponse for what is not `possible`, where no reading can be marked any more."""
-    name = labels.get("__name__", "")
-    usable = possible(name, values)
-    if not usable.all():
-        raise BadResponse(f"{name} has a value that no counter can have: {values[~usable][0]:g}")
 
 
 def _find_falls(settled: Settled) -> None:
