@@ -131,7 +131,8 @@ class Brevity(IntEnum):
     NOTHING = 0
     LONG_REASONS = 1
     BASELINE_INTERVALS = 2
-    ALL_BUT_CODES = 3
+    OTHER_CHECKS = 3  # those that do not have the verdict's outcome are codes
+    ALL_BUT_CODES = 4
 
 
 def render(verdict: Verdict, detail: Detail = Detail.SUMMARY) -> dict[str, Any]:
@@ -228,7 +229,8 @@ def remaining_seconds(finding: Finding, requests: float | None) -> float | None:
 
 
 def _check(verdict: Verdict, name: str, finding: Finding, detail: Detail, brevity: Brevity) -> CheckAnswer:
-    if brevity is Brevity.ALL_BUT_CODES:
+    decides = finding.outcome is verdict.outcome
+    if brevity is Brevity.ALL_BUT_CODES or (brevity is Brevity.OTHER_CHECKS and not decides):
         return CheckAnswer(verdict=finding.outcome, code=finding.code)
     check, reading = verdict.policy.checks[name], verdict.readings.by_check[name]
     # In short, the interval that judges is enough: that of the change where the limits are changes.

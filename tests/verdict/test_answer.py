@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -276,6 +277,23 @@ def test_how_the_counts_were_read_is_said_in_short_answers_too() -> None:
 
     assert answered("the source added them up", "the source added them up")["notes"] == ["the source added them up"]
     assert "notes" not in answered()
+
+
+def test_what_fails_keeps_its_numbers_where_others_make_the_answer_long() -> None:
+    """The notes on how counts were read fill the answer: the checks that do not fail are codes then."""
+    policy = load_policies(None)["ml-model"]
+    bad, good = ({"errors": errors, "requests": 2000} for errors in (200, 1))
+    latency = buckets(1900, 1950, 1990, 1995, 1999, 2000, 2000, 2000, 2000, 2000, 2000, 2000)
+    names = {"error_rate": policy.checks["error_rate"], "latency_p99": policy.checks["latency_p99"]}
+    data = {"error_rate": {"canary": bad, "baseline": good}, "latency_p99": {"canary": latency, "baseline": latency}}
+    readings = inline.read(data, names, Window(None, None))
+    noted = {name: replace(reading, notes=("how it was read " * 65,)) for name, reading in readings.by_check.items()}
+    answer = render(Case(names, policy, Readings(Window(None, None), noted)).verdict())
+
+    assert len(strict_json(answer)) < LIMIT
+    assert answer["verdict"] == "fail"
+    assert answer["checks"]["error_rate"]["canary"]["value"] == 0.1
+    assert set(answer["checks"]["latency_p99"]) == {"verdict", "code"}
 
 
 def many_checks(count: int, name: str) -> dict[str, Any]:
