@@ -38,7 +38,7 @@ from analyzer.model.counts import (
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.planning.calibration import WHOLE, Calibration, calibrate, exact_interval, pretend
 from analyzer.planning.past import Past, join, read_past
-from analyzer.planning.splits import Dealing, thin
+from analyzer.planning.splits import Dealing, PretendRollout, thin
 from analyzer.sources.assembly import Selection
 
 NOON = 1_767_614_400.0
@@ -188,6 +188,21 @@ def test_arms_of_different_times_show_a_rate_that_moved() -> None:
     assert report.splits[Dealing.TIME].rolled_back > 0
     assert not report.too_many  # the time of day is no false alarm
     assert Dealing.PODS not in report.splits
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("length", [90, 119, 120])
+def test_the_other_time_lies_within_the_past(length: int, seed: int) -> None:
+    """Both arms have all of their minutes, wherever the rollout begins; none of them is the same."""
+    minutes = np.arange(1.0, 241.0)
+    past = Past(NOON, 240, {"error_rate": Errors(np.zeros(240), 1e6 * minutes)})
+    rng = np.random.default_rng(seed)
+
+    rollout = PretendRollout.drawn(past, Dealing.TIME, length, 0.5, rng, 40, {})
+    ours, theirs = (requests_by_slice(arm.counts) for arm in rollout.arms["error_rate"])
+
+    assert len(ours) == len(theirs) == length
+    assert not set(np.rint(ours / 5e5)) & set(np.rint(theirs / 5e5))
 
 
 def test_a_service_beyond_its_limit_is_called_so() -> None:

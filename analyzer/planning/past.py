@@ -145,7 +145,7 @@ def read_past(source: Source, selection: Selection, begin: float, deadline_secon
 
 @dataclass(frozen=True)
 class _Piece:
-    """A part of the past: counts of the arm, or why there are none, and of its pods by name."""
+    """A piece of the past: counts of the arm or the reason why they are missing, and counts of its pods by name."""
 
     counts: Counts | Gap
     pods: Mapping[str, Counts] = field(default_factory=dict)

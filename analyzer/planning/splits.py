@@ -92,14 +92,14 @@ class PretendRollout:
         share : of the requests that go to the canary, in (0, 1); of whole pods the nearest number, at least one
         clusters : how many events of each check go to one arm together; 1 where it is not named
         """
-        begin = int(rng.integers(min(history, past.minutes - length), past.minutes - length + 1))
-        end = begin + length
-        before = min(history, begin)
+        begin, shift = int(rng.integers(min(history, past.minutes - length), past.minutes - length + 1)), 0
+        if split is Dealing.TIME and begin + 2 * length <= past.minutes:
+            shift = length
+        elif split is Dealing.TIME:
+            begin, shift = max(begin, length), -length
+        end, before = begin + length, min(history, begin)
         if split is Dealing.PODS:
             return cls(past, begin, before, _by_pods(past, begin, end, share, rng))
-        shift = 0
-        if split is Dealing.TIME:
-            shift = length if end + length <= past.minutes else -length
         arms = {}
         for name, counts in past.by_check.items():
             if isinstance(counts, Gap):

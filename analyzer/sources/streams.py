@@ -227,7 +227,7 @@ def _spanned(seen: Flags) -> Flags:
 
 
 def _near_falls(values: Floats, near_: int) -> Flags:
-    """Return which moments are near one at which a counter began anew."""
+    """Return which moments are near one at which a counter was reset."""
     near = np.zeros(len(values), dtype=bool)
     known = np.flatnonzero(~np.isnan(values))
     for fall in known[1:][np.diff(values[known]) < 0]:

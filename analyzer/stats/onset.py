@@ -27,7 +27,7 @@ class Starts:
 
     Attributes
     ----------
-    slice_indices : index of the first slice after each start, the begin (0) first; shape (starts,)
+    slice_indices : index of the first slice after each start; the first is 0, the start of the window; shape (starts,)
     weights : the part of alpha that each may spend; their sum is at most 1
     """
 

@@ -16,7 +16,7 @@ from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.onset import Starts
 from analyzer.stats.search import Floats
 
-ENOUGH_SECONDS = 2400.0  # of both arms, below which nothing is told
+ENOUGH_SECONDS = 2400.0  # window of both arms, below which the baseline's estimate stands unchanged
 FEWEST_BATCHES = 8.0  # also as many, in effect, as batches of independent rates
 FEWEST_RATES = 2.0
 LEVEL = 0.1  # of each of the two lower bounds whose sum is too large in far fewer cases
@@ -36,6 +36,11 @@ class Differences:
     surplus: Floats
     variance: Floats
     requests: tuple[Floats, Floats]
+
+    @property
+    def compared(self) -> int:
+        """Number of slices in which both arms had requests."""
+        return int(np.count_nonzero((self.requests[0] > 0) & (self.requests[1] > 0)))
 
     @classmethod
     def of_events(cls, canary: Floats, baseline: Floats, odds: Floats, requests: tuple[Floats, Floats]) -> Self:
@@ -80,8 +85,8 @@ def own_excess(
 
     Returns
     -------
-    Bound of what clusters add to the variance of independent requests, infinite where there is none; and of the part of
-    a varying rate's variance that is an arm's own, in [0, 1]. Both since each start, of shape (starts,).
+    Upper bound of what clusters add to the variance of independent requests, infinite where the counts set none; and
+    of the part of a varying rate's variance that is an arm's own, in [0, 1]. Both since each start, shape (starts,).
 
     Notes
     -----
@@ -92,7 +97,7 @@ def own_excess(
     variation. Clusters are looked for in the shortest batches that hold enough of them, S in those whose bound would be
     the lowest if nothing were an arm's own.
     """
-    slices, shape = len(known.surplus), len(starts.slice_indices)
+    slices, shape = known.compared, len(starts.slice_indices)
     clusters, part = np.full(shape, math.inf), np.ones(shape)
     if slices * slice_seconds < ENOUGH_SECONDS or correlation.lone or not known.variance.sum() > 0:
         return clusters, part
@@ -119,7 +124,7 @@ def _freedom(known: Differences, batches: int, size: float) -> float:
 
 def _foreseen(known: Differences, slice_seconds: float, each: int, correlation: Dispersion) -> float:
     """Return a lower bound of what rates that are each arm's own would add to the statistic; 0: none."""
-    slices, seconds = len(known.surplus), each * slice_seconds
+    slices, seconds = known.compared, each * slice_seconds
     growth = float(correlation.slope_at(slices * slice_seconds) / max(float(correlation.slope_at(seconds)), 1e-300))
     independent = slices // each / max(growth, 1.0)
     if independent < FEWEST_RATES:

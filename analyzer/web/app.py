@@ -142,7 +142,7 @@ def _page(text: str, status: int = 200) -> Response:
 
 @contextmanager
 def _admitted(few: threading.BoundedSemaphore) -> Iterator[None]:
-    """Hold a place among the reports that are drawn at once; refuse where there is none."""
+    """Limit how many reports are drawn concurrently; refuse the others."""
     if not few.acquire(blocking=False):
         raise _Full(503, "too many reports at once: ask again", Retry_After="5")
     try:

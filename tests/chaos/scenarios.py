@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.service_figures import COUNTS, Service, written
 from bench.service_figures import Connection as Client
 from chaos.outage import Argo, Outage, simulated
-from chaos.stage import Stage, Told, Watch, ask, until
+from chaos.stage import Response, Stage, Watch, ask, until
 from sources.hostile import (
     Answer,
     Connection,
@@ -56,38 +56,38 @@ class Row:
         return max(0, self.tried - self.held - self.allowed)
 
 
-def kept(told: list[Told], *verdicts: str) -> int:
+def kept(responses: list[Response], *verdicts: str) -> int:
     """Count the answers in time with one of these verdicts."""
-    return sum(answer.status == 200 and answer.seconds < IN_TIME and answer.verdict in verdicts for answer in told)
+    return sum(answer.status == 200 and answer.seconds < IN_TIME and answer.verdict in verdicts for answer in responses)
 
 
 @contextlib.contextmanager
-def repeating(clients: int, task: Callable[[int], Told], pause: float = 0.0) -> Iterator[list[Told]]:
+def repeating(clients: int, task: Callable[[int], Response], pause: float = 0.0) -> Iterator[list[Response]]:
     """Let clients ask again and again, for the length of the block; yields their answers."""
-    ends, told = threading.Event(), []
+    ends, responses = threading.Event(), []
 
     def run(number: int) -> None:
         while not ends.is_set():
-            told.append(task(number))
+            responses.append(task(number))
             ends.wait(pause)
 
     with ThreadPoolExecutor(clients) as pool:
         tasks = [pool.submit(run, number) for number in range(clients)]
         try:
-            yield told
+            yield responses
         finally:
             ends.set()
             for each in tasks:
                 each.result()
 
 
-def every(pause: float, times: int, task: Callable[[], Told]) -> list[Told]:
+def every(pause: float, times: int, task: Callable[[], Response]) -> list[Response]:
     """Ask so many times, with pauses."""
-    told = []
+    responses = []
     for _ in range(times):
         time.sleep(pause)
-        told.append(task())
-    return told
+        responses.append(task())
+    return responses
 
 
 def both(port: int) -> bool:
@@ -99,8 +99,8 @@ def calm(stage: Stage, short: bool) -> Row:
     """Nothing is wrong: the control of all others."""
     number = 20 if short else 200
     with Watch(stage.port).on() as watch:
-        told = [(ask(stage.port, "good"), ask(stage.port, "bad")) for _ in range(number)]
-    held = kept([good for good, _ in told], PASS) + kept([bad for _, bad in told], FAIL)
+        responses = [(ask(stage.port, "good"), ask(stage.port, "bad")) for _ in range(number)]
+    held = kept([good for good, _ in responses], PASS) + kept([bad for _, bad in responses], FAIL)
     return Row(2 * number, held, "good passes, bad fails", watch.slowest)
 
 
@@ -139,13 +139,13 @@ def lying_answers(stage: Stage, short: bool) -> Row:
     names, seconds = list(LYING), 6 if short else 60
     with Watch(stage.port).on() as watch, ThreadPoolExecutor(1) as pool:
         well = pool.submit(every, 0.4, 2 * seconds, lambda: ask(stage.port, "bad"))
-        with repeating(len(names), lambda number: ask(stage.port, names[number]), 0.2) as told:
+        with repeating(len(names), lambda number: ask(stage.port, names[number]), 0.2) as responses:
             time.sleep(seconds)
         others = well.result()
     stage.source.faults = {}
-    held = kept(told, INCONCLUSIVE) + kept(others, FAIL, INCONCLUSIVE)
+    held = kept(responses, INCONCLUSIVE) + kept(others, FAIL, INCONCLUSIVE)
     few = Counter(" ".join((answer.verdict, *answer.codes)) for answer in others)
-    return Row(len(told) + len(others), held, f"{len(names)} faults; a bad canary beside them: {dict(few)}",
+    return Row(len(responses) + len(others), held, f"{len(names)} faults; a bad canary beside them: {dict(few)}",
                watch.slowest)  # fmt: skip
 
 
@@ -153,16 +153,16 @@ def outage(stage: Stage, short: bool, fault: Answer, name: str) -> Row:
     """The source is away for all: verdicts are inconclusive, soon at once, and formed again when it is back."""
     seconds = 5 if short else 60
     with Watch(stage.port).on() as watch:
-        with repeating(30, lambda _: ask(stage.port, "good"), 0.3) as told:
+        with repeating(30, lambda _: ask(stage.port, "good"), 0.3) as responses:
             stage.source.everywhere = fault
             time.sleep(1.0)
-            first = len(told)
+            first = len(responses)
             time.sleep(seconds)
-            late = [answer for answer in told[first:] if answer.seconds < 1.0]
-        during = list(told)
+            late = [answer for answer in responses[first:] if answer.seconds < 1.0]
+        during = list(responses)
         stage.source.everywhere = None
         back = until(lambda: both(stage.port))
-    quick = len(late) / max(1, len(told) - first)
+    quick = len(late) / max(1, len(responses) - first)
     row = Row(len(during), kept(during, INCONCLUSIVE, PASS), f"{name}; at once {quick:.0%}, well after {back:.1f} s",
               watch.slowest)  # fmt: skip
     row.broken += [f"recovery took {back:.1f} s"] * (back > RECOVERED)
@@ -180,15 +180,20 @@ def dripping_source(stage: Stage, short: bool) -> Row:
 
 
 def restarting_source(stage: Stage, short: bool) -> Row:
-    """Prometheus is killed and started anew, again and again."""
+    """Prometheus is killed and started again, again and again."""
     times, back = 1 if short else 5, []
-    with Watch(stage.port).on() as watch, repeating(10, lambda _: ask(stage.port, "bad"), 0.2) as told:
+    with Watch(stage.port).on() as watch, repeating(10, lambda _: ask(stage.port, "bad"), 0.2) as responses:
         for _ in range(times):
             stage.source.prometheus.stop()
             time.sleep(3)
             stage.source.prometheus.start()
             back.append(until(lambda: both(stage.port)))
-    row = Row(len(told), kept(told, FAIL, INCONCLUSIVE), f"{times} times; well after {max(back):.1f} s", watch.slowest)
+    row = Row(
+        len(responses),
+        kept(responses, FAIL, INCONCLUSIVE),
+        f"{times} times; well after {max(back):.1f} s",
+        watch.slowest,
+    )
     row.broken += [f"recovery took {max(back):.1f} s"] * (max(back) > RECOVERED)
     return row
 
@@ -200,15 +205,15 @@ def neighbours(stage: Stage, short: bool, services: int, name: str) -> Row:
     hanging = [f"hanging-{number}" for number in range(services)]
     with Watch(stage.port).on() as watch, repeating(20, lambda number: ask(stage.port, hanging[number % services])):
         time.sleep(6)  # until it is known who hangs
-        told, ends = [], time.monotonic() + seconds
+        responses, ends = [], time.monotonic() + seconds
         while time.monotonic() < ends:
-            told.append(ask(stage.port, "good"))
+            responses.append(ask(stage.port, "good"))
             time.sleep(0.05)
     stage.source.faults = {}
-    held = kept(told, PASS)
-    slowest = max(answer.seconds for answer in told)
-    return Row(len(told), held, f"{name}; in time {held / len(told):.1%}, slowest {slowest:.1f} s", watch.slowest,
-               allowed=len(told) // 20)  # fmt: skip
+    held = kept(responses, PASS)
+    slowest = max(answer.seconds for answer in responses)
+    notes = f"{name}; in time {held / len(responses):.1%}, slowest {slowest:.1f} s"
+    return Row(len(responses), held, notes, watch.slowest, allowed=len(responses) // 20)
 
 
 def one_neighbour(stage: Stage, short: bool) -> Row:
@@ -231,8 +236,8 @@ def half_sent(stage: Stage, short: bool) -> Row:
         for number in range(1000):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", stage.port), timeout=20))
             connection.sendall(parts[number % 3])
-        told = [ask(stage.port, "bad") for _ in range(20 if short else 200)]
-    return Row(len(told), kept(told, FAIL), "1,000 connections", watch.slowest)
+        responses = [ask(stage.port, "bad") for _ in range(20 if short else 200)]
+    return Row(len(responses), kept(responses, FAIL), "1,000 connections", watch.slowest)
 
 
 def floods(stage: Stage, short: bool) -> Row:
@@ -246,27 +251,32 @@ def floods(stage: Stage, short: bool) -> Row:
         b"NO HTTP AT ALL\r\n\r\n",
     ]
 
-    def one(number: int) -> Told:
+    def one(number: int) -> Response:
         began, status = time.monotonic(), 0
         with contextlib.suppress(OSError), Client(stage.port) as client:
             status = client.exchange(requests[number % len(requests)])[0]
-        return Told(status, {}, time.monotonic() - began)
+        return Response(status, {}, time.monotonic() - began)
 
     with Watch(stage.port).on() as watch, repeating(12, one, 0.05) as refused:
-        told, ends = [], time.monotonic() + (4 if short else 30)
+        responses, ends = [], time.monotonic() + (4 if short else 30)
         while time.monotonic() < ends:
-            told.append(ask(stage.port, "bad"))
-    held = kept(told, FAIL) + sum(400 <= answer.status < 500 for answer in refused)
-    return Row(len(told) + len(refused), held, f"{len(refused)} refused beside {len(told)} verdicts", watch.slowest)
+            responses.append(ask(stage.port, "bad"))
+    held = kept(responses, FAIL) + sum(400 <= answer.status < 500 for answer in refused)
+    return Row(
+        len(responses) + len(refused), held, f"{len(refused)} refused beside {len(responses)} verdicts", watch.slowest
+    )
 
 
 def burst(stage: Stage, short: bool) -> Row:
     """Two hundred clients ask at once: a verdict, or inconclusive at once; never an error."""
     number = 200
     with Watch(stage.port).on() as watch, ThreadPoolExecutor(number) as pool:
-        told = list(pool.map(lambda _: ask(stage.port, "bad"), range(number * (1 if short else 5))))
+        responses = list(pool.map(lambda _: ask(stage.port, "bad"), range(number * (1 if short else 5))))
     return Row(
-        len(told), kept(told, FAIL, INCONCLUSIVE), f"{kept(told, FAIL)} verdicts, the others held", watch.slowest
+        len(responses),
+        kept(responses, FAIL, INCONCLUSIVE),
+        f"{kept(responses, FAIL)} verdicts, the others held",
+        watch.slowest,
     )
 
 
@@ -298,11 +308,11 @@ def file_descriptors(stage: Stage, short: bool) -> Row:
             beside = [ask(service.port, "bad") for _ in range(5)]
         with Watch(service.port).on() as watch:
             back = until(lambda: both(service.port))
-            told = [ask(service.port, "bad") for _ in range(10)]
+            responses = [ask(service.port, "bad") for _ in range(10)]
         same = worker_of(service) == worker
     row = Row(
         15,
-        kept(beside, FAIL, INCONCLUSIVE) + kept(told, FAIL),
+        kept(beside, FAIL, INCONCLUSIVE) + kept(responses, FAIL),
         f"300 connections, 128 files; well after {back:.1f} s",
         watch.slowest,
     )
@@ -320,7 +330,7 @@ def late(to: Connection) -> None:
 def terminated(stage: Stage, short: bool) -> Row:
     """SIGTERM while verdicts are formed: whoever was accepted is answered."""
     stage.source.faults = {b"slow": late}
-    told: list[Told] = []
+    responses: list[Response] = []
     for number in range(2 if short else 10):
         service = stage.another(f"terminated-{number}")
         with service.running(), ThreadPoolExecutor(12) as pool:
@@ -328,11 +338,11 @@ def terminated(stage: Stage, short: bool) -> Row:
             time.sleep(0.4)
             assert service.process is not None
             service.process.send_signal(signal.SIGTERM)
-            told += [future.result() for future in waiting]
+            responses += [future.result() for future in waiting]
             code = service.process.wait(20)
             assert code == 0, code
     stage.source.faults = {}
-    return Row(len(told), kept(told, INCONCLUSIVE), "each verdict was under way")
+    return Row(len(responses), kept(responses, INCONCLUSIVE), "each verdict was under way")
 
 
 def killed(stage: Stage, short: bool) -> Row:
@@ -360,12 +370,12 @@ def unread_log(stage: Stage, short: bool) -> Row:
         service.wait_until_alive()
         with Watch(service.port).on() as watch, ThreadPoolExecutor(4) as pool:
             data = {"data": {"error_rate": COUNTS["error_rate"]}}
-            told = list(pool.map(lambda _: ask(service.port, "x" * 200, **data), range(number)))
+            responses = list(pool.map(lambda _: ask(service.port, "x" * 200, **data), range(number)))
     finally:
         os.close(write)
         threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(read, 65536), b"")], daemon=True).start()
         service.stop()
-    return Row(number, kept(told, FAIL, PASS, INCONCLUSIVE), "64 KiB of pipe", watch.slowest)
+    return Row(number, kept(responses, FAIL, PASS, INCONCLUSIVE), "64 KiB of pipe", watch.slowest)
 
 
 def rotated_token(stage: Stage, short: bool) -> Row:
@@ -396,8 +406,8 @@ def nothing_to_write_to(stage: Stage, short: bool) -> Row:
     folder.mkdir()
     service = Service(folder, dict(stage.service.environment), {"preexec_fn": limit, "cwd": "/proc"})
     with service.running(), Watch(service.port).on() as watch:
-        told = [ask(service.port, "bad") for _ in range(5 if short else 50)]
-    return Row(len(told), kept(told, FAIL), "no byte can be written, not even to the log", watch.slowest)
+        responses = [ask(service.port, "bad") for _ in range(5 if short else 50)]
+    return Row(len(responses), kept(responses, FAIL), "no byte can be written, not even to the log", watch.slowest)
 
 
 def thousand_rollouts(stage: Stage, short: bool) -> Row:

@@ -1,4 +1,4 @@
-"""Where the attacks happen: a real Prometheus, a source before it that can be told to misbehave, the real service."""
+"""Where the attacks happen: a real Prometheus, a source before it that can be made to misbehave, the real service."""
 
 import contextlib
 import json
@@ -99,7 +99,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Told:
+class Response:
     """What a client was answered: status, 0 without an answer, the body, and after how many seconds."""
 
     status: int
@@ -117,7 +117,7 @@ class Told:
         return {check["code"] for check in self.body.get("checks", {}).values()}
 
 
-def ask(port: int, service: str = "good", **fields: Any) -> Told:
+def ask(port: int, service: str = "good", **fields: Any) -> Response:
     """Ask for the verdict on a canary as Argo does, on a connection of its own, for ten seconds at most."""
     body = {
         "service": service,
@@ -132,9 +132,9 @@ def ask(port: int, service: str = "good", **fields: Any) -> Told:
         with Client(port) as client:
             client._socket.settimeout(10)
             status, answer = client.ask("/v1/verdict", body)
-            return Told(status, json.loads(answer), time.monotonic() - began)
+            return Response(status, json.loads(answer), time.monotonic() - began)
     except (OSError, ValueError):
-        return Told(0, {}, time.monotonic() - began)
+        return Response(0, {}, time.monotonic() - began)
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> float:

@@ -39,12 +39,12 @@ LOGIN = b"<html><form action=/login>"
 def test_an_address_is_tried_as_argo_would(answer: Answer, code: int, text: str) -> None:
     """What Argo takes for a success and is no verdict is named, with the remedy."""
     with serving(answer) as server:
-        told = run("doctor", "--analyzer-url", f"{server.url}/")
+        printed = run("doctor", "--analyzer-url", f"{server.url}/")
         as_json = run("doctor", "--analyzer-url", server.url, "--json")
     asked = server.asked[0]
 
-    assert (told.exit_code, as_json.exit_code) == (code, code)
-    assert text in " ".join(told.stdout.split())
+    assert (printed.exit_code, as_json.exit_code) == (code, code)
+    assert text in " ".join(printed.stdout.split())
     assert json.loads(as_json.stdout)["status"] == ("missing" if code else "ok")
     assert (asked.method, asked.path, json.loads(asked.body)) == ("POST", "/v1/verdict", {"data": {}})
 
@@ -53,12 +53,12 @@ def test_an_address_that_leads_to_a_login_page() -> None:
     """Argo follows a redirect, and so does this."""
     page = say(LOGIN, Content_Type="text/html")
     with serving(page) as login, serving(say(b"", 302, Location=login.url)) as server:
-        told = run("doctor", "--analyzer-url", server.url)
+        printed = run("doctor", "--analyzer-url", server.url)
     with serving(say(VERDICT)) as other, serving(say(b"", 308, Location=other.url)) as server:
         moved = run("doctor", "--analyzer-url", server.url)
 
-    assert (told.exit_code, moved.exit_code) == (1, 1)
-    assert "promotes every canary" in " ".join(told.stdout.split())
+    assert (printed.exit_code, moved.exit_code) == (1, 1)
+    assert "promotes every canary" in " ".join(printed.stdout.split())
     assert f"it redirects to {other.url}" in " ".join(moved.stdout.split())
 
 

@@ -1,4 +1,4 @@
-"""What two arms share in time is told from what each has by itself, on processes with a known truth."""
+"""What two arms share in time is separated from what each has by itself, on processes with a known truth."""
 
 import math
 from collections.abc import Iterator
@@ -140,3 +140,19 @@ def test_few_large_clusters_may_have_been_missed() -> None:
         own_excess(known, starts, SECONDS, replace(history(rng, 0.2, 10.0), fixed=size))[0][0] for size in (1.0, 60.0)
     )
     assert small < 0.9 * large
+
+
+def test_slices_without_both_arms_are_no_observation() -> None:
+    """Two hours of which the arms had traffic at the same time for half an hour are half an hour."""
+    rng = np.random.default_rng(3)
+    correlation = history(rng, 0.2, 10.0)
+    arms = [events(rng, rate, np.ones(120)) for rate in RATES]
+    requests = [np.full(120, rate) for rate in RATES]
+    arms[0][:90] = requests[0][:90] = 0.0
+    odds = np.full(120, RATES[0] / RATES[1])
+    known = Differences.of_events(arms[0], arms[1] * (requests[0] > 0), odds, (requests[0], requests[1]))
+
+    clusters, part = own_excess(known, starts_of(120, SECONDS), SECONDS, correlation)
+
+    assert np.isinf(clusters).all()
+    assert (part == 1).all()

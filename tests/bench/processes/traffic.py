@@ -237,7 +237,7 @@ def swinging(
 
     Parameters
     ----------
-    loss : part of its events that the canary has less, so many minutes `after` the begin
+    loss : part of its events that the canary has less, so many minutes `after` the start of the rollout
     """
     shape = len(expected.baseline), 1
     shared, ours, theirs = (_levels(rng, shape, size, minutes) for size in (variation, own, own))

@@ -29,6 +29,7 @@ class Averages:
         counts = data.canary.count * both, data.baseline.count * both
         self._odds, self._sizes = Odds.of(*counts), (Sizes.of(counts[0]), Sizes.of(counts[1]))
         self._known = correlations.of_values(data.history)
+        self._shared = self._known.shared(self._sizes)
         ours, theirs, sizes = means.weighted_sizes(counts[0] + counts[1], self._odds.complete)
         totals = data.canary.total * both, data.baseline.total * both
         self._counts, self._totals = counts, totals
@@ -87,7 +88,9 @@ class Averages:
         last = means.weighted_sizes(tail.sums(self._plain[2]), odds)
         ours = head.sums(self._weighted[0]) + tail.sums(self._plain[0]) * last[0]
         theirs = head.sums(self._weighted[1]) + tail.sums(self._plain[1]) * last[1]
-        size = (head.sums(self._weighted[2]) + last[2]) / self._known.combined(self._sizes, triples, differences)
+        size = (head.sums(self._weighted[2]) + last[2]) / self._known.combined(
+            self._sizes, triples, self._shared, differences
+        )
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.nan_to_num(ours / theirs, nan=1.0, posinf=1.0), size
 

@@ -35,6 +35,7 @@ class Compared:
         self._odds = Odds.of(*requests)
         self._requests, self._sizes = requests, (Sizes.of(requests[0]), Sizes.of(requests[1]))
         self._known = correlations.of_arms(data.history)
+        self._shared = self._known.shared(self._sizes)
         self._events = summed(self._canary), summed(self._both)
         canary_share = self._odds.complete / (1 + self._odds.complete)
         self._weighted = (
@@ -60,7 +61,7 @@ class Compared:
     def may_be_proved(self, triples: Triples, needed: float) -> Bools:
         """Tell where log evidence can be as large as needed."""
         score, information = map(triples.sums, self._bound(self._limit))
-        factors = self._known.combined(self._sizes, triples)
+        factors = self._known.combined(self._sizes, triples, self._shared)
         return np.asarray((self._limits.worse * score > 0) & (score**2 >= needed * information * factors))
 
     def proved(self, triples: Triples, needed: Floats) -> Bools:
@@ -98,7 +99,7 @@ class Compared:
         canary, both, split = (part[:, np.newaxis] for part in (*map(tail.sums, self._events), odds))
         found = head.sums(self._log_ratios(ratio, side))
         found += share.log_ratios(canary, both, split, np.asarray(ratio), steps)[..., 0]
-        factors = self._known.combined(self._sizes, triples, self._differences)
+        factors = self._known.combined(self._sizes, triples, self._shared, self._differences)
         return np.asarray(log_mean_exp(found / factors[:, np.newaxis] + log_weights))
 
     def _differences(self, run: int, look: int) -> Differences:

@@ -14,7 +14,8 @@ from analyzer.stats.shared_rate import Differences
 
 Compare = Callable[[int, int], Differences]
 
-NOTABLE = 2.0  # design effect of a comparison since the begin, from which on it is asked what both arms share
+NOTABLE = 2.0  # design effect of a comparison, from which on the analyzer asks what both arms share
+ENOUGH_SECONDS = 2400  # window from which on it does
 ENOUGH = 60  # batches of the past, with which the analyzer does not look at what is beside the canary
 
 
@@ -61,27 +62,38 @@ class Effects:
         more = np.maximum(rate / np.where(known > 0, known, np.inf), 1.0)
         return np.asarray(np.minimum(1 + fixed * more + slope * rate, np.maximum(total, 1.0)))
 
-    def combined(self, sizes: tuple[Sizes, Sizes], triples: Triples, differences: Compare | None = None) -> Floats:
+    def shared(self, sizes: tuple[Sizes, Sizes]) -> Bools:
+        """Tell the runs and looks at which the analyzer asks what both arms share; shape (runs, looks)."""
+        compared = np.cumsum(np.diff(sizes[0].requests, axis=0) > 0, axis=0).T * SLICE_SECONDS
+        reduced = np.zeros(compared.shape, bool)
+        dependent = np.array([not (run.independent or run.lone) for run in self.runs])
+        runs, long = np.nonzero(dependent[:, np.newaxis] & (compared >= ENOUGH_SECONDS))
+        reduced[runs, long] = self._both(sizes, Triples(runs, long, np.zeros_like(runs))) >= NOTABLE
+        return reduced
+
+    def combined(
+        self, sizes: tuple[Sizes, Sizes], triples: Triples, shared: Bools, differences: Compare | None = None
+    ) -> Floats:
         """Compute what a comparison of canary and baseline is divided by.
 
         Parameters
         ----------
+        shared : from `shared`
         differences : of both arms in a run up to a look; None: a lower bound is enough
         """
         whole = self._both(sizes, triples)
-        since_begin = self._both(sizes, Triples(triples.runs, triples.looks, np.zeros_like(triples.places)))
-        shared = np.flatnonzero(since_begin >= NOTABLE)
+        reduced = shared[triples.runs, triples.looks]
         if differences is None:
-            whole[shared] = 1.0
-            return whole
-        looked: dict[tuple[int, int], Floats] = {}
-        for place in shared.tolist():
-            run, look = int(triples.runs[place]), int(triples.looks[place])
-            starts = onset.starts_of(look + 1, SLICE_SECONDS)
-            if (run, look) not in looked:  # the analyzer itself judges these
-                segments = Segments(starts, 0, look + 1, SLICE_SECONDS, None, (look + 1) * SLICE_SECONDS)
-                looked[run, look] = segments.factors_beside(self.runs[run], differences(run, look))
-            whole[place] = looked[run, look][np.searchsorted(starts.slice_indices, triples.places[place])]
+            return np.where(reduced, 1.0, whole)
+        segments: dict[tuple[int, int], tuple[onset.Starts, Floats]] = {}
+        for index in np.flatnonzero(reduced).tolist():
+            run, look = int(triples.runs[index]), int(triples.looks[index])
+            if (run, look) not in segments:  # the analyzer itself judges these
+                starts, seconds = onset.starts_of(look + 1, SLICE_SECONDS), (look + 1) * SLICE_SECONDS
+                window = Segments(starts, 0, look + 1, SLICE_SECONDS, None, seconds)
+                segments[run, look] = starts, window.factors_beside(self.runs[run], differences(run, look))
+            starts, factors = segments[run, look]
+            whole[index] = factors[np.searchsorted(starts.slice_indices, triples.places[index])]
         return whole
 
     def _both(self, sizes: tuple[Sizes, Sizes], triples: Triples) -> Floats:
