@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from needs import lacking
@@ -22,8 +23,10 @@ from sources.remote_write import write_histograms
 
 from analyzer.cli.doctor_report import run
 from analyzer.doctor import survey
+from analyzer.doctor.delay import read_growth
 from analyzer.errors import ConfigError, RequestError
 from analyzer.quantity import format_instant
+from analyzer.sources.prometheus_api import Series
 
 NOON = 1_767_614_400.0
 ARM, OLD, NEW = "rollouts_pod_template_hash", "75d4f8b9c8", "6d8f9c7b5d"
@@ -1132,3 +1135,10 @@ def test_victoria_metrics(victoria_metrics: str, doctor: Any, monkeypatch: pytes
     assert doctor("slow").codes("latency_p99") == {"limit_inside_bucket": "missing"}
     assert doctor("copied", canary=None).codes("error_rate") == {"duplicates": "warning"}
     assert doctor("healthy", canary=None, baseline=None).answer["values"].keys() == {OLD, NEW}
+
+
+def test_samples_beside_the_slices_are_left_out() -> None:
+    """A source may answer for a slice more on either side of those that were asked for."""
+    series = Series({}, np.array([940.0, 1000.0, 1120.0, 1180.0]), np.array([9.0, 1.0, 3.0, 9.0]))
+
+    np.testing.assert_array_equal(read_growth([series], 1000.0, 1120.0, 60.0), [1.0, np.nan, 3.0])

@@ -32,7 +32,9 @@ def read_growth(answer: Sequence[Series], start: float, end: float, step: float)
     """Return the growth in each slice that ends at start, start + step, ..., end; nan without samples."""
     growth = np.full(round((end - start) / step) + 1, np.nan)
     for series in answer[:1]:
-        growth[np.round((series.times - start) / step).astype(int)] = series.values
+        indices = np.round((series.times - start) / step).astype(int)
+        inside = (indices >= 0) & (indices < len(growth))  # a source may answer for a slice more on either side
+        growth[indices[inside]] = series.values[inside]
     return growth
 
 
