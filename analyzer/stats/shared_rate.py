@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from analyzer.stats import dispersion
 from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion
 from analyzer.stats.onset import Starts
 from analyzer.stats.search import Floats
+
+Indices = NDArray[np.intp]
 
 ENOUGH_SECONDS = 2400.0  # window of both arms, below which the baseline's estimate stands unchanged
 FEWEST_BATCHES = 8.0  # also as many, in effect, as batches of independent rates
@@ -101,47 +104,52 @@ def own_excess(
     clusters, part = np.full(shape, math.inf), np.ones(shape)
     if slices * slice_seconds < ENOUGH_SECONDS or correlation.lone or not known.variance.sum() > 0:
         return clusters, part
-    best = math.inf
-    each = max(1, round(BATCH_SECONDS / slice_seconds))
-    while slices // each >= FEWEST_BATCHES:
-        batches = slices // each
-        of_clusters = _freedom(known, batches, 1 + correlation.fixed)
-        if of_clusters >= FEWEST_BATCHES and math.isinf(clusters[0]):
-            clusters = np.maximum(_statistic(known, starts, each) / _lower(of_clusters) - 1, 0.0)
-        counted = _freedom(known, batches, 1.0)
-        rates = _foreseen(known, slice_seconds, each, correlation)
-        if counted >= FEWEST_BATCHES and rates > 0 and (1 - _lower(counted)) / rates < best:
-            best = (1 - _lower(counted)) / rates
-            part = np.clip((_statistic(known, starts, each) - _lower(counted)) / rates, 0.0, 1.0)
-        each *= 2
+    shortest = max(1, round(BATCH_SECONDS / slice_seconds))
+    doublings = math.floor(math.log2(max(slices / (shortest * FEWEST_BATCHES), 1.0)))
+    each = shortest * 2 ** np.arange(doublings + 1, dtype=np.intp)
+    batches = slices // each
+    counted = _freedom(known, batches, 1 + correlation.fixed)
+    if (enough := np.flatnonzero((counted >= FEWEST_BATCHES) & (batches >= FEWEST_BATCHES))).size:
+        lowest = _lower(counted[enough[0]])
+        clusters = np.maximum(_statistic(known, starts, int(each[enough[0]])) / lowest - 1, 0.0)
+    counted = _freedom(known, batches, 1.0)
+    rates = _foreseen(known, slice_seconds, each, correlation)
+    usable = (counted >= FEWEST_BATCHES) & (batches >= FEWEST_BATCHES) & (rates > 0)
+    if usable.any():
+        lowest = _lower(np.where(usable, counted, 1.0))
+        best = int(np.where(usable, (1 - lowest) / np.where(usable, rates, 1.0), math.inf).argmin())
+        part = np.clip((_statistic(known, starts, int(each[best])) - lowest[best]) / rates[best], 0.0, 1.0)
     return clusters, part
 
 
-def _freedom(known: Differences, batches: int, size: float) -> float:
+def _freedom(known: Differences, batches: Indices, size: float) -> Floats:
     """Return how many batches of the normal law say as much as those of few events in clusters of such a size."""
-    return batches * 2 / (2 + size * batches / float(known.variance.sum()))
+    return np.asarray(batches * 2 / (2 + size * batches / float(known.variance.sum())))
 
 
-def _foreseen(known: Differences, slice_seconds: float, each: int, correlation: Dispersion) -> float:
-    """Return a lower bound of what rates that are each arm's own would add to the statistic; 0: none."""
+def _foreseen(known: Differences, slice_seconds: float, each: Indices, correlation: Dispersion) -> Floats:
+    """Return a lower bound of what rates that are each arm's own would add to the statistic; 0: none.
+
+    Parameters
+    ----------
+    each : slices of a batch, shape (lengths,)
+    """
     slices, seconds = known.compared, each * slice_seconds
-    growth = float(correlation.slope_at(slices * slice_seconds) / max(float(correlation.slope_at(seconds)), 1e-300))
-    independent = slices // each / max(growth, 1.0)
-    if independent < FEWEST_RATES:
-        return 0.0
+    growth = correlation.slope_at(slices * slice_seconds) / np.maximum(correlation.slope_at(seconds), 1e-300)
+    independent = slices // each / np.maximum(growth, 1.0)
     alone = replace(correlation, slope=(0.0,) * len(correlation.slope))
     busy = [float((arm**2).sum() / max(float(arm.sum()), 1e-300)) / slice_seconds for arm in known.requests]
-    sizes = np.array(busy) * seconds
+    sizes = [rate * seconds for rate in busy]
     varying, clusters = (
-        float(dispersion.combined(law.factor(sizes[0], seconds), law.factor(sizes[1], seconds), *sizes))
-        for law in (correlation, alone)
+        dispersion.combined(*(law.factor(size, seconds) for size in sizes), *sizes) for law in (correlation, alone)
     )
-    return (varying - clusters) * _lower(independent - 1)
+    rates = (varying - clusters) * _lower(np.maximum(independent - 1, 1.0))
+    return np.where(independent < FEWEST_RATES, 0.0, rates)
 
 
-def _lower(freedom: float) -> float:
+def _lower(freedom: Floats) -> Floats:
     """Return the lower bound of a chi-square variable over its degrees of freedom."""
-    return float(gammaincinv(freedom / 2, LEVEL)) / (freedom / 2)
+    return np.asarray(gammaincinv(np.asarray(freedom) / 2, LEVEL) / (np.asarray(freedom) / 2))
 
 
 def _statistic(known: Differences, starts: Starts, each: int) -> Floats:

@@ -78,8 +78,8 @@ MUTANTS = [
     *_of(
         "analyzer/stats/shared_rate.py", "tests/stats/test_shared_rate.py",
         ("size * batches / float(known.variance.sum())", "0 * batches / float(known.variance.sum())"),
-        ("/ _lower(of_clusters) - 1, 0.0)", "- 1, 0.0)"),
-        ("(varying - clusters) * _lower(independent - 1)", "varying - clusters"),
+        ("/ lowest - 1, 0.0)", "- 1, 0.0)"),
+        ("(varying - clusters) * _lower(np.maximum(independent - 1, 1.0))", "varying - clusters"),
         ("or correlation.lone or", "or"),
         ("statistic += terms[high] - terms[low] - fitted", "statistic += terms[high] - terms[low]"),
     ),

@@ -1,7 +1,8 @@
 """The design effect in each run, as analyzer.stats.dispersion estimates it from the past of the baseline."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from bench.simulation.data import SLICE_SECONDS, Arm, Bools, Floats, Looks, Moments
@@ -27,11 +28,13 @@ class Effects:
     ----------
     runs : as estimated, one each
     lengths, slope : shape (runs, lengths), the last repeated where a run has fewer; lengths are logarithms of seconds
+    known : what a comparison is divided by, by run, look and start: the same for every rule
     """
 
     runs: list[Dispersion]
     lengths: Floats
     slope: Floats
+    known: dict[tuple[int, int, int], float] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, runs: list[Dispersion]) -> "Effects":
@@ -85,15 +88,16 @@ class Effects:
         reduced = shared[triples.runs, triples.looks]
         if differences is None:
             return np.where(reduced, 1.0, whole)
-        segments: dict[tuple[int, int], tuple[onset.Starts, Floats]] = {}
+        judged: dict[tuple[int, int], Floats] = {}
         for index in np.flatnonzero(reduced).tolist():
-            run, look = int(triples.runs[index]), int(triples.looks[index])
-            if (run, look) not in segments:  # the analyzer itself judges these
+            run, look, place = (int(part[index]) for part in (triples.runs, triples.looks, triples.places))
+            if (run, look, place) not in self.known:  # the analyzer itself judges these
                 starts, seconds = onset.starts_of(look + 1, SLICE_SECONDS), (look + 1) * SLICE_SECONDS
-                window = Segments(starts, 0, look + 1, SLICE_SECONDS, None, seconds)
-                segments[run, look] = starts, window.factors_beside(self.runs[run], differences(run, look))
-            starts, factors = segments[run, look]
-            whole[index] = factors[np.searchsorted(starts.slice_indices, triples.places[index])]
+                if (run, look) not in judged:
+                    window = Segments(starts, 0, look + 1, SLICE_SECONDS, None, seconds)
+                    judged[run, look] = window.factors_beside(self.runs[run], differences(run, look))
+                self.known[run, look, place] = float(judged[run, look][np.searchsorted(starts.slice_indices, place)])
+            whole[index] = self.known[run, look, place]
         return whole
 
     def _both(self, sizes: tuple[Sizes, Sizes], triples: Triples) -> Floats:
@@ -114,6 +118,7 @@ class Effects:
         return np.asarray(left + part * (right - left))
 
 
+@lru_cache(maxsize=1)
 def of_arms(history: Arm) -> Effects:
     """Estimate the design effect of events in each run."""
     return of_bins(np.stack([history.events, history.requests - history.events], axis=2))
@@ -124,6 +129,7 @@ def of_bins(history: Floats) -> Effects:
     return Effects.of([overdispersion.of_counts(rows) for rows in history])
 
 
+@lru_cache(maxsize=1)
 def of_values(history: Moments) -> Effects:
     """Estimate the design effect of values in each run."""
     parts = (history.total, history.squares, history.count)

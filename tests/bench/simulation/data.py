@@ -76,7 +76,7 @@ class Cell:
         return f"{self.kind}, {self.scenario.name}, {self.rate:g}/s"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arm:
     """Requests of one arm, and the events or conversions among them."""
 
@@ -84,7 +84,7 @@ class Arm:
     requests: Floats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """Values of one arm: number, sum and sum of squares."""
 
