@@ -6,7 +6,7 @@ How limits become a finding is the same for every kind and stands in `decision`.
 from dataclasses import dataclass
 from typing import assert_never, cast
 
-from analyzer.checks import business, drift, error_rate, latency, mean_latency, traffic_split
+from analyzer.checks import business, drift, error_rate, latency, mean_latency, scrapes, traffic_split
 from analyzer.checks.decision import Terms
 from analyzer.checks.trimming import trim
 from analyzer.checks.wording import undecidable
@@ -57,6 +57,8 @@ def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy, moment: 
     if problem := traffic_split.problem(check, reading, moment.weight, at_this_weight=moment.at_this_weight):
         return problem
     finding = _judge(check, reading, terms)
+    if check.compares or check.kind is Kind.DRIFT:
+        finding = scrapes.lasting(finding, reading, lambda rest: _judge(check, rest, terms))
     if moment.at_this_weight and moment.weight is not None:
         finding = traffic_split.confirmed(finding, reading, moment.weight)
     return traffic_split.counted(finding, reading, moment.weight)

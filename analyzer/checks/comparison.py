@@ -95,9 +95,9 @@ def rates_of(
     steady : leave out slices within which the split of the traffic moved
     """
     starts, since = segments.starts, segments.since
-    both = share.paired(canary.trials, baseline.trials)
+    both = segments.near(share.paired(canary.trials, baseline.trials))
     if steady:
-        both &= split.steady(canary.trials, baseline.trials)
+        both &= split.steady(canary.trials, baseline.trials, split.slack(segments.lengths, segments.scrape_seconds))
     canary, baseline = (Tally(arm.events * both, arm.trials * both) for arm in (canary, baseline))
     requests = since(canary.trials)
     odds = share.odds_of(canary.trials, baseline.trials)
@@ -105,6 +105,10 @@ def rates_of(
     known = share.Comparison(
         canary=canary.events, baseline=baseline.events, odds=odds, starts=starts, reach=reach or REACH,
         factors=segments.factors_beside(correlation, differences),
+        edges={
+            "above": segments.edges(canary.events, canary.trials),
+            "below": segments.edges(baseline.events, baseline.trials),
+        },
     )  # fmt: skip
     return Rates(known, requests, (since(canary.events), since(baseline.events)))
 

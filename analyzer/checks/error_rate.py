@@ -1,5 +1,7 @@
 """The share of the canary's requests that failed: against limits, or against the baseline's share."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from analyzer.checks import comparison
@@ -43,7 +45,8 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
     measure, baseline, shared = share_of(canary, segments, correlation, expected, known), None, None
     if compared and reading.baseline is not None:
         other = tally(reading.baseline)
-        beside = Tally(other.events * (canary.trials > 0), other.trials * (canary.trials > 0))
+        served = segments.near(canary.trials > 0)
+        beside = Tally(other.events * served, other.trials * served)
         baseline = share_of(other, segments, correlation, expected)
         limit = check.rollback if check.rule is Rule.STRICT else check.promote
         shared = SharedTrouble(
@@ -53,6 +56,7 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
             limit, terms,
             before=None if past is None else (float(past.events.sum()), float(past.trials.sum())),
         )  # fmt: skip
+        measure = replace(measure, beside=shared.baseline_serves)
 
     def control(limit: float, level: float, start: int) -> Control | None:
         def measuring(counts: Counts, of: Segments) -> BadRequests:

@@ -85,8 +85,9 @@ class LateRates:
         """Bound the ratio of the rates, whichever the law."""
         if sum(float(events[start]) for events in self.likeliest.events) <= 0:
             return 0.0, math.inf
-        low, _ = self.most.known.interval(start, alpha_low=alpha_low, alpha_high=alpha_high)
-        _, high = self.fewest.known.interval(start, alpha_low=alpha_low, alpha_high=alpha_high)
+        low, high = self.most.known.interval(start, alpha_low=alpha_low, alpha_high=alpha_high)
+        if self.fewest is not self.most:
+            _, high = self.fewest.known.interval(start, alpha_low=alpha_low, alpha_high=alpha_high)
         proved = [1 + limit for limit, known in self.below.items() if start == 0 and known >= -math.log(alpha_high)]
         return low, max(low, min(high, *proved)) if proved else high
 

@@ -84,17 +84,19 @@ def _judge_quantile(
     alike = past is not None and np.array_equal(past.edges, tail.edges)
     known = past_of(reading, past.above(pass_edge), past.requests) if past is not None and alike else None
 
-    def measure_of(arm: Tail, of: Segments = segments) -> BadRequests:
-        totals = arm.since(of)
-
+    def slow_of(arm: Tail, of: Segments, values: Floats) -> BadRequests:
         def slow(limit: float, side: Side) -> Floats | None:
             edge = fail_edges[limit] if side == "above" else pass_edge
             return arm.above(edge) if math.isfinite(edge) else None  # no bucket can tell, however many requests
 
+        return BadRequests(values, arm.requests, of, correlation, bad=slow, allowed=lambda _: allowed, past=known)
+
+    def measure_of(arm: Tail) -> BadRequests:
+        totals = arm.since(segments)
         # The estimate is beyond rollback when the bucket's edge on the safe side says so, not by interpolation.
         beyond = totals.above(fail_edges[check.rollback]) > allowed * totals.requests
-        values = np.where(beyond, np.inf, np.minimum(totals.quantile(quantile, of.present), check.rollback))
-        return BadRequests(values, arm.requests, of, correlation, bad=slow, allowed=lambda _: allowed, past=known)
+        values = np.where(beyond, np.inf, np.minimum(totals.quantile(quantile, segments.present), check.rollback))
+        return slow_of(arm, segments, values)
 
     measure, shared = measure_of(ours), None
     if theirs is not None:
@@ -103,15 +105,16 @@ def _judge_quantile(
         slow = Tally(ours.above(edge), ours.requests), Tally(theirs.above(edge), theirs.requests)
         shared = SharedTrouble(
             measure,
-            measure_of(theirs.where(ours.requests > 0)),
+            measure_of(theirs.where(segments.near(ours.requests > 0))),
             lambda: comparison.rates_of(slow[0], slow[1], segments, correlation, steady=True),
             limit, terms,
             before=_before(past, edge),
         )  # fmt: skip
+        measure = replace(measure, beside=shared.baseline_serves)
 
     def control(limit: float, level: float, start: int) -> Control | None:
         def measuring(counts: Counts, of: Segments) -> BadRequests:
-            return measure_of(_tail(counts, limits), of)
+            return slow_of(_tail(counts, limits), of, np.zeros(0))  # of a pod no estimate is wanted
 
         return control_of(reading, measure, measuring, limit, level, start)
 

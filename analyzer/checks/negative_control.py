@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.special import xlogy
 
 from analyzer.checks.one_arm import BadRequests
 from analyzer.checks.segments import Segments
@@ -56,6 +57,7 @@ class ChangeMeasure(Protocol):
 
 Measuring = Callable[[Counts, Segments], BadRequests]
 Comparing = Callable[[Counts, Counts, Segments], ChangeMeasure | None]
+Moments = list[tuple[Sequence[Pod[Counts]], Segments]]  # pods with what they counted up to a moment
 Judged = dict[str, tuple[float, float]]  # of each pod, the strongest log evidence, and how bad it is since a start
 
 
@@ -76,15 +78,23 @@ def control_of(
     Notes
     -----
     Pods are left out of segments in which the rest of the baseline is beyond the limit as well: an incident of the
-    service says nothing of the assumptions.
+    service says nothing of the assumptions. Where a simple bound shows that no pod can be proved bad, none is judged.
     """
+
+    def possible(pods: Sequence[Pod[Counts]], segments: Segments) -> bool:
+        measures = [measuring(pod.counts, segments) for pod in pods]
+        return any(_most(measure, limit) >= -math.log(level) for measure in measures)
+
+    moments = _moments(reading)
+    near = any(possible(*each) for each in ((reading.baseline_pods, canary.segments), *moments))
 
     def judged(pods: Sequence[Pod[Counts]], segments: Segments, since: int) -> Judged:
         measures = {pod.name: measuring(pod.counts, segments) for pod in pods}
-        strongest = _evidence(measures, limit)
+        strongest = _evidence(measures, limit) if near else {}
         return {name: (strongest.get(name, -math.inf), _share(measures[name], limit, since)) for name in measures}
 
-    return _control(reading, canary.segments, judged, _share(canary, limit, start), level, start)
+    ours = _share(canary, limit, start)
+    return _control(reading, canary.segments, judged, ours, level, start, moments if near else [])
 
 
 def control_of_comparison(
@@ -119,7 +129,7 @@ def control_of_comparison(
     def control(limit: float, level: float, start: int) -> Control | None:
         return _control(
             reading, segments, lambda pods, of, since: judged(pods, of, since, limit),
-            sign * float(canary.values[start]), level, start,
+            sign * float(canary.values[start]), level, start, _moments(reading),
         )  # fmt: skip
 
     return control
@@ -132,15 +142,16 @@ def _control(
     ours: float,
     level: float,
     start: int,
+    moments: Moments,
 ) -> Control | None:
-    """Judge the pods during the rollout and at several moments of the past, and rank the canary among them."""
+    """Judge the pods during the rollout and at moments of the past, and rank the canary among them."""
     pods = [pod for pod in reading.baseline_pods if requests_by_slice(pod.counts).any()]
     if len(pods) < FEWEST_PODS:
         return None
     beside = judged(pods, segments, start)
     rank = 1 + sum(badness >= ours for _, badness in beside.values())
     strongest = {name: evidence for name, (evidence, _) in beside.items()}
-    for past, before in _moments(reading):
+    for past, before in moments:
         for name, (evidence, _) in judged(past, before, 0).items():
             strongest[name] = max(strongest.get(name, -math.inf), evidence)
     needed = -math.log(level) + math.log(max(len(strongest), 1))
@@ -151,7 +162,7 @@ def _control(
     return Control(len(pods), rank, max(average, 0.0), proved)
 
 
-def _moments(reading: Reading[Counts]) -> list[tuple[Sequence[Pod[Counts]], Segments]]:
+def _moments(reading: Reading[Counts]) -> Moments:
     """Return the pods of the past up to several moments, with the segments until then."""
     if reading.history is None or len(reading.history_pods) < FEWEST_PODS:
         return []
@@ -176,6 +187,19 @@ def _evidence(pods: dict[str, BadRequests], limit: float) -> dict[str, float]:
         evidence = np.where(service | np.isnan(evidence), -math.inf, evidence)
         strongest[name] = float(evidence.max())
     return strongest
+
+
+def _most(measure: BadRequests, limit: float) -> float:
+    """Bound the log evidence against a pod since any start: no likelihood ratio is above that of its own share."""
+    counts = _bad_and_all(measure, limit)
+    if counts is None:
+        return -math.inf
+    bad, every = counts
+    allowed, share = measure.allowed(limit), bad / np.maximum(every, 1e-300)
+    with np.errstate(divide="ignore"):
+        weights = np.log(measure.segments.starts.weights)
+    most = xlogy(bad, share / allowed) + xlogy(every - bad, (1 - share) / (1 - allowed)) + weights
+    return float(np.where(share > allowed, most, -math.inf).max())
 
 
 def _bad_and_all(measure: BadRequests, limit: float) -> tuple[np.ndarray, np.ndarray] | None:

@@ -10,8 +10,10 @@ from analyzer.model.counts import Counts, Floats, Reading
 from analyzer.quantity import format_instant, format_seconds
 from analyzer.stats.dispersion import BATCH_SECONDS, Dispersion, combined
 from analyzer.stats.onset import Starts, starts_of
+from analyzer.stats.search import Bools
 from analyzer.stats.shared_rate import Differences, own_excess
 
+BUSY = 1.25  # times the usual number of requests, that there may be between two scrapes
 NOTABLE = 2.0  # design effect of a comparison, below which it is not asked what both arms share
 
 
@@ -27,6 +29,8 @@ class Segments:
     slice_seconds : length of each; None: there is one, of unknown length
     begin : when the first slice began, in Unix seconds; None: not known
     seconds : how long all last together; None: not known
+    scrape_seconds : between two samples of a pod, which may count a request so much later; None: none is counted late
+    left_out : slices before the first one
     """
 
     starts: Starts
@@ -35,6 +39,8 @@ class Segments:
     slice_seconds: float | None
     begin: float | None
     seconds: float | None
+    scrape_seconds: float | None = None
+    left_out: int = 0
 
     @classmethod
     def of(
@@ -49,11 +55,58 @@ class Segments:
                 starts = Starts(np.append(starts.slice_indices, change), np.append(starts.weights, 0.0))
         ends = reading.ends()  # of what is left by a warm-up and a lag
         seconds = float(ends[-1]) if len(ends) else elapsed_seconds
-        return cls(starts, present, reading.slices, reading.slice_seconds, reading.begin, seconds)
+        return cls(
+            starts, present, reading.slices, reading.slice_seconds, reading.begin, seconds, reading.scrape_seconds,
+            reading.left_out,
+        )  # fmt: skip
 
     def since(self, counts: Floats) -> Floats:
         """Add up counts of shape (slices, ...) since each start."""
         return self.starts.since(counts)
+
+    @property
+    def lengths(self) -> Floats:
+        """Return the seconds of each slice, infinite where they are not known."""
+        if self.slice_seconds is None or self.seconds is None:
+            return np.full(self.slices, math.inf)
+        last = max(self.seconds - (self.slices - 1) * self.slice_seconds, 0.0)
+        return np.append(np.full(self.slices - 1, self.slice_seconds), last)
+
+    def edges(self, events: Floats, trials: Floats) -> tuple[Floats, Floats]:
+        """Return the events that an arm may have counted beyond what the other arm's scrapes cover.
+
+        A common rate that changes at once is seen by the arm whose pods are scraped next. Whatever it does, an arm
+        counts no more of it than the other one, but for the requests of one distance of scrapes before a segment, and
+        of one at its end.
+
+        Parameters
+        ----------
+        events, trials : of the arm, shape (slices,)
+
+        Returns
+        -------
+        Those in the first slice of a segment that begins with it, and those at the end of all; shape (slices,).
+        """
+        late = np.zeros((2, len(events)))
+        if self.scrape_seconds is None:
+            return late[0], late[1]
+        lengths, left = self.lengths, np.full(self.slices, self.scrape_seconds)
+        late[0] = np.minimum(events, BUSY * trials * left / np.maximum(lengths, 1e-9))
+        late[0, 0] *= self.left_out > 0
+        left = np.maximum(left - np.append(np.cumsum(lengths[:0:-1])[::-1], 0.0), 0.0)
+        late[1] = np.minimum(events, BUSY * trials * left / np.maximum(lengths, 1e-9))
+        return late[0], late[1]
+
+    def near(self, served: Bools) -> Bools:
+        """Return the slices in which an arm served, or may have: pods are scraped in one slice and not in the next."""
+        if self.scrape_seconds is None:
+            return served
+        return np.asarray(served | np.append(served[1:], False) | np.append(False, served[:-1]))
+
+    def inside(self, events: Floats, trials: Floats) -> Floats:
+        """Add up events of shape (slices,) since each start, without those of `edges`."""
+        first, end = self.edges(events, trials)
+        return np.maximum(self.since(events - end) - first[self.starts.slice_indices], 0.0)
 
     def moment(self, start: int) -> float | None:
         """Tell when a start was, in Unix seconds; None for the begin, and where it is not known."""

@@ -18,6 +18,7 @@ from analyzer.stats.share import odds_of
 # Probability of so few bad requests of the baseline, above which it may be as bad as the canary; less for a segment
 # whose part of the canary's level is smaller than that, for there are many of them.
 COMPATIBLE = 1e-4
+SCRAPES = 2.0  # without requests of the baseline, before it can be gone
 
 
 def beyond_as_well(*, began_with_canary: bool) -> str:
@@ -40,7 +41,8 @@ class SharedTrouble:
       weight the baseline has too few requests to clear the service.
 
     Nothing is excused where the baseline has no traffic any more: there is nothing to compare with. In short segments a
-    small baseline may have none by chance; it is gone where that were a chance of `COMPATIBLE`.
+    small baseline may have none by chance, or may not have been scraped; it is gone where that were a chance of
+    `COMPATIBLE`, after `SCRAPES` at least.
 
     Attributes
     ----------
@@ -99,16 +101,18 @@ class SharedTrouble:
         beyond = since(events * profile) > self.baseline.allowed(self.limit) * since(trials * profile)
         return np.asarray((since(events) >= FEWEST_BAD) & beyond)
 
-    @property
-    def _baseline_serves(self) -> bool:
+    @cached_property
+    def baseline_serves(self) -> bool:
         """Whether the baseline has traffic, though perhaps none in the last slices: it may have too little for that."""
         ours, theirs = self.canary.trials, self.baseline.trials
         served = np.flatnonzero(theirs > 0)
         if not len(served):
             return False
         last = int(served[-1]) + 1
-        odds = float(odds_of(ours[:last], theirs[:last])[-1])  # at the last weight, not at those before it
-        return float(ours[last:].sum()) < -math.log(COMPATIBLE) * odds
+        segments, odds = self.canary.segments, odds_of(ours[:last], theirs[:last])[-1]  # at the last weight
+        if segments.scrape_seconds and segments.lengths[last:].sum() < SCRAPES * segments.scrape_seconds:
+            return True
+        return float(ours[last:].sum()) < -math.log(COMPATIBLE) * float(odds)
 
     @cached_property
     def _baseline_compatible(self) -> Bools:
@@ -117,8 +121,9 @@ class SharedTrouble:
         ours, theirs = self._events
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = np.where(self.canary.trials > 0, ours / self.canary.trials, 0.0)
-        expected = since(trials * rate) / self.baseline.factors
+        inside = self.canary.segments.inside(ours, self.canary.trials) / np.maximum(since(ours), 1e-300)
+        expected = since(trials * rate) * inside / self.baseline.factors
         seen = since(theirs) / self.baseline.factors
         likely = np.minimum(COMPATIBLE, self.terms.fail * self.baseline.segments.starts.weights)
-        beside = (since(trials) > 0) | self._baseline_serves
+        beside = (since(trials) > 0) | self.baseline_serves
         return np.asarray(beside & (pdtr(np.floor(seen), np.maximum(expected, 1e-300)) > likely))

@@ -37,6 +37,8 @@ class Comparison:
     starts : since when evidence is wanted
     reach : the smallest and the largest change of the log ratio that is expected on each side, both > 0
     factors : by which counts are divided for overdispersion, one a start; shape (starts,)
+    edges : events of the canary ("above") or the baseline ("below") that are left out of the evidence, in the slice
+        with which a start begins, and at the end of all; shape (slices,) each
     """
 
     canary: Floats
@@ -45,6 +47,7 @@ class Comparison:
     starts: Starts
     reach: Mapping[Side, Reach]
     factors: Floats
+    edges: Mapping[Side, tuple[Floats, Floats]] = field(default_factory=dict)
     _summed: dict[tuple[float, Side, int], Floats] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -75,6 +78,12 @@ class Comparison:
         steps, log_weights = alternatives(self.reach[side], side)
         known = log_ratios(self.canary, self.canary + self.baseline, self.odds, np.asarray(ratio), steps)
         summed = self.starts.since(known.T)  # (starts, alternatives)
+        first, end = self.edges.get(side, (np.zeros(1), np.zeros(1)))
+        if first.any() or end.any():
+            every = np.ones(len(self.odds))
+            ours = every if side == "above" else 0 * every
+            each = log_ratios(ours, every, self.odds, np.asarray(ratio), steps).T  # what an event adds
+            summed = summed - (first[:, np.newaxis] * each)[self.starts.slice_indices] - end @ each
         return log_mean_exp(summed / self.factors[:, np.newaxis] + log_weights)
 
     def forecast(self, ratio: float, side: Side, start: int, scale: ArrayLike) -> Floats:

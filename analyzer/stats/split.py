@@ -7,6 +7,7 @@ from which a proof counts, is therefore chosen without looking at the outcome, a
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import betaln, xlog1py, xlogy
 
 from analyzer.stats.search import Bools, Floats, log_mean_exp
@@ -80,7 +81,7 @@ def last_change(
         begin += cut + 1
 
 
-def steady(canary: Floats, baseline: Floats) -> Bools:
+def steady(canary: Floats, baseline: Floats, slacks: ArrayLike = 1.0) -> Bools:
     """Tell the slices within which the split did not move, as far as their neighbours show; shape (slices,).
 
     A slice in the middle of a change resembles neither neighbour. A rate that moved in it as well, as in an incident
@@ -89,12 +90,16 @@ def steady(canary: Floats, baseline: Floats) -> Bools:
     Parameters
     ----------
     canary, baseline : requests, shape (slices,)
+    slacks : of each slice, from `slack`: no change that scrapes may have made is believed
     """
     if len(canary) < 2:
         return np.ones(len(canary), bool)
     odds = np.log((canary + 0.5) / (baseline + 0.5))
     variance = 1 / (canary + 0.5) + 1 / (baseline + 0.5)
-    same = np.abs(np.diff(odds)) <= np.log(LEAST_CHANGE) + CLEAR * np.sqrt(variance[1:] + variance[:-1])
+    free = np.log(np.broadcast_to(slacks, odds.shape))
+    same = np.abs(np.diff(odds)) - free[1:] - free[:-1] <= (
+        np.log(LEAST_CHANGE) + CLEAR * np.sqrt(variance[1:] + variance[:-1])
+    )
     return np.asarray(np.append(same, False) | np.append(False, same))
 
 

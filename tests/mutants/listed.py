@@ -164,7 +164,7 @@ MUTANTS = [
     *_of(
         "analyzer/checks/error_rate.py", "tests/checks/test_error_rate.py",
         ("FAULTY = 2.0 ", "FAULTY = 20.0 "),
-        ("other.events * (canary.trials > 0)", "other.events"),
+        ("other.events * served", "other.events"),
     ),
     *_of(
         "analyzer/checks/one_arm.py", "tests/checks/test_one_arm.py",

@@ -25,6 +25,7 @@ NOON = 1_767_614_400.0
 INTERVAL = 15.0
 CANARY_AT = NOON - 3600
 HISTORY = 7200.0
+OUTAGE = NOON - 618  # begins with a few seconds left to the canary's next scrape, and more to the baseline's
 DIALS = np.random.default_rng(20260105)
 
 
@@ -45,6 +46,11 @@ def in_bursts(moment: float) -> float:
     return 0.05 if int(moment // 60) % 10 == 0 else 0.0
 
 
+def in_the_outage(moment: float) -> float:
+    """Let half of the requests fail in an outage of two minutes; those since the last scrape are counted."""
+    return 0.5 * max(0.0, min(moment, OUTAGE + 120) - max(moment - INTERVAL, OUTAGE)) / INTERVAL + 0.002
+
+
 def history() -> Iterator[Point]:
     """Write one canary with its baseline for each test."""
     since = CANARY_AT - HISTORY
@@ -55,6 +61,8 @@ def history() -> Iterator[Point]:
         pod_of("bursty-base", since, lambda _: 600, in_bursts),
         pod_of("incident", CANARY_AT, lambda _: 150, lambda t: 0.003 if t <= NOON - 300 else 0.05),
         pod_of("incident-base", since, lambda _: 2850, lambda t: 0.003 if t <= NOON - 300 else 0.05),
+        pod_of("sudden", CANARY_AT, lambda _: 750, in_the_outage),
+        pod_of("sudden-base", since + 9, lambda _: 750, in_the_outage),
         pod_of("steps", CANARY_AT, lambda t: 150 if t <= NOON - 120 else 750, lambda _: 0.001),
         pod_of("steps-base", since, lambda t: 2850 if t <= NOON - 120 else 2250, lambda _: 0.001),
     ]
@@ -110,6 +118,13 @@ def test_an_incident_of_both_arms_is_not_the_canarys(prometheus: PrometheusServe
     found = ask(prometheus, "incident")
 
     assert (found["verdict"], found["code"]) == ("inconclusive", "common_mode")
+
+
+def test_an_outage_that_the_canarys_scrapes_show_first_is_not_the_canarys(prometheus: PrometheusServer) -> None:
+    """Whenever it is looked at: around its begin and its end each arm shows another part of it."""
+    looks = [ask(prometheus, "sudden", at=OUTAGE + 5.0 * look) for look in range(42)]
+
+    assert {found["verdict"] for found in looks} == {"inconclusive", "pass"}
 
 
 def test_a_pass_at_the_present_weight_needs_requests_at_it(prometheus: PrometheusServer) -> None:
