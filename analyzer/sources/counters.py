@@ -299,7 +299,9 @@ def _unlikely_falls(tracks: Sequence[Track], restarted: Floats) -> Floats:
 
 def _falls(tracks: Sequence[Track], restarted: Floats, *, steady: bool) -> Floats:
     """Find the scrapes at which the counters of a family fell together, beside the restarts that are known."""
-    times = np.unique(np.concatenate([np.empty(0), *(track.times for track in tracks)]))
+    if not any((track.values[1:] < track.values[:-1]).any() for track in tracks):
+        return np.empty(0)
+    times = np.unique(np.concatenate([track.times for track in tracks]))
     values = np.full((len(tracks), len(times)), np.nan)
     back = np.zeros(values.shape, dtype=bool)
     for row, lagging, track in zip(values, back, tracks, strict=True):

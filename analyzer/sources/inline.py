@@ -233,6 +233,8 @@ def _mapping(value: object, path: str) -> Mapping[str, Any]:
 
 
 def _number(value: object, path: str) -> float:
+    if type(value) is float and -MOST <= value <= MOST:  # most are, and there may be thousands
+        return value
     try:
         number = parse_number(value)
     except ValueError as error:

@@ -82,9 +82,9 @@ def _first_true(flags: Bools) -> tuple[NDArray[np.intp], Bools]:
 
 def log_mean_exp(terms: Floats) -> Floats:
     """Log of the mean of exp(terms) along the last axis: a mixture of e-processes, itself an e-process."""
-    top = np.maximum(terms.max(axis=-1, keepdims=True), -1e300)  # all -inf must not become nan
+    top = np.maximum(np.maximum.reduce(terms, axis=-1, keepdims=True), -1e300)  # all -inf must not become nan
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(terms - top).sum(axis=-1) / terms.shape[-1]) + top[..., 0])
+        return np.asarray(np.log(np.add.reduce(np.exp(terms - top), axis=-1) / terms.shape[-1]) + top[..., 0])
 
 
 def trials_until(log_evidence: Callable[[Floats], Floats], needed: float, trials: float) -> float | None:
