@@ -59,7 +59,7 @@ def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy, moment: 
     finding = _judge(check, reading, terms)
     if moment.at_this_weight and moment.weight is not None:
         finding = traffic_split.confirmed(finding, reading, moment.weight)
-    return traffic_split.counted(finding, reading, moment.weight)
+    return traffic_split.counted(traffic_split.routed(finding, reading), reading, moment.weight)
 
 
 def _judge(check: Check, reading: Reading[Counts], terms: Terms) -> Finding:
