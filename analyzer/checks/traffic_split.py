@@ -14,8 +14,8 @@ from analyzer.stats import split
 
 ROUNDING = 1.1  # ratio of the odds that weights, routers and traffic that bypasses them may be off by
 UNEVEN = 0.5  # nats for missing requests, where the split varies twice as much as it would by chance
-EVEN = 1.0  # nats against missing requests that a pass needs elsewhere, where the split varies no more than by chance
-SEEN = 2.0  # nats against missing requests, where most of those counted came at another weight, or the weight is large
+SURE = 1.28  # standard errors of that variation: with few slices, an even split looks uneven by chance
+SEEN = 2.0  # nats against missing requests that a pass needs; fewer, where the split varies more than by chance
 RISING = 1.05  # ratio of the odds, later over earlier
 HALF = 0.5  # weight; Argo rounds the pods of both arms up, which leaves the canary less than a larger one
 PASSING = (Code.PROVED_GOOD, Code.DECIDED_BY_POINT)
@@ -111,7 +111,7 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
 
     A request that hangs, or whose client leaves, is never counted: neither as failed nor as slow. But the canary's part
     of the requests is then less than that of its weight. Business events come late and are left out. A pass takes
-    `EVEN` nats against a loss. Of what was counted at another weight nothing is known: where most was, and at a large
+    `SEEN` nats against a loss. Of what was counted at another weight nothing is known: where most was, and at a large
     weight, a pass, or a guardrail that nothing proves, takes `SEEN`.
     """
     if weight is None or not _may_be_held(finding) or reading.canary is None or reading.baseline is None:
@@ -123,7 +123,7 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
     if weight > HALF and _rounded(reading, ours, theirs, weight):
         return finding  # one pod too many of the baseline may be all: a controller rounds both numbers of pods up
     seconds = reading.lengths
-    factor = split.overdispersion(ours, theirs)
+    factor, certain = split.overdispersion(ours, theirs), split.overdispersion(ours, theirs, SURE)
     # Holding costs none of alpha: that requests are missing need only be likelier than not.
     needed = min(UNEVEN, UNEVEN * (factor - 1))
     elsewhere = weight > HALF or float(ours[:change].sum()) > float(ours[change:].sum())
@@ -131,9 +131,13 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
         canary, baseline = float(ours[first:].sum()), float(theirs[first:].sum())
         blur = 1.0 if seconds is None else float(split.slack(seconds[first:].sum(), reading.scrape_seconds))
         known = min(canary + baseline, theirs.sum()) > 0 and not math.isinf(blur)
-        evidence = split.log_evidence_of_loss(canary, baseline, weight, max(ROUNDING, blur), factor) if known else 0.0
-        least = SEEN if elsewhere else EVEN * max(2 - factor, 0.0) * (known and finding.code in PASSING)
-        if least and -least < evidence <= needed:
+        # Scrapes at different moments and few slices may look like a loss, but no loss is to be taken for them either.
+        evidence, strictly = (
+            split.log_evidence_of_loss(canary, baseline, weight, tolerance, uneven) if known else 0.0
+            for tolerance, uneven in ((max(ROUNDING, blur), factor), (ROUNDING, certain))
+        )
+        least = SEEN if elsewhere else SEEN * max(2 - certain, 0.0) * (known and finding.code in PASSING)
+        if least and strictly > -least and evidence <= needed:
             ending = "; too few requests at this weight to tell whether any are not counted"
             headline, reason = (text and text + ending for text in (finding.headline, finding.reason))
             if finding.code in PASSING:
