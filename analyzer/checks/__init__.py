@@ -61,7 +61,7 @@ def judge(check: Check, reading: Reading[Counts] | Gap, policy: Policy, moment: 
         finding = scrapes.lasting(finding, reading, lambda rest: _judge(check, rest, terms))
     if moment.at_this_weight and moment.weight is not None:
         finding = traffic_split.confirmed(finding, reading, moment.weight)
-    return traffic_split.counted(finding, reading, moment.weight)
+    return traffic_split.counted(traffic_split.routed(finding, reading), reading, moment.weight)
 
 
 def _judge(check: Check, reading: Reading[Counts], terms: Terms) -> Finding:

@@ -14,11 +14,13 @@ from analyzer.stats import split
 
 ROUNDING = 1.1  # ratio of the odds that weights, routers and traffic that bypasses them may be off by
 UNEVEN = 0.5  # nats for missing requests, where the split varies twice as much as it would by chance
-EVEN = 1.0  # nats against missing requests that a pass needs elsewhere, where the split varies no more than by chance
-SEEN = 2.0  # nats against missing requests, where most of those counted came at another weight, or the weight is large
+SURE = 1.28  # standard errors of that variation: with few slices, an even split looks uneven by chance
+SEEN = 2.0  # nats against missing requests that a pass needs; fewer, where the split varies more than by chance
 RISING = 1.05  # ratio of the odds, later over earlier
 HALF = 0.5  # weight; Argo rounds the pods of both arms up, which leaves the canary less than a larger one
 PASSING = (Code.PROVED_GOOD, Code.DECIDED_BY_POINT)
+EXTRA = 0.2  # requests a second of a pod that a mesh may see and the pod not count, as those for its metrics
+APART = 60.0  # seconds between scrapes at most; where the server adds up, only the length of slices is known
 BROKEN = 0.001  # level, over all looks: below it the split is called broken
 
 
@@ -61,29 +63,67 @@ def problem(check: Check, reading: Reading[Counts], weight: float | None, *, at_
     return undecidable(check, Code.TRAFFIC_SPLIT, reason, headline=headline)
 
 
+def routed(finding: Finding, reading: Reading[Counts]) -> Finding:
+    """Hold a finding back that is not a fail where the canary's pods count fewer of the requests sent to them.
+
+    A router or mesh also counts requests that hang, or whose client leaves. What it counts and the baseline's pods do
+    not is no loss of the canary's: so many a pod, such as those for metrics, and beyond a part of the requests, such as
+    those that it refuses. Nor is what comes between two scrapes. The whole window is looked at, and its later half.
+    """
+    if reading.routed is None or not _may_be_held(finding):
+        return finding
+    slices = reading.routed.sent.shape[1]
+    for first in dict.fromkeys((0, slices // 2)):
+        sent, counted = (part[:, first:].sum(axis=1).tolist() for part in (reading.routed.sent, reading.routed.counted))
+        if min(*sent, counted[1]) <= 0:
+            continue
+        seconds = (reading.slice_seconds or 0.0) * (slices - first)
+        blur = float(split.slack(seconds, reading.scrape_seconds and min(reading.scrape_seconds, APART))) - 1
+        surplus, own = max(sent[1] - counted[1], 0.0), 0.0
+        pods = [len(arm) for arm in (reading.canary_pods, reading.baseline_pods)]
+        if min(pods) > 0:
+            blur *= 1 + sum(pod.restarts for pod in reading.canary_pods) / pods[0]
+            own = min(surplus / pods[1], EXTRA * seconds)  # of a pod
+        excused = own * pods[0] + sent[0] * (surplus - own * pods[1]) / sent[1]
+        if math.isinf(blur):
+            continue
+        tolerated = sent[0] * (1 - 1 / (ROUNDING * (1 + blur)))
+        if sent[0] - excused - counted[0] <= tolerated + math.sqrt(max(tolerated, 1.0)):
+            continue
+        headline = (
+            f"{format_count(sent[0])} requests were sent to the canary, of which its pods counted "
+            f"{format_count(counted[0])}; of the baseline's {format_ratio(min(counted[1] / sent[1], 1.0))}"
+        )
+        reason = (
+            f"{headline}: requests that hang, or whose client leaves, are not counted as failed or slow; look at what "
+            "the router or mesh says of them"
+        )
+        return _held(finding, Code.TRAFFIC_SPLIT, headline, reason)
+    return finding
+
+
+def _may_be_held(finding: Finding) -> bool:
+    return finding.code in (*PASSING, Code.UNDECIDED) and finding.outcome is not Outcome.FAIL
+
+
 def counted(finding: Finding, reading: Reading[Counts], weight: float | None) -> Finding:
     """Hold a finding back that is not a fail where requests of the canary are missing (sample-ratio mismatch).
 
     A request that hangs, or whose client leaves, is never counted: neither as failed nor as slow. But the canary's part
     of the requests is then less than that of its weight. Business events come late and are left out. A pass takes
-    `EVEN` nats against a loss. Of what was counted at another weight nothing is known: where most was, and at a large
+    `SEEN` nats against a loss. Of what was counted at another weight nothing is known: where most was, and at a large
     weight, a pass, or a guardrail that nothing proves, takes `SEEN`.
     """
-    if (
-        weight is None
-        or finding.code not in (*PASSING, Code.UNDECIDED)
-        or finding.outcome is Outcome.FAIL
-        or reading.canary is None
-        or reading.baseline is None
-        or isinstance(reading.canary, Conversions | Values)
-    ):
+    if weight is None or not _may_be_held(finding) or reading.canary is None or reading.baseline is None:
+        return finding
+    if isinstance(reading.canary, Conversions | Values):
         return finding
     ours, theirs = requests_by_slice(reading.canary), requests_by_slice(reading.baseline)
     change = reading.weight_change
     if weight > HALF and _rounded(reading, ours, theirs, weight):
         return finding  # one pod too many of the baseline may be all: a controller rounds both numbers of pods up
     seconds = reading.lengths
-    factor = split.overdispersion(ours, theirs)
+    factor, certain = split.overdispersion(ours, theirs), split.overdispersion(ours, theirs, SURE)
     # Holding costs none of alpha: that requests are missing need only be likelier than not.
     needed = min(UNEVEN, UNEVEN * (factor - 1))
     elsewhere = weight > HALF or float(ours[:change].sum()) > float(ours[change:].sum())
@@ -91,9 +131,13 @@ def counted(finding: Finding, reading: Reading[Counts], weight: float | None) ->
         canary, baseline = float(ours[first:].sum()), float(theirs[first:].sum())
         blur = 1.0 if seconds is None else float(split.slack(seconds[first:].sum(), reading.scrape_seconds))
         known = min(canary + baseline, theirs.sum()) > 0 and not math.isinf(blur)
-        evidence = split.log_evidence_of_loss(canary, baseline, weight, max(ROUNDING, blur), factor) if known else 0.0
-        least = SEEN if elsewhere else EVEN * max(2 - factor, 0.0) * (known and finding.code in PASSING)
-        if least and -least < evidence <= needed:
+        # Scrapes at different moments and few slices may look like a loss, but no loss is to be taken for them either.
+        evidence, strictly = (
+            split.log_evidence_of_loss(canary, baseline, weight, tolerance, uneven) if known else 0.0
+            for tolerance, uneven in ((max(ROUNDING, blur), factor), (ROUNDING, certain))
+        )
+        least = SEEN if elsewhere else SEEN * max(2 - certain, 0.0) * (known and finding.code in PASSING)
+        if least and strictly > -least and evidence <= needed:
             ending = "; too few requests at this weight to tell whether any are not counted"
             headline, reason = (text and text + ending for text in (finding.headline, finding.reason))
             if finding.code in PASSING:

@@ -48,6 +48,7 @@ def details(profile: Profile) -> dict[str, Any]:
         "arms": about.arms,
         "matchers": [str(matcher) for matcher in profile.matchers],
         "process_start": None if profile.process_start is None else str(profile.process_start),
+        "routed": [{"requests": _texts(way.requests)} for way in profile.routed],
         "cannot": [
             {"check": limitation.check and limitation.check.value, "what": limitation.what, "remedy": limitation.remedy}
             for limitation in about.cannot
@@ -83,6 +84,7 @@ def print_details(profile: Profile, console: Console) -> None:
         "arms": about.arms,
         "on every metric": ", ".join(map(str, profile.matchers)),
         "process start": str(profile.process_start or ""),
+        "mesh": " or ".join(str(selector) for way in profile.routed for selector in way.requests),
     }
     _print_rows(((name, text) for name, text in general.items() if text), console)
     for kind in SECTIONS:

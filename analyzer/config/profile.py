@@ -62,6 +62,15 @@ class ErrorCounters(_Part):
     responses: AnyNumber = ()
 
 
+class RoutedRequests(_Part):
+    """Counters of the requests that a router or mesh sent to the pods of an arm; several are added up.
+
+    It sees what pods do not count: requests that hang, or whose client leaves.
+    """
+
+    requests: Several
+
+
 class LatencyHistogram(_Part):
     """A histogram of the latency: classic (named without ``_bucket``) or native, or sum and count alone.
 
@@ -175,6 +184,8 @@ class Profile(NamedModel, _Part):
     cluster_labels : that tell clusters or regions apart, whose equal arms are never added up
     process_start : gauge with the Unix time at which a process started, where the pods export it: it tells a
         new pod from one that Prometheus could not reach for a while
+    routed : the requests of the same pods by a router or mesh, beside their own counts; the first way that both arms
+        have is used
     about : for people
     """
 
@@ -187,6 +198,7 @@ class Profile(NamedModel, _Part):
     model_label: LabelName | None = None
     cluster_labels: tuple[LabelName, ...] = ("cluster", "region", "k8s_cluster_name")
     process_start: SingleSelector | None = None
+    routed: tuple[RoutedRequests, ...] = ()
     error_rate: tuple[ErrorCounters, ...] = ()
     latency: tuple[LatencyHistogram, ...] = ()
     drift: tuple[ScoreHistogram | ClassCounter, ...] = ()

@@ -157,6 +157,27 @@ class Pod(Generic[C_co]):
     restarts: int = 0
 
 
+@dataclass(frozen=True)
+class Routed:
+    """Requests that a router or mesh sent to the pods, and those that the pods counted.
+
+    Arrays of shape (2, slices), the canary first, in the slices that the source read: neither warm-up nor lag is left
+    out of them.
+    """
+
+    sent: Floats
+    counted: Floats
+
+    def first(self, slices: int) -> "Routed":
+        """Keep so many slices from the start."""
+        return Routed(self.sent[:, :slices], self.counted[:, :slices])
+
+    def together(self, slices: int) -> "Routed":
+        """Put so many neighbouring slices together; the last may hold fewer."""
+        starts = np.arange(0, self.sent.shape[1], slices)
+        return Routed(np.add.reduceat(self.sent, starts, axis=1), np.add.reduceat(self.counted, starts, axis=1))
+
+
 def first_of(pods: tuple[Pod[C], ...], slices: int) -> tuple[Pod[C], ...]:
     """Return the pods with so many slices from the start."""
     return tuple(replace(pod, counts=cut(pod.counts, 0, slices)) for pod in pods)
@@ -178,6 +199,7 @@ class Reading(Generic[C_co]):
     history : the baseline before the canary, in slices of `history_seconds`; None: not known
     canary_pods, baseline_pods : the pods of each arm, whose counts add up to the arm's; empty: not known
     history_pods : the same for the history
+    routed : the requests of both arms as a router or mesh saw them; None: not known
     notes : what the reader of the verdict should know about how the counts were read
     """
 
@@ -193,6 +215,7 @@ class Reading(Generic[C_co]):
     canary_pods: tuple[Pod[C_co], ...] = ()
     baseline_pods: tuple[Pod[C_co], ...] = ()
     history_pods: tuple[Pod[C_co], ...] = ()
+    routed: Routed | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -259,6 +282,7 @@ class Reading(Generic[C_co]):
             last_seconds=last,
             canary_pods=first_of(self.canary_pods, slices),
             baseline_pods=first_of(self.baseline_pods, slices),
+            routed=self.routed and self.routed.first(slices),
         )
 
 

@@ -8,14 +8,13 @@ one looks further back, and only around the restart of a process every sample is
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from analyzer.config.profile import LatencyHistogram, Way, main_selector, selectors
-from analyzer.config.selector import Selector, fill, label_name
+from analyzer.config.selector import Selector, fill
 from analyzer.errors import SourceError
-from analyzer.model.counts import Counts, Reading
+from analyzer.model.counts import Counts, Floats, Reading
 from analyzer.model.findings import Code, Gap, Kind
 from analyzer.sources.assembly import Grown, Selection, absent, assemble
 from analyzer.sources.coverage import LaterLife, left_out, lives_between
@@ -24,6 +23,7 @@ from analyzer.sources.instants import resets, seen_before
 from analyzer.sources.native import counted, follow
 from analyzer.sources.promql import FINEST, LOOK_BACK, Queries, duration, in_arms, joined, tagged, timeline_of
 from analyzer.sources.query_plan import QueryPlan, gap_of
+from analyzer.sources.routed import beside, is_told, sent_to
 from analyzer.sources.samples import (
     Samples,
     Settled,
@@ -33,7 +33,7 @@ from analyzer.sources.samples import (
     possible,
 )
 from analyzer.sources.scouting import Scouted
-from analyzer.sources.server_sums import growth_query, kept_labels, placed
+from analyzer.sources.server_sums import ServerSums, kept_labels
 from analyzer.sources.slicing import Limits, in_slices
 from analyzer.sources.streams import Target
 from analyzer.sources.timeline import Timeline
@@ -65,6 +65,11 @@ class Ways:
     timeline: Timeline
     coarse: Timeline
 
+    @property
+    def finest(self) -> Timeline:
+        """The slices of the ways that are read most finely."""
+        return self.timeline if self.exact or self.native else self.coarse
+
 
 class Reader:
     """The queries about one window, and what their answers amount to.
@@ -92,6 +97,8 @@ class Reader:
         self._selection, self._scouted = selection, scouted
         self._start = start
         self._plan = QueryPlan(queries, deadline)
+        self._sums = ServerSums(self._plan, selection, start, since_start=self._since_start)
+        self._routed = scouted.routed if is_told(selection) else None
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -104,7 +111,7 @@ class Reader:
         self.ask(ways)
         readings = self._read_exact(ways) if ways.exact else {}
         for way in ways.added_up:
-            readings[way] = self._read_added_up(way, ways.coarse)
+            readings[way] = self._read_added_up(way, ways)
         readings |= self._read_native(ways) if ways.native else {}
         return {**ways.gaps, **{kind: readings[way] for kind, way in ways.chosen.items()}}
 
@@ -136,8 +143,9 @@ class Reader:
         """Ask for the values of every series on the grid of slices, and for sums of those that are too many."""
         self._plan_exact(self.metrics(ways.exact), ways.timeline)
         for way in ways.added_up:
-            for selector in selectors(way):
-                self._plan_added_up(selector, way, ways.coarse)
+            self._sums.ask(selectors(way), kept_labels(way), ways.coarse)
+        if self._routed:
+            self._sums.ask(self._routed.requests, (), ways.finest)
         for native in ways.native:
             self._plan_native(native, ways.timeline)
         self._plan.run()
@@ -202,16 +210,6 @@ class Reader:
 
     def _in_arms(self, selector: Selector) -> str:
         return in_arms(selector, self._selection, self._selection.arms)
-
-    def _plan_added_up(self, selector: Selector, way: Way, timeline: Timeline) -> None:
-        """Follow each series on the server, and send sums: as exact, but blind to a restart hidden in a slice."""
-        kept = ", ".join(map(label_name, [self._selection.profile.arm_label, *kept_labels(way)]))
-        by, key = f"sum by ({kept})", f"({kept}) {selector}"  # two ways may sum one counter by different labels
-        query = partial(growth_query, selector, self._selection, start=self._start, since_start=self._since_start)
-        if timeline.count:
-            self._plan.range(f"sum {key}", f"{by} ({query(timeline.step)})", timeline)
-        if timeline.tail > 0:
-            self._plan.instant(f"rest {key}", f"{by} ({query(timeline.tail)})", at=timeline.end)
 
     @property
     def _since_start(self) -> bool:
@@ -285,12 +283,13 @@ class Reader:
     def _read_exact(self, ways: Ways) -> dict[Way, Reading[Counts] | Gap]:
         try:
             grown, notes = self.follow(ways)
+            sent = self.routed(ways)
         except SourceError as error:
             return dict.fromkeys(ways.exact, gap_of(error))
-        return self._assembled(ways.exact, grown, notes, ways.timeline)
+        return self._assembled(ways.exact, grown, notes, ways.timeline, sent)
 
     def _assembled(
-        self, ways: Iterable[Way], grown: Growth, notes: tuple[str, ...], timeline: Timeline
+        self, ways: Iterable[Way], grown: Growth, notes: tuple[str, ...], timeline: Timeline, sent: Floats | None
     ) -> dict[Way, Reading[Counts] | Gap]:
         wanted, apart = self.wanted(ways), grown.scrape_seconds()
         notes = (*notes, *left_out(grown.first, timeline.step))
@@ -301,7 +300,7 @@ class Reader:
                 if selector in troubles:
                     return Gap(Code.INCONSISTENT_DATA, troubles[selector])
             reading = counted(way, table, self._selection, timeline.slices, lives)
-            return in_slices(reading, timeline, notes, apart)
+            return in_slices(beside(reading, way, sent, grown.first), timeline, notes, apart)
 
         return {way: read(way) for way in ways}
 
@@ -333,9 +332,11 @@ class Reader:
         samples.zoom(settled, span, self._plan.answers("raw"))
         return ()
 
-    def _read_added_up(self, way: Way, timeline: Timeline) -> Reading[Counts] | Gap:
+    def _read_added_up(self, way: Way, ways: Ways) -> Reading[Counts] | Gap:
+        timeline = ways.coarse
         try:
             table = self.added_up(way, timeline)
+            sent = self.routed(ways) if ways.finest == timeline else None
         except SourceError as error:
             return gap_of(error)
         for selector, several in table.items():
@@ -345,7 +346,8 @@ class Reader:
                     f"a series of {selector.metric} has a value that no counter can have: restart the process that "
                     "exports it after the code that counts it is corrected, or name another metric in the profile",
                 )
-        return in_slices(assemble(way, table, self._selection, timeline.slices), timeline, (self.note_on(way),))
+        reading = beside(assemble(way, table, self._selection, timeline.slices), way, sent)
+        return in_slices(reading, timeline, (self.note_on(way),))
 
     def note_on(self, way: Way) -> str:
         """Say that the server added up."""
@@ -356,27 +358,19 @@ class Reader:
 
     def added_up(self, way: Way, timeline: Timeline) -> dict[Selector, list[Grown]]:
         """Give the sums that the server made of a way's series; raises SourceError."""
-        label, labels = self._selection.profile.arm_label, kept_labels(way)
-        kept = ", ".join(map(label_name, [label, *labels]))
-        return {
-            selector: [
-                Grown(
-                    arm=series.labels.get(label, ""),
-                    labels={name: series.labels.get(name, "") for name in labels},
-                    growth=placed(series, timeline),
-                )
-                for kind in ("sum", "rest")
-                for series in self._plan.answers(f"{kind} ({kept}) {selector}")
-            ]
-            for selector in selectors(way)
-        }
+        return self._sums.answer(selectors(way), kept_labels(way), timeline)
+
+    def routed(self, ways: Ways) -> Floats | None:
+        """Return what a router or mesh sent to the arms, if it counts; shape (2, slices). Raises SourceError."""
+        return sent_to(self._selection.arms, self._routed, self._sums, ways.finest) if self._routed else None
 
     def _read_native(self, ways: Ways) -> dict[Way, Reading[Counts] | Gap]:
         try:
             grown = self.native(ways)
+            sent = self.routed(ways)
         except SourceError as error:
             return dict.fromkeys(ways.native, gap_of(error))
-        return self._assembled(ways.native, grown, grown.notes, ways.timeline)
+        return self._assembled(ways.native, grown, grown.notes, ways.timeline, sent)
 
     def native(self, ways: Ways) -> Growth:
         """Follow the native histograms of the answers; raises as `follow`."""

@@ -34,6 +34,7 @@ from analyzer.sources.native import counted
 from analyzer.sources.prometheus import LATER, PrometheusSource, earlier_life, never_seen, with_history
 from analyzer.sources.promql import FINEST, timeline_of
 from analyzer.sources.reader import NATIVE_BUCKETS, Reader
+from analyzer.sources.routed import beside
 from analyzer.sources.scouting import Scouted
 from analyzer.sources.slicing import Limits, in_slices
 from analyzer.sources.timeline import Timeline, slices_apart
@@ -81,6 +82,7 @@ class Recording:
         self.resolution = self.scrape_seconds = FINEST
         self.queries: tuple[str, ...] = ()
         self._counters: dict[Way, _Counters] = {}
+        self._sent: _Sums | None = None
         self._histories: dict[float, Mapping[Way, ReadingOrGap]] = {}
         self._last: tuple[float, dict[Kind, tuple[ReadingOrGap, Way | None]]] = (math.nan, {})
         if self.start is not None:
@@ -141,6 +143,8 @@ class Recording:
             native = _Counters(ways.timeline, grown.followed(reader.wanted(ways.native)), grown.notes, exact=True)
             self._counters |= dict.fromkeys(ways.native, native)
             self.scrape_seconds = max(self.scrape_seconds, grown.scrape_seconds())
+        if (sent := reader.routed(ways)) is not None:
+            self._sent = _Sums(ways.finest, sent)
         self.resolution = max((part.timeline.step for part in self._counters.values()), default=FINEST)
         self.scrape_seconds = max(self.scrape_seconds, self.resolution)
         self.queries = reader.queries
@@ -195,7 +199,8 @@ class Recording:
         timeline, too_large = live.fit(start, at, sizes)
         coarse = timeline_of(start, at, live.fewest_slices)
         read = {
-            way: parts[way].read(way, whole, coarse if way in too_large else timeline) for way, _ in chosen.values()
+            way: parts[way].read(way, whole, coarse if way in too_large else timeline, self._sent)
+            for way, _ in chosen.values()
         }
         return {**gaps, **{kind: (read[way], way if baseline else None) for kind, (way, baseline) in chosen.items()}}
 
@@ -255,10 +260,10 @@ class _Counters(_Sums):
         by_selector = (self._followed.selected[selector] for selector in main_selectors(way))
         return sum(int((self._followed.inside[rows] <= ended).sum()) for rows in by_selector)
 
-    def read(self, way: Way, selection: Selection, wanted: Timeline) -> ReadingOrGap:
-        """Put together what a verdict would have read in some slices."""
+    def read(self, way: Way, selection: Selection, wanted: Timeline, sent: _Sums | None) -> ReadingOrGap:
+        """Put together what a verdict would have read in some slices, beside what a router or mesh sent."""
         timeline, grown, borders = self.cut(wanted)
-        followed, last, apart, notes = self._followed, borders[-1], None, self._notes
+        followed, last, apart, notes, first = self._followed, borders[-1], None, self._notes, 0
         if self._seen is not None:
             inside = np.diff(self._seen[:, borders], axis=1) > 0
             apart = timeline.step * slices_apart(inside)
@@ -277,7 +282,10 @@ class _Counters(_Sums):
             for selector in selectors(way)
         }
         lives = {name: life.until(timeline.end) for name, life in followed.lives.items()}
-        return in_slices(counted(way, table, selection, timeline.slices, lives), timeline, notes, apart)
+        reading = counted(way, table, selection, timeline.slices, lives)
+        if sent is not None and sent.timeline.step == self.timeline.step:
+            reading = beside(reading, way, sent.cut(wanted)[1], first)
+        return in_slices(reading, timeline, notes, apart)
 
     def _arms(self, chosen: Iterable[Selector], ended: int) -> frozenset[str]:
         rows = (row for selector in chosen for row in self._followed.selected[selector])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.config.profile import Way, main_selectors, traffic_selectors
+from analyzer.config.profile import RoutedRequests, Way, main_selectors, traffic_selectors
 from analyzer.config.selector import Matcher, Selector
 from analyzer.errors import BadResponse
 from analyzer.model.counts import Floats
@@ -19,7 +19,8 @@ from analyzer.model.findings import Gap, Kind
 from analyzer.sources.assembly import Selection, choose_way, window_of
 from analyzer.sources.origins import Values, origin_labels, origins_of, values_of
 from analyzer.sources.prometheus_api import OFF_GRID, Series
-from analyzer.sources.promql import Queries, duration, either, in_arms
+from analyzer.sources.promql import Queries, duration, either, in_arms, tagged
+from analyzer.sources.samples import STAT
 
 PRESENCE_STEP = 300.0  # resolution of the search for the canary's first sample
 LONGEST_GAP = 600.0  # a canary away for longer than this began anew when it came back
@@ -40,6 +41,7 @@ class Scouted:
     gaps : kinds whose series must not be added up, and why
     notes : what should be known of how a kind is read
     matchers : that select what is judged of all that the arms have
+    routed : how a router or mesh counts the requests of both arms; None: none does
     """
 
     start: float | None
@@ -50,6 +52,7 @@ class Scouted:
     gaps: Mapping[Kind, Gap] = field(default_factory=dict)
     notes: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
     matchers: tuple[Matcher, ...] = ()
+    routed: RoutedRequests | None = None
 
 
 class Scout:
@@ -140,13 +143,26 @@ class Scout:
         kinds = sorted(set(selection.checks.values()))
         ways = [way for kind in kinds for way in profile.ways(kind)]
 
-        def task(selector: Selector) -> Callable[[], list[Series]]:
-            series = in_arms(selector, selection, selection.arms)
-            query = f"count by ({kept}) (last_over_time({series}[{length}]))"
+        def count(selector: Selector) -> str:
+            return f"count by ({kept}) (last_over_time({in_arms(selector, selection, selection.arms)}[{length}]))"
+
+        def task(query: str) -> Callable[[], list[Series]]:
             return lambda: self._queries.api.instant(query, selection.at, deadline)
 
         wanted = {selector for way in ways for selector in (*main_selectors(way), *traffic_selectors(way))}
-        answers = self._queries.all({str(selector): task(selector) for selector in wanted}, deadline)
+        queries = {str(selector): count(selector) for selector in wanted}
+        if queries and selection.baseline:  # few have a mesh, so it is looked for together with another metric
+            routed = [
+                tagged(str(number), count(selector))
+                for number, way in enumerate(profile.routed)
+                for selector in way.requests
+            ]
+            key = min(queries)
+            queries[key] = " or ".join([queries[key], *routed])
+        answers = self._queries.all({key: task(query) for key, query in queries.items()}, deadline)
+        rows = [row for answer in answers.values() for row in answer if STAT in row.labels]
+        routed_arms = {(row.labels[STAT], row.labels.get(profile.arm_label)) for row in rows}
+        answers = {key: [row for row in rows if STAT not in row.labels] for key, rows in answers.items()}
         series: dict[Way, int] = {}
         arms: dict[Way, frozenset[str]] = {}
         values: dict[Way, Values] = {}
@@ -169,6 +185,14 @@ class Scout:
             gaps={kind: origins.gap for kind, origins in known.items() if origins.gap},
             notes={kind: origins.notes for kind, origins in known.items() if origins.notes},
             matchers=tuple(dict.fromkeys(matcher for origins in known.values() for matcher in origins.matchers)),
+            routed=next(
+                (
+                    way
+                    for number, way in enumerate(profile.routed)
+                    if all((str(number), arm) in routed_arms for arm in selection.arms)
+                ),
+                None,
+            ),
         )
 
 

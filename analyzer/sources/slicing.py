@@ -65,8 +65,14 @@ def in_slices(
             tuple(replace(pod, counts=together(pod.counts, count)) for pod in pods)
             for pods in (reading.canary_pods, reading.baseline_pods)
         )
+        routed = reading.routed and reading.routed.together(count)
         reading = replace(
-            reading, canary=canary, baseline=baseline, canary_pods=canary_pods, baseline_pods=baseline_pods
+            reading,
+            canary=canary,
+            baseline=baseline,
+            canary_pods=canary_pods,
+            baseline_pods=baseline_pods,
+            routed=routed,
         )
     return replace(
         reading,

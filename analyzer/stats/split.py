@@ -20,6 +20,7 @@ TOLERANCE = 1.5  # ratio of the odds by which a share may be off before the spli
 LOSSES = (0.05, 0.15, 0.4)  # of the odds that are tolerated: what is expected where requests are lost
 BATCHES, FEWEST_BATCHES = (1, 4, 16), 10  # in slices, for the overdispersion of the split
 MEDIAN = 0.455  # of the square of a standard normal variable
+MEDIAN_SPREAD = 2.33  # relative standard deviation of that median among n squares, times the root of n
 PRIOR_SIZE = 10.0  # requests that the prior of the share is worth
 
 
@@ -158,7 +159,7 @@ def log_evidence_of_loss(canary: float, baseline: float, expected: float, tolera
     return float(log_mean_exp(terms / factor))
 
 
-def overdispersion(canary: Floats, baseline: Floats) -> float:
+def overdispersion(canary: Floats, baseline: Floats, deviations: float = 0.0) -> float:
     """Estimate how many times as much the split varies between slices as it would if requests were dealt one by one.
 
     The median difference of neighbours is taken, to which a few lasting changes add nothing; in slices and in batches
@@ -167,6 +168,7 @@ def overdispersion(canary: Floats, baseline: Floats) -> float:
     Parameters
     ----------
     canary, baseline : requests, shape (slices,)
+    deviations : standard errors by which the estimates are lowered, as few batches look uneven by chance
     """
     factors = [1.0]
     for length in BATCHES:
@@ -177,7 +179,8 @@ def overdispersion(canary: Floats, baseline: Floats) -> float:
         total = np.maximum(ours + theirs, 1e-300)
         share = ours.sum() / total.sum()
         variance = max(share * (1 - share), 1e-300) * (1 / total[1:] + 1 / total[:-1])
-        factors.append(float(np.median(np.diff(ours / total) ** 2 / variance)) / MEDIAN)
+        estimate = float(np.median(np.diff(ours / total) ** 2 / variance)) / MEDIAN
+        factors.append(estimate / (1 + deviations * MEDIAN_SPREAD / math.sqrt(len(first))))
     return max(factors)
 
 

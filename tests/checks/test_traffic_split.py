@@ -167,6 +167,25 @@ def test_lost_requests_hold_and_uneven_routing_does_not(
     assert kept < 1 or passed / runs >= 0.95
 
 
+@pytest.mark.statistical
+@pytest.mark.parametrize(("weight", "total", "slices"), [(0.2, 600, 12), (0.1, 1500, 4), (0.3, 1500, 4)])
+def test_a_lost_fifth_is_seen_in_few_slices(weight: float, total: float, slices: int) -> None:
+    """Scrapes may explain a fifth within a minute, and few slices look uneven by chance: a pass waits for more.
+
+    A healthy canary passes within five minutes all the same.
+    """
+    rng, runs, policy = np.random.default_rng(10), 100, load_policies(None)["ml-model"]
+
+    def outcome(lost: float, several: int) -> Outcome:
+        arms = [rng.poisson(total * part, several).astype(float) for part in (weight * (1 - lost), 1 - weight)]
+        canary, baseline = (Errors(0 * arm, arm) for arm in arms)
+        reading = Reading(canary, baseline, slice_seconds=15.0, scrape_seconds=15.0)
+        return judge(policy.checks["error_rate"], reading, policy, Moment(weight=weight)).outcome
+
+    assert not any(outcome(0.2, slices) is Outcome.PASS for _ in range(runs))
+    assert sum(outcome(0.0, 20) is Outcome.PASS for _ in range(runs)) >= 0.95 * runs
+
+
 @pytest.mark.parametrize(("canary", "baseline", "broken"), [(2, 18, False), (30, 170, False), (60, 340, True)])
 def test_few_requests_do_not_break_a_split(look: Any, canary: float, baseline: float, *, broken: bool) -> None:
     """15% of two hundred requests at a weight of 5% is not yet proof of a broken router; of four hundred it is."""
