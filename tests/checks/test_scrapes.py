@@ -84,9 +84,9 @@ def looks(
     first = begin - 15 + draw.uniform(0, 15)
     for moment in (*np.arange(first, first + 135, 15.0), *np.arange(first + LASTS, first + LASTS + 135, 15.0)):
         edges = np.append(np.arange(0.0, moment, scrape), moment)
-        arms = (counted(kind, np.diff(arm.known_at(edges), axis=0)) for arm in (canary, baseline))
+        ours, theirs = (counted(kind, np.diff(arm.known_at(edges), axis=0)) for arm in (canary, baseline))
         reading = Reading(
-            *arms, slice_seconds=scrape, begin=0.0, last_seconds=float(edges[-1] - edges[-2]), scrape_seconds=scrape,
+            ours, theirs, slice_seconds=scrape, begin=0.0, last_seconds=float(edges[-1] - edges[-2]), scrape_seconds=scrape,
             history=history, history_seconds=60.0,
         )  # fmt: skip
         finding = checks.judge(check, reading, POLICY, Moment(float(moment)))
