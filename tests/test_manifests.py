@@ -606,3 +606,23 @@ def test_a_changed_policy_restarts_the_pods() -> None:
         "policies": "/etc/analyzer/policies",
         "profiles": "/etc/analyzer/profiles",
     }
+
+
+@pytest.mark.parametrize("folder", ["kserve-inferenceservice", "seldon-deployment"])
+def test_the_driver_has_rights_for_one_resource(folder: str) -> None:
+    """What can be limited to names is: its resource and its template; no verb, resource or group is a wildcard."""
+    roles = [each for each in documents(ROLLOUTS / folder / "rbac.yaml") if "rules" in each]
+    rules = {rule["resources"][0]: rule for role in roles for rule in role["rules"]}
+    moved = next(kind for kind in rules if kind in ("inferenceservices", "seldondeployments"))
+    (job,) = documents(ROLLOUTS / folder / "job.yaml")
+    resource = job["spec"]["template"]["spec"]["containers"][0]["args"][2]
+    named = {moved: resource, "analysistemplates": "ml-model-verdict", "clusteranalysistemplates": "ml-model-verdict"}
+
+    assert {kind: rule["resourceNames"] for kind, rule in rules.items() if "resourceNames" in rule} == {
+        kind: [name] for kind, name in named.items()
+    }
+    assert {kind: rule["verbs"] for kind, rule in rules.items() if "resourceNames" not in rule} == {
+        "analysisruns": ["create", "list"],
+        "events": ["create", "get"],
+    }
+    assert all(len(rule["resources"]) == 1 and "*" not in str(rule) for rule in rules.values())
