@@ -211,8 +211,9 @@ def _verdict(
     parsed: VerdictRequest, judge: Callable[[VerdictRequest], Verdict], settings: Settings, telemetry: Telemetry
 ) -> Response:
     began = time.perf_counter()
-    with telemetry.verdict_duration.time():
+    with telemetry.verdict(parsed) as judged:
         verdict = judge(parsed)
+        judged(verdict)
     question = (parsed.profile, parsed.baseline, parsed.start, tuple(sorted(parsed.labels.items())))
     telemetry.rollouts.record(
         parsed.namespace, parsed.service, verdict, parsed.window, canary=parsed.canary, question=question
