@@ -103,14 +103,14 @@ def arguments_of(path: Path) -> dict[str, str | None]:
     return {argument["name"]: argument.get("value") for argument in documents(path)[0]["spec"]["args"]}
 
 
-def test_half_an_hour_is_waited_for_proof() -> None:
+def test_an_hour_is_waited_for_proof() -> None:
     """The defaults of the interval and of the looks belong together, and to the deadline of the job."""
     values = arguments_of(TEMPLATES / "ml-model-verdict.yaml")
     (metric,) = documents(TEMPLATES / "ml-model-job.yaml")[0]["spec"]["metrics"]
 
     assert values["passes"] == "1"
-    assert int(values["looks"] or 0) * parse_seconds(values["interval"]) == 30 * 60
-    assert metric["provider"]["job"]["spec"]["activeDeadlineSeconds"] == 30 * 60
+    assert int(values["looks"] or 0) * parse_seconds(values["interval"]) == 60 * 60
+    assert metric["provider"]["job"]["spec"]["activeDeadlineSeconds"] == 60 * 60
 
 
 @pytest.mark.parametrize("path", TEMPLATE_FILES, ids=lambda path: path.stem)
