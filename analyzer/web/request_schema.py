@@ -126,11 +126,11 @@ def request_fields(analyzer: Analyzer) -> dict[str, Schema]:
 
 def request_schema(analyzer: Analyzer) -> Schema:
     """Return the schema of a body: its fields, and which of them are given together."""
-    steady, unset = {"enum": STEADY}, {"enum": [None, "unknown"]}
+    steady, unset = _text(_words(STEADY)), _text("unknown", "null")
     named = {"service": {"type": "string"}, "canary": {"type": "string"}, "data": {"type": "null"}}
     given = {
         "data": {"type": "object"}, "profile": {"type": "null"}, "window": steady,
-        "labels": {"anyOf": [unset, {"maxProperties": 0}]},
+        "labels": _text("unknown", "object", "null", maxProperties=0),
     }  # fmt: skip
     return _object(request_fields(analyzer)) | {
         "anyOf": [
@@ -168,7 +168,7 @@ def _arms(checks: Iterable[Check]) -> list[Schema]:
         own = STATISTICS | {"sum": numbers, "samples": samples}
         for form in FORMS[kind]:
             part = _object({field: own.get(field, COUNT) for field in sorted(form)}, required=form)
-            side = {"anyOf": [part, {"type": "array", "items": part, "minItems": 1}]}
+            side = part | {"type": ["object", "array"], "items": part, "minItems": 1}
             sides = dict.fromkeys(("canary", "baseline", "baseline_history"), side)
             arms.append(_object(sides | {"slice_seconds": SLICE}, required=["canary"]))
     return arms
