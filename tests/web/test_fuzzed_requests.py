@@ -21,7 +21,7 @@ REQUESTS = int(os.environ.get("ANALYZER_FUZZED", "3000"))
 VERDICTS = int(os.environ.get("ANALYZER_FUZZED_VERDICTS", "2000"))
 PARTS = 10
 MOST_GROWTH = 4 * 2**20  # bytes, from the first half of the verdicts to the second
-KNOWN, ALL = 500, 5000  # rollouts that are asked about most of the time, and with those that push others out
+KNOWN, ALL = 50, 5000  # rollouts that are asked about most of the time, and with those that push others out
 
 
 class Faults(logging.Handler):
