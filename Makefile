@@ -1,16 +1,17 @@
 # Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
 .PHONY: demo lint types quick test cover test-argo test-browser e2e check mutants test-stacks test-engines e2e-figures bench \
-	worlds chaos damage pictures image image-test lock clean
+	worlds chaos damage fuzz pictures sbom image image-test lock clean
 .DEFAULT_GOAL := test
 PYTHON ?= python3
 BASE ?= python:3.11-slim-bookworm
+IMAGE_PYTHON ?= 3.11
 AT_ONCE ?= 8
 WORKERS ?= 2
 PYTEST = .venv/bin/pytest -q --dist worksteal $(FLAGS)
 UNITS = tests/stats tests/checks tests/sources tests/config tests/verdict tests/test_doctests.py
 COVERED = stats/* checks/* sources/* verdict/judge.py
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' analyzer/version.py)
-COMPILE = .venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url --extra cloud --extra kubernetes --extra report pyproject.toml
+COMPILE = .venv/bin/uv pip compile -q --no-header --universal --generate-hashes --no-emit-index-url --extra cloud --extra kubernetes --extra otel --extra report pyproject.toml
 
 demo: .venv/ready  ## a good model version is promoted, a bad one caught; under a minute
 	.venv/bin/analyzer demo
@@ -66,10 +67,16 @@ chaos: .venv/ready  ## attacks on the service: clients, sources, signals, outage
 damage: .venv/ready  ## verdicts on 10,000 damaged answers of a source; some minutes
 	ANALYZER_DAMAGED=10000 .venv/bin/pytest -q tests/sources/test_damaged_answers.py -k drawn
 
+fuzz: .venv/full  ## 200,000 random requests, 100,000 verdicts of one worker: no fault, no memory that grows; a quarter of an hour
+	ANALYZER_FUZZED=200000 ANALYZER_FUZZED_VERDICTS=100000 .venv/bin/pytest -q -s tests/web/test_fuzzed_requests.py
+
 pictures: .venv/full  ## the pictures of the READMEs, by prometheus and chromium
 	.venv/bin/python tests/browser/pictures.py
 
-image: Dockerfile requirements.lock  ## the container image, by docker, podman or buildah
+sbom: .venv/full requirements.lock  ## the SBOM of the image's packages, as CycloneDX
+	.venv/bin/python .ci/sbom.py dist/rollout-analyzer-$(VERSION).cdx.json $(IMAGE_PYTHON) $(VERSION)
+
+image: Dockerfile requirements.lock sbom  ## the container image, by docker, podman or buildah
 	$(shell command -v docker || command -v podman || command -v buildah) build --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) -t rollout-analyzer:$(VERSION) .
 
 image-test: .venv/full  ## builds the image on a plain Debian and runs it; needs root, buildah and debootstrap

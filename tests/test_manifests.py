@@ -103,14 +103,14 @@ def arguments_of(path: Path) -> dict[str, str | None]:
     return {argument["name"]: argument.get("value") for argument in documents(path)[0]["spec"]["args"]}
 
 
-def test_half_an_hour_is_waited_for_proof() -> None:
+def test_an_hour_is_waited_for_proof() -> None:
     """The defaults of the interval and of the looks belong together, and to the deadline of the job."""
     values = arguments_of(TEMPLATES / "ml-model-verdict.yaml")
     (metric,) = documents(TEMPLATES / "ml-model-job.yaml")[0]["spec"]["metrics"]
 
     assert values["passes"] == "1"
-    assert int(values["looks"] or 0) * parse_seconds(values["interval"]) == 30 * 60
-    assert metric["provider"]["job"]["spec"]["activeDeadlineSeconds"] == 30 * 60
+    assert int(values["looks"] or 0) * parse_seconds(values["interval"]) == 60 * 60
+    assert metric["provider"]["job"]["spec"]["activeDeadlineSeconds"] == 60 * 60
 
 
 @pytest.mark.parametrize("path", TEMPLATE_FILES, ids=lambda path: path.stem)
@@ -606,3 +606,23 @@ def test_a_changed_policy_restarts_the_pods() -> None:
         "policies": "/etc/analyzer/policies",
         "profiles": "/etc/analyzer/profiles",
     }
+
+
+@pytest.mark.parametrize("folder", ["kserve-inferenceservice", "seldon-deployment"])
+def test_the_driver_has_rights_for_one_resource(folder: str) -> None:
+    """What can be limited to names is: its resource and its template; no verb, resource or group is a wildcard."""
+    roles = [each for each in documents(ROLLOUTS / folder / "rbac.yaml") if "rules" in each]
+    rules = {rule["resources"][0]: rule for role in roles for rule in role["rules"]}
+    moved = next(kind for kind in rules if kind in ("inferenceservices", "seldondeployments"))
+    (job,) = documents(ROLLOUTS / folder / "job.yaml")
+    resource = job["spec"]["template"]["spec"]["containers"][0]["args"][2]
+    named = {moved: resource, "analysistemplates": "ml-model-verdict", "clusteranalysistemplates": "ml-model-verdict"}
+
+    assert {kind: rule["resourceNames"] for kind, rule in rules.items() if "resourceNames" in rule} == {
+        kind: [name] for kind, name in named.items()
+    }
+    assert {kind: rule["verbs"] for kind, rule in rules.items() if "resourceNames" not in rule} == {
+        "analysisruns": ["create", "list"],
+        "events": ["create", "get"],
+    }
+    assert all(len(rule["resources"]) == 1 and "*" not in str(rule) for rule in rules.values())

@@ -39,7 +39,8 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     correlation, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
     canary = tally(reading.canary)
-    expected = None if check.rule is Rule.STRICT else FAULTY * check.rollback
+    faulty = min(FAULTY * check.rollback, (1 + check.rollback) / 2)  # a share: below 1
+    expected = None if check.rule is Rule.STRICT else faulty
     past = None if reading.history is None else tally(reading.history)
     known = None if past is None else past_of(reading, np.asarray(past.events + past.doubtful), past.trials)
     measure, baseline, shared = share_of(canary, segments, correlation, expected, known), None, None

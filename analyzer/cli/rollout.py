@@ -82,7 +82,7 @@ JUDGING = option_group(
     option("--interval", type=Duration(), default="30s", show_default=True, help="Between two measurements."),
     option("--initial-delay", type=Duration(), default="30s", show_default=True,
            help="From the start of a step to its first measurement."),
-    option("--looks", type=click.IntRange(1), default=60, show_default=True,
+    option("--looks", type=click.IntRange(1), default=120, show_default=True,
            help="Measurements before a step is held."),
 )  # fmt: skip
 ALERTS = option_group(

@@ -138,6 +138,9 @@ class Settings(BaseSettings):
     token_file: Path | None = Field(None, description="bearer token that callers must show; none: no token asked")
     metrics_token_file: Path | None = Field(None, description="bearer token for /metrics; none: no token asked there")
     max_body: int = Field(2**20, ge=1024, description="bytes of a request, above: 413")
+    tracing: bool = Field(
+        default=False, description="OpenTelemetry traces over OTLP, to OTEL_EXPORTER_OTLP_ENDPOINT; needs extra `otel`"
+    )
     threads: int = Field(16, ge=2, le=256, description="requests served at the same time")
 
     @property

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from http.client import HTTPResponse
 from socket import socket
 from typing import Any, TypeVar
@@ -116,7 +117,8 @@ def gather(
     ----------
     late : seconds, and what is called where not all are done by then
     """
-    futures = {key: pool.submit(task) for key, task in tasks.items()}
+    # With the context of this thread, by which a trace knows the verdict that a query belongs to.
+    futures = {key: pool.submit(copy_context().run, task) for key, task in tasks.items()}
     if late is not None and wait(futures.values(), timeout=late[0]).not_done:
         late[1]()
     wait(futures.values(), timeout=max(0.0, deadline - time.monotonic()))

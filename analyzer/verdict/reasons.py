@@ -49,7 +49,7 @@ OUTCOMES: Mapping[Outcome, Reason] = {
     ),
     Outcome.INCONCLUSIVE: Reason(
         meaning="Not enough evidence either way, or data are missing; a gate never passes on missing data.",
-        rollout="Argo measures again; after `looks` measurements (half an hour) the rollout pauses for a person.",
+        rollout="Argo measures again; after `looks` measurements (an hour) the rollout pauses for a person.",
         remedies=(
             "Wait where only requests are missing: `remaining` estimates how many.",
             "Where a check has no data, remove the cause that its code names.",

@@ -10,7 +10,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -46,28 +45,9 @@ def _start(value: object) -> object:
     return None if value == "unknown" else value
 
 
-def _or_text(*types: str, **more: Any) -> WithJsonSchema:
-    """Return the schema of a field that may be text as well: Argo passes every argument as text."""
-    return WithJsonSchema({"type": ["string", *types], "minLength": 1, **more})
-
-
-Name = Annotated[
-    Annotated[str, BeforeValidator(_label_safe)] | None, _or_text("null", pattern=f"^{LABEL_SAFE.pattern}$")
-]
-Moment = _or_text("number", "null")
-SIDE = {"type": ["object", "array"], "items": {"type": "object"}, "minItems": 1}
-ARMS = {
-    "type": "object",
-    "required": ["canary"],
-    "properties": {
-        "canary": SIDE,
-        "baseline": SIDE,
-        "slice_seconds": {"type": ["number", "string"]},
-        "baseline_history": SIDE,
-    },
-    "additionalProperties": False,
-}  # of one check in `data`
+Name = Annotated[str, BeforeValidator(_label_safe)] | None
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
+LABEL_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,253}")  # no control characters
 MOST_LABELS = 8
 RESERVED = ("__name__", "le", "quantile")  # which tell metrics and buckets apart
 
@@ -91,15 +71,12 @@ def _labels(value: object) -> dict[str, str]:
     for name, text in value.items():
         if not isinstance(name, str) or not LABEL_NAME.fullmatch(name) or name in RESERVED:
             raise ValueError(f"{str(name)[:40]!r} cannot be a label here: use letters, digits and _, such as cluster")
-        if not isinstance(text, str) or not 0 < len(text) <= 253 or not text.isprintable():
+        if not isinstance(text, str) or not LABEL_VALUE.fullmatch(text):
             raise ValueError(f"{name} must be printable text of 1 to 253 characters, got {str(text)[:40]!r}")
     return value
 
 
-Labels = Annotated[
-    Annotated[dict[str, str], BeforeValidator(_labels)],
-    _or_text("object", "null", maxProperties=MOST_LABELS, additionalProperties={"type": "string", "minLength": 1}),
-]
+Labels = Annotated[dict[str, str], BeforeValidator(_labels)]
 
 
 class Detail(StrEnum):
@@ -129,33 +106,29 @@ class VerdictRequest(BaseModel):
         "needed where several clusters or models have the same arms",
     )
     profile: Name = Field(None, description="which metrics to read; default from the settings")
-    policy: Annotated[str | dict[str, Any] | None, _or_text("object", "null")] = Field(
+    policy: str | dict[str, Any] | None = Field(
         None,
         description='a name, or overrides: {"base": "ml-model", "checks": {"latency_p99": {"rollback": "400ms"}}}; '
         "role there is what the gates of the base are in this request, guardrails while ramping",
     )
-    checks: Annotated[tuple[str, ...] | None, _or_text("array", "null", items={"type": "string"}, minItems=1)] = Field(
+    checks: tuple[str, ...] | None = Field(
         None, description="which checks of the policy to run, a list or comma-separated text; default all"
     )
-    window: Annotated[str, _or_text()] = Field(
+    window: str = Field(
         "start",
         description="start: since the canary's first sample; step: the same, but a pass must be proved by what was "
         "seen since the traffic split last changed; or a duration such as 5m",
     )
-    start: Annotated[Instant | None, BeforeValidator(_start), Moment] = Field(
+    start: Annotated[Instant | None, BeforeValidator(_start)] = Field(
         None, description="start of the data, RFC 3339 or Unix seconds; default unknown: it is found"
     )
-    at: Annotated[Instant | None, Moment] = Field(
-        None, description="the moment to judge, RFC 3339 or Unix seconds; default now"
-    )
-    weight: Annotated[float | None, BeforeValidator(_percent), _or_text("null")] = Field(
+    at: Instant | None = Field(None, description="the moment to judge, RFC 3339 or Unix seconds; default now")
+    weight: Annotated[float | None, BeforeValidator(_percent)] = Field(
         None,
         description="the canary's traffic weight in percent, compared with the observed split; default unknown",
     )
-    detail: Annotated[Detail, _or_text(enum=[detail.value for detail in Detail])] = Field(
-        Detail.SUMMARY, description="summary (under 2 KB), or full"
-    )
-    data: Annotated[dict[str, Any] | None, _or_text("object", "null", additionalProperties=ARMS)] = Field(
+    detail: Detail = Field(Detail.SUMMARY, description="summary (under 2 KB), or full")
+    data: dict[str, Any] | None = Field(
         None,
         description='statistics in the request itself: {"error_rate": {"canary": {"errors": 14, "requests": 865}}}',
     )

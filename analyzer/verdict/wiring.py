@@ -1,7 +1,7 @@
 """From settings to an analyzer: the policies and profiles loaded, the source connected."""
 
-from analyzer.config.policy import load_policies
-from analyzer.config.profile import load_profiles
+from analyzer.config.policy import Policy, load_policies
+from analyzer.config.profile import Profile, load_profiles
 from analyzer.config.settings import PREFIX, Identity, Settings, SourceName
 from analyzer.errors import ConfigError, Problem
 from analyzer.quantity import nearest
@@ -24,14 +24,7 @@ def build_analyzer(settings: Settings, observe: Observer = ignore, *, patience: 
     ------
     ConfigError : a policy or profile is wrong, or a default names one that is not there
     """
-    folder = settings.config_dir
-    policies = load_policies(folder / "policies" if folder else None)
-    profiles = load_profiles(folder / "profiles" if folder else None)
-    for field, name, loaded in (("POLICY", settings.policy, policies), ("PROFILE", settings.profile, profiles)):
-        if name not in loaded:
-            raise ConfigError(
-                [Problem(f"{PREFIX}{field}", f"no {field.lower()} named {name!r}; {nearest(name, loaded)}")]
-            )
+    policies, profiles = load_config(settings)
     return Analyzer(
         policies=policies,
         profiles=profiles,
@@ -40,6 +33,19 @@ def build_analyzer(settings: Settings, observe: Observer = ignore, *, patience: 
         default_profile=settings.profile,
         deadline_seconds=max(patience, settings.deadline),
     )
+
+
+def load_config(settings: Settings) -> tuple[dict[str, Policy], dict[str, Profile]]:
+    """Load policies and profiles, packaged and mounted, by name; raises ConfigError as `build_analyzer`."""
+    folder = settings.config_dir
+    policies = load_policies(folder / "policies" if folder else None)
+    profiles = load_profiles(folder / "profiles" if folder else None)
+    for field, name, loaded in (("POLICY", settings.policy, policies), ("PROFILE", settings.profile, profiles)):
+        if name not in loaded:
+            raise ConfigError(
+                [Problem(f"{PREFIX}{field}", f"no {field.lower()} named {name!r}; {nearest(name, loaded)}")]
+            )
+    return policies, profiles
 
 
 def _source(settings: Settings, observe: Observer, patience: float) -> Source:

@@ -34,6 +34,7 @@ from analyzer.verdict.request import Detail, VerdictRequest, parse_request
 from analyzer.version import __version__
 from analyzer.web import pages
 from analyzer.web.event_log import log_event
+from analyzer.web.live import LiveConfig
 from analyzer.web.openapi import document
 from analyzer.web.readiness import Readiness
 from analyzer.web.refusal import Refusal, error_body, error_code
@@ -54,6 +55,7 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its answer is a 200 that is no JSON
     app.url_map.merge_slashes = False  # a redirect would lose Argo's body
     gate = Shares(max(1, settings.threads - RESERVED_THREADS))
+    live = LiveConfig(analyzer, settings)
 
     @app.get("/v1/verdict")
     @app.post("/v1/verdict")
@@ -62,17 +64,17 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
         parsed = parse_request(_body())
         try:
             with _slot(gate, parsed, settings.deadline):
-                return _verdict(parsed, analyzer.verdict, settings, telemetry)
+                return _verdict(parsed, live.analyzer.verdict, settings, telemetry)
         except _Full as full:
             # Argo ends an analysis after some errors in a row: an outage of the source, which makes all verdicts
             # wait, must hold canaries and not abort them.
             if settings.on_source_error is OnSourceError.ERROR:
                 raise
             gap = Gap(Code.OVERLOADED, str(full))
-            return _verdict(parsed, lambda request: analyzer.without(request, gap), settings, telemetry)
+            return _verdict(parsed, lambda request: live.analyzer.without(request, gap), settings, telemetry)
 
-    _add_reports(app, analyzer, settings, gate)
-    _add_service_routes(app, analyzer, settings, telemetry)
+    _add_reports(app, live, settings, gate)
+    _add_service_routes(app, live, settings, telemetry)
 
     @app.after_request
     def count(response: Response) -> Response:
@@ -84,11 +86,11 @@ def create_app(analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> 
             response.headers["Cache-Control"] = "no-store"
         return response
 
-    _handle_errors(app, analyzer)
+    _handle_errors(app, live)
     return app
 
 
-def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: Shares) -> None:
+def _add_reports(app: Flask, live: LiveConfig, settings: Settings, gate: Shares) -> None:
     """Add what explains a verdict to people; often about the past, so no exported metric changes."""
     # Each is drawn for most of a second: no rush of readers may take the places of Argo's verdicts.
     few = threading.BoundedSemaphore(max(1, (settings.threads - RESERVED_THREADS) // 4))
@@ -98,7 +100,7 @@ def _add_reports(app: Flask, analyzer: Analyzer, settings: Settings, gate: Share
         _authorize(settings.token_file)
         parsed = parse_request(body())
         with _slot(gate, parsed, settings.deadline):
-            case = analyzer.read(parsed)
+            case = live.analyzer.read(parsed)
             if settings.on_source_error is OnSourceError.ERROR and (reason := _source_unavailable(case.verdict())):
                 raise Refusal(503, reason, code=SOURCE_UNAVAILABLE, Retry_After="5")
             yield parsed, case
@@ -164,8 +166,8 @@ def _slot(shares: Shares, parsed: VerdictRequest, deadline: float) -> Iterator[N
         shares.give_back(owner, in_time=time.monotonic() - began < deadline / 2)
 
 
-def _add_service_routes(app: Flask, analyzer: Analyzer, settings: Settings, telemetry: Telemetry) -> None:
-    readiness = Readiness(analyzer)
+def _add_service_routes(app: Flask, live: LiveConfig, settings: Settings, telemetry: Telemetry) -> None:
+    readiness = Readiness(live.analyzer)
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -184,7 +186,7 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, settings: Settings, tele
 
     @app.get("/openapi.json")
     def openapi() -> Response:
-        return _json(document(analyzer))
+        return _json(document(live.analyzer))
 
     @app.get("/")
     def index() -> Response:
@@ -192,12 +194,12 @@ def _add_service_routes(app: Flask, analyzer: Analyzer, settings: Settings, tele
             return _json({"name": "rollout-analyzer", "version": __version__, "links": pages.LINKS})
         given = _filled()
         if given:
-            pages.check(analyzer, given)
-        return _page(pages.index(analyzer, _address(), given, with_token=settings.token_file is not None))
+            pages.check(live.analyzer, given)
+        return _page(pages.index(live.analyzer, _address(), given, with_token=settings.token_file is not None))
 
     @app.get("/docs")
     def docs() -> Response:
-        return _page(pages.api(analyzer)) if _wants_page() else _json(document(analyzer))
+        return _page(pages.api(live.analyzer)) if _wants_page() else _json(document(live.analyzer))
 
 
 def _wants_page() -> bool:
@@ -209,8 +211,9 @@ def _verdict(
     parsed: VerdictRequest, judge: Callable[[VerdictRequest], Verdict], settings: Settings, telemetry: Telemetry
 ) -> Response:
     began = time.perf_counter()
-    with telemetry.verdict_duration.time():
+    with telemetry.verdict(parsed) as judged:
         verdict = judge(parsed)
+        judged(verdict)
     question = (parsed.profile, parsed.baseline, parsed.start, tuple(sorted(parsed.labels.items())))
     telemetry.rollouts.record(
         parsed.namespace, parsed.service, verdict, parsed.window, canary=parsed.canary, question=question
@@ -292,7 +295,7 @@ def _for_people() -> bool:
     return _wants_page() and not request.path.startswith(FOR_PROGRAMS)
 
 
-def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
+def _handle_errors(app: Flask, live: LiveConfig) -> None:
     def answer(
         status: int,
         message: str,
@@ -310,7 +313,7 @@ def _handle_errors(app: Flask, analyzer: Analyzer) -> None:
         if not _for_people():
             return _json(error_body(code, message, problems), status, headers)
         from_form = problems and request.path in WITH_FORM and request.method != "POST"
-        page = pages.error(analyzer, status, code, message, problems, request.args if from_form else None)
+        page = pages.error(live.analyzer, status, code, message, problems, request.args if from_form else None)
         response = _page(page, status)
         response.headers.update(headers or {})
         return response

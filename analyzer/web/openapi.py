@@ -16,6 +16,7 @@ from analyzer.verdict.case import Case
 from analyzer.verdict.request import VerdictRequest
 from analyzer.version import __version__
 from analyzer.web.refusal import ErrorAnswer, error_body, error_code
+from analyzer.web.request_schema import query_fields, request_schema
 
 COUNTED = """\
 {
@@ -44,11 +45,15 @@ NO_PICTURE = {
 
 def document(analyzer: Analyzer) -> dict[str, Any]:
     """Describe every path of the service; names of policies and profiles are those loaded."""
-    fields = _request_fields(analyzer)
-    flat = {name: field for name, field in fields.items() if name != "data"}
     parameters = [
-        {"name": name, "in": "query", "required": False, "schema": field, "description": field.get("description", "")}
-        for name, field in flat.items()
+        {
+            "name": name,
+            "in": "query",
+            "required": name in ("service", "canary"),
+            "schema": field,
+            "description": VerdictRequest.model_fields[name].description,
+        }
+        for name, field in query_fields(analyzer).items()
     ]
     content = {"schema": _ref("Request"), "examples": {name: {"value": body} for name, body in EXAMPLES.items()}}
     by_body = {"requestBody": {"required": True, "content": {"application/json": content}}}
@@ -70,7 +75,7 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
                     "responses": _answers("A verdict", verdict, of_body=True),
                 },
                 "get": {
-                    "summary": "Judge a canary, for curl",
+                    "summary": "Judge a canary, for curl; counts in `data` need a POST",
                     "operationId": "verdict_by_query",
                     **by_query,
                     "responses": _answers("A verdict", verdict),
@@ -112,7 +117,7 @@ def document(analyzer: Analyzer) -> dict[str, Any]:
         },
         "components": {
             "schemas": {
-                "Request": {"type": "object", "properties": fields, "additionalProperties": False},
+                "Request": request_schema(analyzer),
                 "Verdict": schema_of(Answer) | {"examples": [_answer()]},
                 "Error": schema_of(ErrorAnswer) | {"examples": [REFUSED]},
             },
@@ -128,13 +133,6 @@ def _answer() -> dict[str, Any]:
     policy = load_policies(None)["ml-model"]
     checks = {"error_rate": policy.checks["error_rate"]}
     return render(Case(checks, policy, inline.read(EXAMPLES["counts"]["data"], checks, Window(None, None))).verdict())
-
-
-def _request_fields(analyzer: Analyzer) -> dict[str, Any]:
-    fields: dict[str, Any] = schema_of(VerdictRequest)["properties"]
-    fields["policy"]["examples"] = sorted(analyzer.policies)
-    fields["profile"]["examples"] = sorted(analyzer.profiles)
-    return fields
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -184,7 +182,7 @@ def _answers(
     of_body : the request is a body, which may be wrong as a whole
     """
     refused = {
-        "400": "The request is wrong; every wrong field is named",
+        "400": "The request is wrong, or its values contradict one another; every wrong field is named",
         "401": "A bearer token is needed",
         "503": "Overloaded, or the source is unavailable and the settings ask for an error",
     }

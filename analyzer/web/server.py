@@ -95,11 +95,12 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from analyzer.web.app import create_app  # noqa: PLC0415
         from analyzer.web.event_log import EventLog  # noqa: PLC0415
         from analyzer.web.telemetry import Telemetry  # noqa: PLC0415
+        from analyzer.web.tracing import Tracing  # noqa: PLC0415
 
         logging.basicConfig(handlers=[EventLog(sys.stderr)], format="%(message)s", level=logging.INFO)
         try:
             settings = load_settings()
-            telemetry = Telemetry(settings.source.value)
+            telemetry = Telemetry(settings.source.value, tracing=Tracing() if settings.tracing else None)
             analyzer = build_analyzer(settings, telemetry.observe_source)
         except ConfigError as error:
             for problem in error.problems:

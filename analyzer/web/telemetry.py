@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -19,7 +20,9 @@ from analyzer.config.policy import Check
 from analyzer.model.counts import Counts, Reading
 from analyzer.model.findings import Estimate, Finding, Gap, Kind, Outcome, Role
 from analyzer.verdict.judge import Verdict
+from analyzer.verdict.request import VerdictRequest
 from analyzer.version import __version__
+from analyzer.web.tracing import Tracing
 
 KEPT_SECONDS = 600.0
 MOST_ROLLOUTS = 1000
@@ -30,11 +33,17 @@ DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8, 10)
 
 
 class Telemetry:
-    """The service's metrics, in a registry of their own."""
+    """The service's metrics, in a registry of their own, and its traces where they are switched on."""
 
     def __init__(
-        self, source: str, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
+        self,
+        source: str,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        *,
+        tracing: Tracing | None = None,
     ) -> None:
+        self._tracing = tracing
         self.registry = CollectorRegistry()
         self.rollouts = _Rollouts(clock, now)
         self.registry.register(self.rollouts)
@@ -68,8 +77,20 @@ class Telemetry:
     def observe_source(self, seconds: float, reason: str | None) -> None:
         """Count one request to the source; `reason` is that of its error."""
         self._source_duration.labels(self._source).observe(seconds)
+        if self._tracing is not None:
+            self._tracing.query(seconds, reason)
         if reason is not None:
             self._source_errors.labels(self._source, reason).inc()
+
+    @contextmanager
+    def verdict(self, request: VerdictRequest) -> Iterator[Callable[[Verdict], None]]:
+        """Measure, and trace, how a verdict is formed; yields what takes it."""
+        with self.verdict_duration.time():
+            if self._tracing is None:
+                yield lambda verdict: None  # noqa: ARG005
+                return
+            with self._tracing.verdict(request) as judged:
+                yield judged
 
     def count_response(self, status: int) -> None:
         """Count one answer."""

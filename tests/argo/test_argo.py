@@ -270,7 +270,7 @@ def test_the_steps_of_a_planned_ramp_are_valid(argo: Argo, cluster_templates: Pa
     ("change", "complaint"),
     [
         ({"consecutiveErrorLimits": 30}, "unknown field"),
-        ({"inconclusiveLimit": 61}, "count must be >= inconclusiveLimit"),
+        ({"inconclusiveLimit": 121}, "count must be >= inconclusiveLimit"),
         ({"failureCondition": "{{args.typo}}"}, "failed to resolve"),
     ],
 )
@@ -546,23 +546,23 @@ def test_the_first_proof_ends_the_run(argo: Argo, template: Path, verdict: str, 
 
 
 @pytest.mark.parametrize("template", [METRICS, VERDICT], ids=lambda path: path.stem)
-def test_nothing_proved_in_half_an_hour_pauses_for_a_person(argo: Argo, template: Path) -> None:
-    """Sixty inconclusive looks end Inconclusive, without a message; never Successful, never Failed."""
+def test_nothing_proved_in_an_hour_pauses_for_a_person(argo: Argo, template: Path) -> None:
+    """120 inconclusive looks end Inconclusive, without a message; never Successful, never Failed."""
     with serving(ScriptedServer(script=verdicts("inconclusive"))) as server:
         end = argo.run(template, server.url)
 
     assert (end["phase"], end["message"]) == ("Inconclusive", "")
-    assert {metric["inconclusive"] for metric in end["metrics"]} == {60}
-    assert 29 * 60 < end["seconds"] < 33 * 60
+    assert {metric["inconclusive"] for metric in end["metrics"]} == {120}
+    assert 59 * 60 < end["seconds"] < 63 * 60
 
 
 @pytest.mark.parametrize(("last", "phase"), [("pass", "Successful"), ("fail", "Failed")])
 def test_the_last_look_still_decides(argo: Argo, last: str, phase: str) -> None:
-    """After 59 inconclusive looks the sixtieth may end the run either way."""
-    with serving(ScriptedServer(script=verdicts(*["inconclusive"] * 59, last))) as server:
+    """After 119 inconclusive looks the last may end the run either way."""
+    with serving(ScriptedServer(script=verdicts(*["inconclusive"] * 119, last))) as server:
         end = argo.run(VERDICT, server.url)
 
-    assert (end["phase"], len(server.requests)) == (phase, 60)
+    assert (end["phase"], len(server.requests)) == (phase, 120)
 
 
 def test_one_failed_check_ends_the_others(argo: Argo) -> None:
@@ -587,7 +587,7 @@ def test_one_undecided_check_holds_the_run(argo: Argo) -> None:
         )
         end = argo.run(METRICS, server.url)
 
-    assert (end["phase"], len(server.requests)) == ("Inconclusive", 60 + 3)
+    assert (end["phase"], len(server.requests)) == ("Inconclusive", 120 + 3)
 
 
 def verdict_for(check: str, special: dict[str, str], usual: str) -> bytes:
@@ -614,12 +614,12 @@ def test_an_analyzer_that_stays_away_aborts(argo: Argo) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "phase", "looks"),
-    [("consecutiveSuccessLimit", "Successful", 60), ("inconclusiveLimit", "Inconclusive", 1)],
+    [("consecutiveSuccessLimit", "Successful", 120), ("inconclusiveLimit", "Inconclusive", 1)],
 )
 def test_the_limits_are_what_makes_nothing_proved_safe(
     argo: Argo, tmp_path: Path, limit: str, phase: str, looks: int
 ) -> None:
-    """By Argo's defaults sixty looks without proof are Successful, or the first one pauses: why both are explicit."""
+    """By Argo's defaults 120 looks without proof are Successful, or the first one pauses: why both are explicit."""
     lax = changed(VERDICT, tmp_path, {limit: None})
     with serving(ScriptedServer(script=verdicts("inconclusive"))) as server:
         end = argo.run(lax, server.url)
@@ -660,7 +660,7 @@ def test_the_guard_fails_late(argo: Argo, before: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("canary", "phase", "looks"), [("healthy", "Successful", 1), ("bad", "Failed", 1), ("silent", "Inconclusive", 60)]
+    ("canary", "phase", "looks"), [("healthy", "Successful", 1), ("bad", "Failed", 1), ("silent", "Inconclusive", 120)]
 )
 def test_a_whole_run_on_the_analyzer(argo: Argo, analyzer_url: str, canary: str, phase: str, looks: int) -> None:
     """The analyzer, the template and Argo's controller together promote, roll back and hold."""

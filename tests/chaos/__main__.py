@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.service_figures import Service
+from chaos.rotation import ROTATIONS
 from chaos.scenarios import LONG, RECOVERED, SCENARIOS, worker_of
 from chaos.stage import PROMISED, staged
 
@@ -34,7 +35,8 @@ def peak(service: Service) -> float:
 def main(words: list[str]) -> int:
     """Run the scenarios and print the table."""
     short, names = "--short" in words, [word for word in words if not word.startswith("--")]
-    chosen = {name: SCENARIOS[name] for name in names or SCENARIOS if not short or name in names or name not in LONG}
+    plays = SCENARIOS | ROTATIONS
+    chosen = {name: plays[name] for name in names or plays if not short or name in names or name not in LONG}
     broken, began = [], time.monotonic()
     print(HEAD, flush=True)
     with tempfile.TemporaryDirectory() as folder, staged(Path(folder)) as stage:

@@ -31,7 +31,7 @@ class Argo:
 
     consecutive_errors: int
     interval: float = 30.0
-    looks: int = 60
+    looks: int = 120
     proof: int = 10  # measurements of a step until it passes
     steps: int = 6
 

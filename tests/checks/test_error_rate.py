@@ -30,6 +30,15 @@ def test_rule_zone(judge: Any, errors: int, requests: int, outcome: str, code: s
     assert (found["verdict"], found["code"]) == (outcome, code)
 
 
+@pytest.mark.parametrize(("errors", "outcome"), [(0, "pass"), (1990, "fail")])
+@pytest.mark.parametrize("limit", ["50%", "90%"])
+def test_limits_above_half(judge: Any, limit: str, errors: int, outcome: str) -> None:
+    """Twice the limit is no share then: the evidence stays a number."""
+    counts = {"errors": errors, "requests": 2000}
+
+    assert judge("error_rate", counts, promote=limit, rollback=limit)["verdict"] == outcome
+
+
 @pytest.mark.parametrize(
     ("errors", "requests", "outcome"),
     [(30, 2000, "inconclusive"), (80, 2000, "fail"), (0, 2000, "pass"), (700, 100_000, "inconclusive")],

@@ -65,6 +65,7 @@ READ = {
     "token_file": ("FILE", "FILE"),
     "metrics_token_file": ("FILE", "FILE"),
     "max_body": ("2048", 2048),
+    "tracing": ("true", True),
     "threads": ("4", 4),
 }
 

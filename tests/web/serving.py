@@ -10,7 +10,13 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from analyzer.config.policy import load_policies
+from analyzer.config.profile import load_profiles
 from analyzer.config.settings import Settings
+from analyzer.model.counts import Readings, Window
+from analyzer.model.findings import Code, Gap
+from analyzer.sources.assembly import Selection
+from analyzer.verdict.analysis import Analyzer
 from analyzer.verdict.wiring import build_analyzer
 from analyzer.web.app import create_app
 from analyzer.web.telemetry import Telemetry
@@ -109,6 +115,27 @@ def client_of(settings: Settings | None = None, **fields: Any) -> FlaskClient:
     settings = settings or Settings(**fields)
     telemetry = Telemetry(settings.source.value)
     return create_app(build_analyzer(settings, telemetry.observe_source), settings, telemetry).test_client()
+
+
+class Unmeasured:
+    """A source that knows every canary, and no metric."""
+
+    name = "unmeasured"
+
+    def read(self, selection: Selection, deadline: float) -> Readings:  # noqa: ARG002
+        """Return a gap for each check."""
+        gap = Gap(Code.METRIC_MISSING, "nothing is measured")
+        return Readings(Window(selection.start, selection.at), dict.fromkeys(selection.checks, gap))
+
+    def ready(self, deadline: float) -> None:
+        """Return at once."""
+
+
+def readable() -> FlaskClient:
+    """Build the application on a source that refuses no request by itself."""
+    telemetry = Telemetry("unmeasured")
+    analyzer = Analyzer(load_policies(None), load_profiles(None), Unmeasured())
+    return create_app(analyzer, Settings(), telemetry).test_client()
 
 
 def ask(client: FlaskClient, body: Mapping[str, Any], status: int = 200) -> dict[str, Any]:
