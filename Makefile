@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or later) with venv, and make. Everything is installed into .venv, nothing outside.
-.PHONY: demo lint types quick test cover test-argo test-browser e2e check mutants test-stacks test-engines e2e-figures bench \
+.PHONY: demo lint types quick units test cover test-argo test-browser e2e check mutants test-stacks test-engines e2e-figures bench \
 	worlds chaos damage fuzz pictures sbom image image-test lock clean
 .DEFAULT_GOAL := test
 PYTHON ?= python3
@@ -24,6 +24,9 @@ types: .venv/full  ## mypy, strict over analyzer and rollouts, not strict over t
 
 quick: .venv/ready  ## the unit tests, without servers or simulations; under a minute
 	$(PYTEST) -n $(WORKERS) -m "not (statistical or prometheus or victoriametrics or argo)" $(UNITS)
+
+units:  # the folders of the unit tests, for .ci/run
+	@echo $(UNITS)
 
 test: .venv/ready  ## all that needs no compiler; what needs a missing tool is skipped, with the reason
 	$(PYTEST) -n $(WORKERS) -m "not argo"

@@ -27,6 +27,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = os.environ.get("HYPOTHESIS_SEED") or str(secrets.randbelow(2**32))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `make cover` has run already, in the folders that the environment names: CI runs nothing twice."""
+    folders = [config.rootpath / folder for folder in os.environ.get("ANALYZER_COVERED", "").split()]
+    done = [
+        item
+        for item in items
+        if any(item.path.is_relative_to(folder) for folder in folders)
+        and not any(item.get_closest_marker(name) for name in ("statistical", "victoriametrics"))
+    ]
+    config.hook.pytest_deselected(items=done)
+    items[:] = [item for item in items if item not in done]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print what draws the same examples again, also where all is well."""
     if PROFILE == "ci":

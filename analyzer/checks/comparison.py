@@ -97,7 +97,10 @@ def rates_of(
     starts, since = segments.starts, segments.since
     both = segments.near(share.paired(canary.trials, baseline.trials))
     if steady:
-        both &= split.steady(canary.trials, baseline.trials, split.slack(segments.lengths, segments.scrape_seconds))
+        slacks = split.slack(segments.lengths, segments.scrape_seconds)
+        if segments.scrape_seconds is not None:  # an arm without requests was not scraped
+            slacks = np.where(share.paired(canary.trials, baseline.trials), slacks, math.inf)
+        both &= split.steady(canary.trials, baseline.trials, slacks)
     canary, baseline = (Tally(arm.events * both, arm.trials * both) for arm in (canary, baseline))
     requests = since(canary.trials)
     odds = share.odds_of(canary.trials, baseline.trials)
@@ -106,8 +109,8 @@ def rates_of(
         canary=canary.events, baseline=baseline.events, odds=odds, starts=starts, reach=reach or REACH,
         factors=segments.factors_beside(correlation, differences),
         edges={
-            "above": segments.edges(canary.events, canary.trials),
-            "below": segments.edges(baseline.events, baseline.trials),
+            "above": segments.edges(canary.events, canary.trials, baseline.trials),
+            "below": segments.edges(baseline.events, baseline.trials, canary.trials),
         },
     )  # fmt: skip
     return Rates(known, requests, (since(canary.events), since(baseline.events)))

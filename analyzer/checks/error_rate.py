@@ -57,7 +57,7 @@ def judge(check: Check, reading: Reading[Errors], terms: Terms) -> Finding:
             limit, terms,
             before=None if past is None else (float(past.events.sum()), float(past.trials.sum())),
         )  # fmt: skip
-        measure = replace(measure, beside=shared.baseline_serves)
+        measure = replace(measure, beside=other.trials if shared.baseline_serves else None)
 
     def control(limit: float, level: float, start: int) -> Control | None:
         def measuring(counts: Counts, of: Segments) -> BadRequests:

@@ -110,7 +110,7 @@ def _judge_quantile(
             limit, terms,
             before=_before(past, edge),
         )  # fmt: skip
-        measure = replace(measure, beside=shared.baseline_serves)
+        measure = replace(measure, beside=theirs.requests if shared.baseline_serves else None)
 
     def control(limit: float, level: float, start: int) -> Control | None:
         def measuring(counts: Counts, of: Segments) -> BadRequests:

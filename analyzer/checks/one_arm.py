@@ -34,7 +34,8 @@ class BadRequests:
     allowed : of a limit, the share of bad requests that it allows
     expected : share of bad requests at a fault, about; None: twice the allowed one
     past : bad and all requests of the baseline before the canary, of which a pass learns what to expect; see `past_of`
-    beside : whether the arm is the canary beside a baseline, whose scrapes may not have seen yet what its own have
+    beside : requests of the baseline, whose scrapes may not have seen yet what the canary's have, shape (slices,);
+        None: there is none, or the arm is not the canary
     """
 
     values: Floats
@@ -45,7 +46,7 @@ class BadRequests:
     allowed: Callable[[float], float]
     expected: float | None = None
     past: tuple[float, float] | None = None
-    beside: bool = False
+    beside: Floats | None = None
 
     @cached_property
     def requests(self) -> Floats:
@@ -63,8 +64,8 @@ class BadRequests:
         if events is None:
             return np.full(self.requests.shape, -math.inf)
         bad, allowed = self.segments.since(events), self.allowed(limit)
-        if side == "above" and self.beside:
-            bad = self.segments.inside(events, self.trials)
+        if side == "above" and self.beside is not None:
+            bad = self.segments.inside(events, self.trials, self.beside)
         if side == "above" and self.dispersion.lone:
             bad = np.maximum(bad - self._worst_batch(events, allowed), 0.0)  # a start may lie within the worst
         evidence = binomial.log_evidence(

@@ -13,6 +13,7 @@ from analyzer.stats.onset import Starts, starts_of
 from analyzer.stats.search import Bools
 from analyzer.stats.shared_rate import Differences, own_excess
 
+MISSED = 2.5  # distances of scrapes, without requests for which an arm may just not have been scraped
 BUSY = 1.25  # times the usual number of requests, that there may be between two scrapes
 NOTABLE = 2.0  # design effect of a comparison, below which it is not asked what both arms share
 
@@ -72,27 +73,33 @@ class Segments:
         last = max(self.seconds - (self.slices - 1) * self.slice_seconds, 0.0)
         return np.append(np.full(self.slices - 1, self.slice_seconds), last)
 
-    def edges(self, events: Floats, trials: Floats) -> tuple[Floats, Floats]:
+    def edges(self, events: Floats, trials: Floats, other: Floats) -> tuple[Floats, Floats]:
         """Return the events that an arm may have counted beyond what the other arm's scrapes cover.
 
         A common rate that changes at once is seen by the arm whose pods are scraped next. Whatever it does, an arm
         counts no more of it than the other one, but for the requests of one distance of scrapes before a segment, and
-        of one at its end.
+        of one at its end; of two where a scrape is missing.
 
         Parameters
         ----------
         events, trials : of the arm, shape (slices,)
+        other : requests of the other arm, shape (slices,)
 
         Returns
         -------
-        Those in the first slice of a segment that begins with it, and those at the end of all; shape (slices,).
+        Those of a segment that begins with each slice, and those at the end of all; shape (slices,).
         """
         late = np.zeros((2, len(events)))
         if self.scrape_seconds is None:
             return late[0], late[1]
-        lengths, left = self.lengths, np.full(self.slices, self.scrape_seconds)
-        late[0] = np.minimum(events, BUSY * trials * left / np.maximum(lengths, 1e-9))
+        lengths, apart = self.lengths, self.scrape_seconds
+        before, end = np.append(0.0, _unseen(trials, lengths)[:-1]), float(_unseen(other, lengths)[-1])
+        left = apart + np.where(before < MISSED * apart, before, 0.0)  # longer ones were no traffic
+        number = np.where(trials > 0, np.arange(self.slices), self.slices - 1)
+        seen = np.minimum.accumulate(number[::-1])[::-1]  # the first slice that counts what was served before it
+        late[0] = np.minimum(events[seen], BUSY * trials[seen] * left / np.maximum(lengths[seen], 1e-9))
         late[0, 0] *= self.left_out > 0
+        left = np.full(self.slices, apart + (end if end < MISSED * apart else 0.0))
         left = np.maximum(left - np.append(np.cumsum(lengths[:0:-1])[::-1], 0.0), 0.0)
         late[1] = np.minimum(events, BUSY * trials * left / np.maximum(lengths, 1e-9))
         return late[0], late[1]
@@ -103,9 +110,9 @@ class Segments:
             return served
         return np.asarray(served | np.append(served[1:], False) | np.append(False, served[:-1]))
 
-    def inside(self, events: Floats, trials: Floats) -> Floats:
+    def inside(self, events: Floats, trials: Floats, other: Floats) -> Floats:
         """Add up events of shape (slices,) since each start, without those of `edges`."""
-        first, end = self.edges(events, trials)
+        first, end = self.edges(events, trials, other)
         return np.maximum(self.since(events - end) - first[self.starts.slice_indices], 0.0)
 
     def moment(self, start: int) -> float | None:
@@ -167,6 +174,12 @@ class Segments:
         clusters = both(replace(dispersion, slope=(0.0,) * len(dispersion.slope)))
         most, part = own_excess(differences, self.starts, self.slice_seconds, dispersion)
         return np.asarray(np.minimum(clusters, 1 + most) + part * (whole - clusters))
+
+
+def _unseen(requests: Floats, lengths: Floats) -> Floats:
+    """Return for how many seconds an arm has had no request by the end of each slice."""
+    idle = np.cumsum(np.where(requests > 0, 0.0, lengths))
+    return np.asarray(idle - np.maximum.accumulate(np.where(requests > 0, idle, 0.0)))
 
 
 Indices = NDArray[np.intp]

@@ -121,7 +121,7 @@ class SharedTrouble:
         ours, theirs = self._events
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = np.where(self.canary.trials > 0, ours / self.canary.trials, 0.0)
-        inside = self.canary.segments.inside(ours, self.canary.trials) / np.maximum(since(ours), 1e-300)
+        inside = self.canary.segments.inside(ours, self.canary.trials, trials) / np.maximum(since(ours), 1e-300)
         expected = since(trials * rate) * inside / self.baseline.factors
         seen = since(theirs) / self.baseline.factors
         likely = np.minimum(COMPATIBLE, self.terms.fail * self.baseline.segments.starts.weights)
