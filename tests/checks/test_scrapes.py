@@ -86,7 +86,8 @@ def looks(
         edges = np.append(np.arange(0.0, moment, scrape), moment)
         ours, theirs = (counted(kind, np.diff(arm.known_at(edges), axis=0)) for arm in (canary, baseline))
         reading = Reading(
-            ours, theirs, slice_seconds=scrape, begin=0.0, last_seconds=float(edges[-1] - edges[-2]), scrape_seconds=scrape,
+            ours, theirs, slice_seconds=scrape, begin=0.0, scrape_seconds=scrape,
+            last_seconds=float(edges[-1] - edges[-2]),
             history=history, history_seconds=60.0,
         )  # fmt: skip
         finding = checks.judge(check, reading, POLICY, Moment(float(moment)))
