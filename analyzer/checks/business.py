@@ -137,10 +137,16 @@ def _means(canary: Values, baseline: Values, segments: Segments, correlation: Di
     factors = segments.factors_beside(correlation, differences)
     usable = np.isfinite(ratios) & (ratios > 0) & (since(counts[0]) > 0) & (since(counts[1]) > 0)
     values = np.where(usable, ratios - 1, np.nan)
-    squares = (np.full_like(arm.count, np.inf) if arm.squares is None else arm.squares for arm in (canary, baseline))
-    sums = (since(arm.total) for arm in (canary, baseline))
-    contributing = np.minimum(*map(means.contributing, sums, map(since, squares)))
-    return Means(values, since(canary.count), np.maximum(since(sizes), 1e-300) / factors, variation, contributing)
+    squares = [
+        since(np.full_like(arm.count, np.inf) if arm.squares is None else arm.squares) for arm in (canary, baseline)
+    ]
+    sums, numbers = [since(arm.total) for arm in (canary, baseline)], since(canary.count + baseline.count)
+    contributing = np.minimum(*map(means.contributing, sums, squares))
+    # While hardly any value is above zero, as in an outage, values vary far more, beside their mean, than over all.
+    together = means.contributing(np.sum(sums, axis=0), np.sum(squares, axis=0))
+    varied = np.maximum(variation, numbers / np.maximum(together, 1e-300) - 1)
+    worth = np.maximum(since(sizes), 1e-300) / factors * variation / np.maximum(varied, 1e-300)
+    return Means(values, since(canary.count), worth, variation, contributing)
 
 
 def _estimates(canary: Values, baseline: Values, segments: Segments, start: int) -> tuple[Estimate, Estimate]:

@@ -114,7 +114,7 @@ def _judge_quantile(
 
     def control(limit: float, level: float, start: int) -> Control | None:
         def measuring(counts: Counts, of: Segments) -> BadRequests:
-            return slow_of(_tail(counts, limits), of, np.zeros(0))  # of a pod no estimate is wanted
+            return slow_of(Tail.of(_histogram(counts), limits), of, np.zeros(0))  # of a pod no estimate is wanted
 
         return control_of(reading, measure, measuring, limit, level, start)
 
@@ -153,10 +153,10 @@ def _judge_quantile(
     return replace(finding, waits=too_slow + ONE_MORE > allowed * float(tail.requests[segments.present]))
 
 
-def _tail(counts: Counts, limits: tuple[float, ...]) -> Tail:
+def _histogram(counts: Counts) -> Histogram:
     if not isinstance(counts, Histogram):
         raise TypeError(f"a quantile cannot be judged on {type(counts).__name__}")
-    return Tail.of(counts, limits)
+    return counts
 
 
 def _before(past: Tail | None, edge: float) -> tuple[float, float] | None:
@@ -195,15 +195,10 @@ def _judge_ratio(
     quantile = check.quantile_level
     segments = Segments.of(reading, at_this_weight=terms.at_this_weight, elapsed_seconds=terms.elapsed_seconds)
     correlation, source = correlation_of(check, reading, segments.seconds, doubts=terms.doubts)
-    shared = (tuple(baseline.edges[:-1]), tuple(canary.edges[:-1])) if canary.exact else ((), ())  # of single samples
-    tails = Tail.of(canary, shared[0]), Tail.of(baseline, shared[1])
-    factors = segments.factors(correlation, tails[0].requests), segments.factors(correlation, tails[1].requests)
-    measure = QuantileRatio(tails[0].since(segments), tails[1].since(segments), factors, quantile)
+    measure = QuantileRatio.of(canary, baseline, segments, correlation, quantile)
 
     def comparing(pod: Counts, others: Counts, of: Segments) -> QuantileRatio:
-        pair = _tail(pod, ()), _tail(others, ())
-        effects = of.factors(correlation, pair[0].requests), of.factors(correlation, pair[1].requests)
-        return QuantileRatio(pair[0].since(of), pair[1].since(of), effects, quantile)
+        return QuantileRatio.of(_histogram(pod), _histogram(others), of, correlation, quantile)
 
     if not math.isfinite(float(measure.values[segments.present])):
         reason = "the quantile of an arm lies beyond the last bucket, or an arm has no requests: nothing to compare"
@@ -216,8 +211,9 @@ def _judge_ratio(
     start, levels = decision.start, (decision.alpha_low, decision.alpha_high)
     ours, theirs = (
         arm.estimate(quantile, start, counted, *levels)
-        for arm, counted in zip((measure.canary, measure.baseline), factors, strict=True)
+        for arm, counted in zip((measure.canary, measure.baseline), measure.factors, strict=True)
     )
+    theirs = replace(theirs, n=float(segments.since(baseline.counts.sum(axis=1))[start]))
     text = (
         f"p{quantile * 100:g} of {format_count(ours.n)} canary requests{segments.when(start)} is "
         f"{_show(ours.value or 0.0, measure.canary)}"

@@ -7,14 +7,17 @@ are taken; buckets as wide as 2.5-fold prove little, those of native histograms 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from analyzer.checks.decision import Decision
+from analyzer.checks.segments import Segments
 from analyzer.checks.tail import Tail
-from analyzer.stats import binomial
+from analyzer.model.counts import Histogram
+from analyzer.stats import binomial, psi, share
+from analyzer.stats.dispersion import Dispersion
 from analyzer.stats.search import Floats, Side
 
 CANDIDATES = 4  # starts whose evidence is computed: those at which the estimates differ most
@@ -26,7 +29,7 @@ class QuantileRatio:
 
     Attributes
     ----------
-    canary, baseline : requests since each start
+    canary, baseline : requests since each start, those of the baseline in the canary's profile over time
     factors : of both arms, by which counts are divided for overdispersion, since each start
     quantile : which one, in (0, 1)
     """
@@ -35,6 +38,30 @@ class QuantileRatio:
     baseline: Tail
     factors: tuple[Floats, Floats]
     quantile: float
+
+    @classmethod
+    def of(
+        cls, canary: Histogram, baseline: Histogram, segments: Segments, correlation: Dispersion, quantile: float
+    ) -> "QuantileRatio":
+        """Add up slices in which both arms served, since each start; the baseline gets the canary's profile over time.
+
+        Otherwise a slow hour at a large weight would look like the canary's.
+        """
+        served = canary.counts.sum(axis=1), baseline.counts.sum(axis=1)
+        both = segments.near(share.paired(*served))
+        ours, theirs = (counts * both for counts in served)
+        weighted, squares = psi.standardised(
+            baseline.counts * both[:, np.newaxis], share.odds_of(ours, theirs) * (theirs > 0)
+        )
+        summed = segments.since(weighted)
+        worth = summed.sum(axis=1) / np.maximum(segments.since(squares), 1e-300)  # back to independent requests
+        edges = (tuple(baseline.edges[:-1]), tuple(canary.edges[:-1])) if canary.exact else ((), ())  # single samples
+        return cls(
+            Tail.of(replace(canary, counts=segments.since(canary.counts * both[:, np.newaxis])), edges[0]),
+            Tail.of(replace(baseline, counts=summed * worth[:, np.newaxis]), edges[1]),
+            (segments.factors(correlation, ours), segments.factors(correlation, theirs)),
+            quantile,
+        )
 
     @property
     def requests(self) -> Floats:

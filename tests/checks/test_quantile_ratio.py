@@ -115,3 +115,17 @@ def test_a_ratio_at_its_limit_is_rolled_back_in_at_most_alpha(judge: Any, reques
         )
 
     assert failed / runs <= 0.05
+
+
+def test_a_slow_hour_at_a_larger_weight_is_no_change(judge: Any) -> None:
+    """The canary had most of its requests while both arms were three times as slow."""
+    levels, weights = [0.1] * 20 + [0.3] * 20, [0.05] * 20 + [0.5] * 20
+    canary, baseline = (
+        [buckets(1000 * share * shares(level)) for level, share in zip(levels, part, strict=True)]
+        for part in (weights, [1 - weight for weight in weights])
+    )
+
+    found = judge("latency_p99", canary, baseline, **RULE)
+
+    assert found["verdict"] != "fail"
+    assert abs(found["delta"]["value"]) < 0.02
