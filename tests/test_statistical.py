@@ -268,8 +268,8 @@ def test_a_drift_is_found_within_twice_the_limit_and_its_absence_within_three_an
 
 
 def test_answers_of_evaluate_keep_the_promise() -> None:
-    """Canaries at the promote limit, judged by evaluate at 40 looks each, fail in at most alpha of the runs."""
-    rng, runs, looks = np.random.default_rng(90), 120, 40
+    """Canaries at the promote limit, judged by evaluate at 20 looks each, fail in at most alpha of the runs."""
+    rng, runs, looks = np.random.default_rng(90), 120, 20
     failed = np.zeros((runs, looks), bool)
     policy = {"checks": {"error_rate": {"rule": "strict", "promote": "0.5%", "rollback": "0.5%"}}}
     for run in range(runs):

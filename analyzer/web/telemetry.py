@@ -236,7 +236,9 @@ class _Rollouts(Collector):
             rollout = self._rollouts[key]
             return sum(rollout.totals.values()) > 1, rollout.outcome is Outcome.FAIL
 
-        return min(keys, key=worth)  # of equals the one that is silent for longest
+        # Of equals the one that is silent for longest, and no other is looked at where it is worth nothing.
+        silent = list(keys)
+        return next((key for key in silent if not any(worth(key))), None) or min(silent, key=worth)
 
     def describe(self) -> list[Metric]:
         """Return nothing: no metrics are declared statically; rollouts are known only at scrape time."""
