@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what `make cover` has run already, in the folders that the environment names: CI runs nothing twice."""
-    folders = [config.rootpath / folder for folder in os.environ.get("ANALYZER_COVERED", "").split()]
+    folders = [config.rootpath / folder for folder in os.environ.get("TESTS_COVERED", "").split()]
     done = [
         item
         for item in items
