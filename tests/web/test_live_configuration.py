@@ -63,11 +63,11 @@ def test_an_invalid_change_keeps_what_was_loaded(policies: Path, caplog: pytest.
     swap(policies, {"mine.yaml": INVALID})
     during = verdict(client), verdict(client)
     lines = [json.loads(record.message) for record in caplog.records]
-    refused = [line for line in lines if line["event"] != "config_loaded"]  # other tests may leave that in the log
+    refused = [line for line in lines if line["event"] == "config_refused"]
     swap(policies, {"mine.yaml": LAX})
 
     assert during == (before, before)
-    assert [line["event"] for line in refused] == ["config_refused"]
+    assert len(refused) == 1
     assert "mine.yaml" in refused[0]["message"]
     assert "checks.error_rate.promote" in refused[0]["message"]
     assert verdict(client)[0] == "pass"
