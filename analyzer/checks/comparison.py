@@ -97,7 +97,7 @@ def rates_of(
     starts, since = segments.starts, segments.since
     both = segments.near(share.paired(canary.trials, baseline.trials))
     if steady:
-        slacks = split.slack(segments.lengths, segments.scrape_seconds)
+        slacks = split.slack(segments.lengths, segments.apart)
         if segments.scrape_seconds is not None:  # an arm without requests was not scraped
             slacks = np.where(share.paired(canary.trials, baseline.trials), slacks, math.inf)
         both &= split.steady(canary.trials, baseline.trials, slacks)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.checks.decision import UNDECIDED_AT_MOST
+from analyzer.checks.segments import EARLY
 from analyzer.model.counts import Classes, Conversions, Counts, Errors, Floats, Histogram, Reading, where
 from analyzer.model.findings import Code, Evidence, Finding, Outcome
 
@@ -34,6 +35,7 @@ def lasting(finding: Finding, reading: Reading[Counts], judge: Callable[[Reading
         or reading.canary is None
         or reading.baseline is None
         or isinstance(reading.canary, Errors | Conversions)
+        or (reading.lengths is not None and reading.lengths.sum() < EARLY)
     ):
         return finding
     rests = _without_most_different(reading, reading.canary, reading.baseline)

@@ -13,6 +13,8 @@ from analyzer.stats.onset import Starts, starts_of
 from analyzer.stats.search import Bools
 from analyzer.stats.shared_rate import Differences, own_excess
 
+EARLY = 60.0  # seconds of a window, before which an outage is unlikely, and a fault is wanted at once
+USUAL = 30.0  # seconds between scrapes, where all that is known is that they are no further apart than slices
 MISSED = 2.5  # distances of scrapes, without requests for which an arm may just not have been scraped
 BUSY = 1.25  # times the usual number of requests, that there may be between two scrapes
 NOTABLE = 2.0  # design effect of a comparison, below which it is not asked what both arms share
@@ -66,6 +68,13 @@ class Segments:
         return self.starts.since(counts)
 
     @property
+    def apart(self) -> float | None:
+        """Return the seconds between two samples of a pod, as far as is known; None: nothing is counted late."""
+        if self.scrape_seconds is None or self.slice_seconds is None:
+            return self.scrape_seconds
+        return self.scrape_seconds if self.scrape_seconds > self.slice_seconds else min(self.scrape_seconds, USUAL)
+
+    @property
     def lengths(self) -> Floats:
         """Return the seconds of each slice, infinite where they are not known."""
         if self.slice_seconds is None or self.seconds is None:
@@ -90,9 +99,9 @@ class Segments:
         Those of a segment that begins with each slice, and those at the end of all; shape (slices,).
         """
         late = np.zeros((2, len(events)))
-        if self.scrape_seconds is None:
+        lengths, apart = self.lengths, self.apart
+        if apart is None or lengths.sum() < EARLY:
             return late[0], late[1]
-        lengths, apart = self.lengths, self.scrape_seconds
         before, end = np.append(0.0, _unseen(trials, lengths)[:-1]), float(_unseen(other, lengths)[-1])
         left = apart + np.where(before < MISSED * apart, before, 0.0)  # longer ones were no traffic
         number = np.where(trials > 0, np.arange(self.slices), self.slices - 1)

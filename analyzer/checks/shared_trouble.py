@@ -110,7 +110,7 @@ class SharedTrouble:
             return False
         last = int(served[-1]) + 1
         segments, odds = self.canary.segments, odds_of(ours[:last], theirs[:last])[-1]  # at the last weight
-        if segments.scrape_seconds and segments.lengths[last:].sum() < SCRAPES * segments.scrape_seconds:
+        if segments.apart and segments.lengths[last:].sum() < SCRAPES * segments.apart:
             return True
         return float(ours[last:].sum()) < -math.log(COMPATIBLE) * float(odds)
 

@@ -92,7 +92,7 @@ def test_a_stranger_sees_why_it_was_rolled_back(show: Open, analyzer_url: str) -
         "Predictions",
     } <= set(headings)
     evidence = page.locator("#check-1 ~ .plots svg").nth(1)
-    assert re.search(r"fail at 10:03:\d\d", evidence.text_content() or "")
+    assert re.search(r"fail at 10:0[34]:\d\d", evidence.text_content() or "")
     split = page.locator("svg").nth(1).text_content() or ""
     assert [text for text in ("5%", "25%", "50%") if text not in split] == []
     links = [link.get_attribute("href") or "" for link in page.locator("a", has_text="Open it in Prometheus").all()]
