@@ -13,7 +13,7 @@ from analyzer.stats.onset import Starts, starts_of
 from analyzer.stats.search import Bools
 from analyzer.stats.shared_rate import Differences, own_excess
 
-EARLY = 60.0  # seconds of a window, before which an outage is unlikely, and a fault is wanted at once
+EARLY = 120.0  # seconds of a window, before which an outage is unlikely, and a fault is wanted at once
 USUAL = 30.0  # seconds between scrapes, where all that is known is that they are no further apart than slices
 MISSED = 2.5  # distances of scrapes, without requests for which an arm may just not have been scraped
 BUSY = 1.25  # times the usual number of requests, that there may be between two scrapes
