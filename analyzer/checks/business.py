@@ -144,8 +144,9 @@ def _means(canary: Values, baseline: Values, segments: Segments, correlation: Di
     contributing = np.minimum(*map(means.contributing, sums, squares))
     # While hardly any value is above zero, as in an outage, values vary far more, beside their mean, than over all.
     together = means.contributing(np.sum(sums, axis=0), np.sum(squares, axis=0))
-    varied = np.maximum(variation, numbers / np.maximum(together, 1e-300) - 1)
-    worth = np.maximum(since(sizes), 1e-300) / factors * variation / np.maximum(varied, 1e-300)
+    usual = max(variation, 1e-12)  # values may all be equal
+    less = usual / np.maximum(numbers / np.maximum(together, 1e-300) - 1, usual)
+    worth = np.maximum(since(sizes) * less / factors, 1e-300)
     return Means(values, since(canary.count), worth, variation, contributing)
 
 

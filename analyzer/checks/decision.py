@@ -131,6 +131,10 @@ class Question:
             return np.ones(np.shape(requests))
         return self.dispersion.doubt(requests, compared=check.compares)
 
+    def excuses(self, start: int) -> bool:
+        """Whether what is bad since a start, by its number, is or may be the service's."""
+        return self.shared is not None and bool(self.shared.excused(np.array([start]))[0])
+
     def is_beyond(self, values: Floats | float, limit: float) -> Bools:
         """Whether values are on the bad side of a limit."""
         return np.asarray(np.greater(values, limit) if self.worse == "above" else np.less(values, limit))
@@ -194,10 +198,7 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
     elif check.rule is not Rule.POINT and failing.withheld is not None:
         code, start = failing.withheld, failing.start
     elif settle or check.rule is Rule.POINT:
-        if question.is_beyond(value, question.rollback):
-            outcome, code = Outcome.FAIL, Code.DECIDED_BY_POINT
-        elif enough and question.is_within(value, question.promote) and not (settle and failing.part >= HOLD):
-            outcome, code = Outcome.PASS, Code.DECIDED_BY_POINT
+        outcome, code = _by_point(question, value, enough=enough, suspect=failing.part >= HOLD, settle=settle)
     weight = float(question.segments.starts.weights[start]) or WHOLE
     levels = terms.fail * weight * failing.mixture, terms.passing
     low, high = levels if question.worse == "above" else levels[::-1]
@@ -211,6 +212,17 @@ def decide(check: Check, question: Question, terms: Terms) -> Decision:
         start, float(measure.values[start]), low, high, *remaining,
         held_by=failing.start if held else None, control=failing.control,
     )  # fmt: skip
+
+
+def _by_point(question: Question, value: float, *, enough: bool, suspect: bool, settle: bool) -> tuple[Outcome, Code]:
+    """Decide by the point estimate; where that settles an undecided check, not against evidence or the baseline."""
+    if question.is_beyond(value, question.rollback):
+        if settle and question.excuses(question.segments.present):
+            return Outcome.INCONCLUSIVE, Code.COMMON_MODE
+        return Outcome.FAIL, Code.DECIDED_BY_POINT
+    if enough and question.is_within(value, question.promote) and not (settle and suspect):
+        return Outcome.PASS, Code.DECIDED_BY_POINT
+    return Outcome.INCONCLUSIVE, Code.UNDECIDED
 
 
 @dataclass(frozen=True)

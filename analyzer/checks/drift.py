@@ -27,7 +27,7 @@ from analyzer.stats.search import Side
 
 FEWEST = 30  # predictions an arm, below which the chi-square law says nothing
 PASS_FACTOR = 0.6  # a rare bin that grows lets a PSI at the limit pass 1.6 times as often as the law says
-# Among 1,000 Zipf classes a pass takes 200 predictions without a drift. 165 would do at a factor of 1, where a canary
+# So among 1,000 Zipf classes a pass takes 200 predictions without a drift. 165 would do at a factor of 1, where one
 # that knows 100 of the classes passes in 1.6% instead of 0.5%; 120 only at a level of 11%, where it passes in 5%.
 NAMED = 2  # bins in the reason of a fail
 CANDIDATES = 4  # starts whose evidence is computed: those that speak most for a drift by a rough formula

@@ -35,7 +35,7 @@ class BadRequests:
     expected : share of bad requests at a fault, about; None: twice the allowed one
     past : bad and all requests of the baseline before the canary, of which a pass learns what to expect; see `past_of`
     beside : requests of the baseline, whose scrapes may not have seen yet what the canary's have, shape (slices,);
-        None: there is none, or the arm is not the canary
+        None: no baseline, or the arm is not the canary
     """
 
     values: Floats
@@ -95,7 +95,8 @@ class BadRequests:
             return None
         counted = np.cumsum(self.trials)
         slices = int(np.searchsorted(counted, declared * (1 + 1e-9), side="right"))
-        trials, bad = float(counted[slices - 1]) if slices else 0.0, float(events[:slices].sum())
+        sure = events if self.beside is None else events - self.segments.edges(events, self.trials, self.beside)[1]
+        trials, bad = float(counted[slices - 1]) if slices else 0.0, float(sure[:slices].sum())
         allowed = self.allowed(limit)
         if self.dispersion.lone:
             bad = max(bad - float(self._worst_batch(events, allowed)[0]), 0.0)

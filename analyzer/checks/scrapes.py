@@ -50,7 +50,7 @@ def lasting(finding: Finding, reading: Reading[Counts], judge: Callable[[Reading
 
 
 def _without_most_different(reading: Reading[Any], canary: Counts, baseline: Counts) -> Iterator[Reading[Any]]:
-    """Leave out each of the windows in which the arms differ most: an incident has a begin and an end."""
+    """Leave out each of the windows in which the arms differ most: an incident has a start and an end."""
     differences = _differences(canary, baseline)
     for _ in range(CHANGES):
         first = int(differences.argmax())

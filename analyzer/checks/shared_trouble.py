@@ -67,7 +67,8 @@ class SharedTrouble:
             shared &= ~self._baseline_beyond[starts]
         if not shared.any():
             return np.asarray(shared)
-        weights = np.log(self.baseline.segments.starts.weights[starts])
+        with np.errstate(divide="ignore"):
+            weights = np.log(self.baseline.segments.starts.weights[starts])
         worse = self.rates().log_evidence(0.0, "above")[starts] + weights >= -math.log(self.terms.fail)
         return np.asarray(shared & ~worse)
 

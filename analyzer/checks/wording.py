@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-from analyzer.checks.decision import Decision, Question, format_count
+from analyzer.checks.decision import UNDECIDED_AT_MOST, Decision, Question, format_count
 from analyzer.config.policy import Check
 from analyzer.model.findings import Code, Estimate, Finding, Outcome, Rule
 
@@ -135,7 +135,8 @@ def proof(check: Check, decision: Decision, question: Question, show: Callable[[
         case Code.COMMON_MODE, _:
             limit = rollback if check.rule is Rule.STRICT else promote
             why = question.shared.explain(decision.start) if question.shared is not None else ""
-            return f"proved {beyond} {limit}, {why}"
+            proved = decision.evidence.towards_fail >= UNDECIDED_AT_MOST  # or settled by the point estimate
+            return f"proved {beyond} {limit}, {why}" if proved else f"{beyond} the {rollback} rollback limit, {why}"
         case _:
             pass
     if question.is_beyond(decision.value, question.rollback):

@@ -20,6 +20,7 @@ class _AsEvents(logging.Handler):
     """Writes what OpenTelemetry logs, such as a collector that does not answer, as lines of the event log."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, of 500 characters at most."""
         log_event("tracing", record.levelno, message=record.getMessage()[:500])
 
 

@@ -124,6 +124,16 @@ def test_values_are_compared_by_their_means(judge: Any, form: str, factor: float
     assert found["delta"]["low"] < found["delta"]["value"] < found["delta"]["high"]
 
 
+def test_values_that_are_all_equal_are_compared(judge: Any) -> None:
+    """A subscription of one price: no spread at all, and the smallest change is proved."""
+    arms = ({"sum": 10.0 * n, "sum_of_squares": 100.0 * n, "count": float(n)} for n in (1000, 19_000))
+    canary, baseline = arms
+    less = {"sum": 9.0 * 1000, "sum_of_squares": 81.0 * 1000, "count": 1000.0}
+
+    assert judge("business_proxy", canary, baseline)["verdict"] == "pass"
+    assert judge("business_proxy", less, baseline)["verdict"] == "fail"
+
+
 def test_few_values_that_make_up_the_sum_say_nothing(judge: Any) -> None:
     """Ten purchases among a thousand visits: too few for means, however many visits there were."""
     rare = {"sum": 10, "sum_of_squares": 10, "count": 1000}

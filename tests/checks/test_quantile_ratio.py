@@ -125,7 +125,7 @@ def test_a_slow_hour_at_a_larger_weight_is_no_change(judge: Any) -> None:
         for part in (weights, [1 - weight for weight in weights])
     )
 
-    found = judge("latency_p99", canary, baseline, **RULE)
+    finding = judge("latency_p99", canary, baseline, **RULE)
 
-    assert found["verdict"] != "fail"
-    assert abs(found["delta"]["value"]) < 0.02
+    assert finding["verdict"] != "fail"
+    assert abs(finding["delta"]["value"]) < 0.02

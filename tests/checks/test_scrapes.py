@@ -73,7 +73,7 @@ class Arm:
 def looks(
     kind: str, seed: int, rate: float, weight: float, pods: tuple[int, int], scrape: float, *, only_canary: bool = False
 ) -> list[tuple[float, Outcome, Code]]:
-    """Judge every 15 s around the begin of an incident and around its end; return moment, outcome and code."""
+    """Judge every 15 s around the start of an incident and around its end; return moment, outcome and code."""
     draw = np.random.default_rng(seed)
     check = Check.model_validate({"pod_warmup": 0, "delay": 0, **CHECKS[kind]})
     well, ill = (np.array(shares) for shares in ANSWERS[kind])
@@ -131,6 +131,33 @@ def test_a_fault_of_the_canary_is_found_two_scrapes_later(kind: str) -> None:
 
     assert max(seconds) <= 120
     assert np.median(seconds) <= 100
+
+
+def errors_of(canary: list[float], seconds: float, last: float) -> Reading[Errors]:
+    """Let so many of 1,500 canary requests fail in each slice, as long as the distance of scrapes is known to be."""
+    bad, slices = np.array(canary), len(canary)
+    return Reading(
+        Errors(bad, np.full(slices, 1500.0)), Errors(np.full(slices, 30.0), np.full(slices, 28_500.0)), seconds,
+        begin=0.0, last_seconds=last, scrape_seconds=seconds,
+        history=Errors(np.full(120, 120.0), np.full(120, 120_000.0)), history_seconds=60.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("canary", "seconds", "code"),
+    [
+        ([24.0, 24.0], 15.0, Code.PROVED_BAD),  # in the first minutes an outage is rare, and a fault is wanted at once
+        ([2.0] * 20 + [40.0, 40.0], 15.0, Code.UNDECIDED),
+        ([2.0] * 20 + [900.0], 120.0, Code.PROVED_BAD),  # more than a scrape within the slice may have brought
+        ([2.0] * 20 + [300.0], 120.0, Code.UNDECIDED),
+    ],
+)
+def test_what_one_scrape_may_have_brought_proves_nothing(canary: list[float], seconds: float, code: Code) -> None:
+    """At the end of a window, but in its first minutes; of long slices only a part is so late."""
+    reading = errors_of(canary, seconds, seconds if len(canary) == 2 or seconds > 60 else 1.0)
+    finding = checks.judge(Check.model_validate(CHECKS["errors"]), reading, POLICY)
+
+    assert (finding.code is Code.PROVED_BAD) == (code is Code.PROVED_BAD)
 
 
 @pytest.mark.parametrize("last", [1.0, 14.0])

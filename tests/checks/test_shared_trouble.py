@@ -42,6 +42,19 @@ def test_trouble_in_both_arms_is_not_the_canarys(look: Any, kind: str, slices: i
     assert found["remaining"] is None
 
 
+@pytest.mark.parametrize(("of_baseline", "verdict", "code"), [
+    (0.03, "inconclusive", "common_mode"), (0.001, "fail", "decided_by_point"),
+])  # fmt: skip
+def test_an_estimate_does_not_settle_what_the_baseline_shares(
+    look: Any, of_baseline: float, verdict: str, code: str
+) -> None:
+    """Past `decide_by` a canary beyond its limit fails by its estimate, but not in an outage of the whole service."""
+    finding = look("error_rate", [failed(10, 0.03)] * 20, [failed(5700, of_baseline)] * 20, decide_by={"requests": 150})
+
+    assert (finding["verdict"], finding["code"]) == (verdict, code)
+    assert "proved" not in finding["reason"].split(",")[0]
+
+
 @pytest.mark.parametrize("kind", ARMS)
 def test_a_canary_much_worse_than_a_bad_baseline_fails(look: Any, kind: str) -> None:
     """An incident excuses only as much as it explains."""

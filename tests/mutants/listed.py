@@ -52,7 +52,7 @@ MUTANTS = [
     ),
     *_of(
         "analyzer/checks/one_arm.py", "tests/checks/test_decide_sooner.py",
-        ("float(events[:slices].sum())", "float(events.sum())"),
+        ("float(sure[:slices].sum())", "float(sure.sum())"),
         ("float(self.factors[0]), FEWEST_BAD)", "1.0, FEWEST_BAD)"),
         ("reading.slice_seconds is None or not requests", "not requests"),
     ),
@@ -149,7 +149,7 @@ MUTANTS = [
         ("levels = terms.fail * weight * failing.mixture, terms.passing", "levels = terms.fail * failing.mixture, terms.passing"),
         ("enough = requests >= check.min_requests", "enough = True"),
         ("limit = question.rollback if check.rule is Rule.STRICT else question.promote\n    with", "limit = question.promote\n    with"),
-        ("and not (settle and failing.part >= HOLD)", ""),
+        ("and not (settle and suspect)", ""),
         ("least = question.promote, question.better, -math.log(terms.passing), check.min_requests", "least = question.promote, question.better, -math.log(terms.passing), 0.0"),
     ),
     *_of(
@@ -160,6 +160,12 @@ MUTANTS = [
         "analyzer/checks/drift.py", "tests/checks/test_drift.py",
         ("PASS_FACTOR = 0.6 ", "PASS_FACTOR = 1.0 "),
         ("FEWEST = 30 ", "FEWEST = 3 "),
+    ),
+    *_of(
+        "analyzer/checks/segments.py", "tests/checks/test_scrapes.py",
+        ("EARLY = 120.0 ", "EARLY = 0.0 "),
+        ("USUAL = 30.0 ", "USUAL = 300.0 "),
+        ("BUSY = 1.25 ", "BUSY = 0.0 "),
     ),
     *_of(
         "analyzer/checks/error_rate.py", "tests/checks/test_error_rate.py",

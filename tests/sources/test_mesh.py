@@ -72,15 +72,15 @@ def judged(reading: object) -> Finding:
 
 def counting(source: PrometheusSource) -> list[str]:
     """Return a list that the source's queries go into."""
-    asked: list[str] = []
+    sent: list[str] = []
     ask = source.queries.run
 
     def run(tasks: Tasks, deadline: float) -> dict[str, Answer]:
-        asked.extend(tasks)
+        sent.extend(tasks)
         return ask(tasks, deadline)
 
     source.queries.run = run  # type: ignore[method-assign]
-    return asked
+    return sent
 
 
 @pytest.mark.parametrize("most_values", [120_000, 1], ids=["followed", "added up by the server"])
@@ -112,11 +112,11 @@ def test_without_a_mesh_nothing_changes(prometheus: PrometheusServer) -> None:
     queries = []
     for profile in (PROFILE, WITHOUT):
         source = PrometheusSource(PrometheusApi(Connection(prometheus.url)))
-        asked = counting(source)
+        sent = counting(source)
         reading = source.read(selection("none-hanging", profile), time.monotonic() + 10).by_check["error_rate"]
         assert isinstance(reading, Reading)
         assert reading.routed is None
-        queries.append(len(asked))
+        queries.append(len(sent))
     assert queries[0] == queries[1]
 
 
@@ -125,12 +125,12 @@ def test_a_mesh_costs_few_queries(prometheus: PrometheusServer) -> None:
     numbers: list[tuple[int, int]] = []
     for profile in (PROFILE, WITHOUT):
         source = PrometheusSource(PrometheusApi(Connection(prometheus.url)))
-        asked = counting(source)
+        sent = counting(source)
         wanted = selection("istio-healthy", profile, checks=CHECKS, history_seconds=7200.0)
         source.read(wanted, time.monotonic() + 10)
-        first = len(asked)
+        first = len(sent)
         source.read(replace(wanted, at=NOON - 7.0), time.monotonic() + 10)
-        numbers.append((first, len(asked) - first))
+        numbers.append((first, len(sent) - first))
 
     assert all(with_mesh <= 1.2 * without for with_mesh, without in zip(*numbers, strict=True)), numbers
 

@@ -103,22 +103,22 @@ def _side(check: str, draw: random.Random) -> Any:
 
 def _spoil(fields: dict[str, Any], draw: random.Random) -> None:
     """Put an odd value somewhere, at any depth, take something out, or add an unknown field."""
-    place: Any = fields
+    part: Any = fields
     while True:
-        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        keys = list(part) if isinstance(part, dict) else list(range(len(part)))
         if not keys or draw.random() < 0.05:
-            if isinstance(place, dict):
-                place[draw.choice(("x", "", "service", "base", "+Inf", "\u0000", "a" * 300))] = draw.choice(ODD)
+            if isinstance(part, dict):
+                part[draw.choice(("x", "", "service", "base", "+Inf", "\u0000", "a" * 300))] = draw.choice(ODD)
             return
         key = draw.choice(keys)
-        if isinstance(place[key], dict | list) and draw.random() < 0.7:
-            place[key] = place[key].copy()  # shared by others
-            place = place[key]
+        if isinstance(part[key], dict | list) and draw.random() < 0.7:
+            part[key] = part[key].copy()  # shared by others
+            part = part[key]
             continue
         if draw.random() < 0.2:
-            del place[key]
+            del part[key]
         else:
-            place[key] = draw.choice(ODD)
+            part[key] = draw.choice(ODD)
         return
 
 
